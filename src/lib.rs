@@ -1,0 +1,15 @@
+//! Keyward issues API keys and decides, for every request to a REST API or an MCP server, whether this
+//! key may do this now. One binary, one redb file.
+//!
+//! The rooms, from the inside out; a room uses those above it, never those below. `ARCHITECTURE.md` has
+//! the picture and what each room must never do, `tests/tidy.rs` holds it.
+//!
+//! ```text
+//! domain                           pure decisions
+//! store | dialect | http | clock   the file | how outcomes are spoken | plumbing | time
+//! engine | gateway | sandbox       the one pipeline | the upstream side | the built-in upstream
+//! surface                          the doors
+//! config                           TOML, environment and flags, read into plain values
+//! app, cli, main                   puts it together, starts and stops it
+//! ```
+
