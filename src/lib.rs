@@ -13,3 +13,4 @@
 //! app, cli, main                   puts it together, starts and stops it
 //! ```
 
+pub mod domain;

@@ -1,0 +1,383 @@
+//! The one order of checks, as types: who skips one does not compile.
+//!
+//! ```text
+//! Proof ─ standing ─► Standing ─┐
+//!              bucket ─► RateReceipt ─┴─ allowed ─► Admission ─┬─ no meter ────────────► Grant
+//!                                                   meter ─► MeterReceipt ─┘
+//! ```
+//!
+//! standing: not revoked → workspace not suspended → not expired → address → signature. allowed: permission →
+//! paid plan. What is checked is always the facts of this moment; nothing here remembers a verdict.
+//!
+//! Never here: a verdict that is kept, or a way to a `Grant` around a check.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::address::AddressRules;
+use super::bucket::{Bucket, Rate, RateReceipt, TooFast};
+use super::denial::Denial;
+use super::id::{KeyId, WorkspaceId};
+use super::meter::{MeterReceipt, PeriodMeter};
+use super::period::Period;
+use super::permission::{Permission, PermissionBits};
+use super::profile::{MeterNo, Profile, Public, Requirement};
+use super::proof::Proof;
+use super::record::{KeyRecord, SECRETS_MAX, WorkspaceRecord, WorkspaceStatus};
+use super::time::{Mono, Now, Wall};
+
+/// What the checks read of one secret.
+#[derive(Clone, Copy, Debug)]
+struct LiveSecret {
+    epoch: u32,
+    ends_at: Option<Wall>,
+}
+
+/// What the checks read of a key, compiled from its record.
+#[derive(Debug)]
+pub struct KeyFacts {
+    id: KeyId,
+    version: u64,
+    secrets: [Option<LiveSecret>; SECRETS_MAX],
+    revoked: bool,
+    expires_at: Option<Wall>,
+    addresses: Option<AddressRules>,
+    require_signature: bool,
+    permissions: PermissionBits,
+    rate: Option<Rate>,
+    scopes: String,
+}
+
+impl KeyFacts {
+    /// The facts of a record under its profile.
+    pub fn compile(record: &KeyRecord, profile: &Profile) -> Self {
+        let scopes: Vec<_> = record.permissions.iter().map(Permission::as_str).collect();
+        Self {
+            id: record.id,
+            version: record.version,
+            secrets: std::array::from_fn(|place| {
+                let secret = record.secrets.iter().rev().nth(place)?;
+                Some(LiveSecret { epoch: secret.epoch, ends_at: secret.ends_at })
+            }),
+            revoked: record.revoked_at.is_some(),
+            expires_at: record.expires_at,
+            addresses: record.addresses.clone(),
+            require_signature: record.require_signature,
+            permissions: profile.compile(&record.permissions),
+            rate: record.rate,
+            scopes: scopes.join(" "),
+        }
+    }
+
+    /// The record's version that these facts are of.
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The permissions held, as text with spaces between: what an upstream is told.
+    pub fn scopes(&self) -> &str {
+        &self.scopes
+    }
+
+    /// What is held of the profile's catalogue.
+    pub const fn permissions(&self) -> PermissionBits {
+        self.permissions
+    }
+}
+
+/// What the checks read of a workspace, compiled from its record.
+#[derive(Debug)]
+pub struct WorkspaceFacts {
+    id: WorkspaceId,
+    version: u64,
+    suspended: bool,
+    plan: String,
+    paid: bool,
+    rate: Option<Rate>,
+    admitted: Vec<Option<u64>>,
+    anchor: Wall,
+}
+
+impl WorkspaceFacts {
+    /// The facts of a record under its profile. A plan that the profile no longer has is treated as the
+    /// least: unpaid, with nothing left on any meter.
+    pub fn compile(record: &WorkspaceRecord, profile: &Profile) -> Self {
+        let plan = profile.plan(&record.plan);
+        let limit_of = |place: usize, name: &String| {
+            let plan = plan?;
+            let set = record.overrides.meters.get(name).copied();
+            let limit = set.or_else(|| plan.limits.get(place).copied().flatten())?;
+            Some(plan.grace.admitted(limit))
+        };
+        let admitted = profile.meters.iter().enumerate();
+        Self {
+            id: record.id,
+            version: record.version,
+            suspended: record.status == WorkspaceStatus::Suspended,
+            plan: record.plan.clone(),
+            paid: plan.is_some_and(|plan| plan.paid),
+            rate: record.overrides.rate.or(plan.and_then(|plan| plan.rate)).or(profile.rate),
+            admitted: admitted
+                .map(|(place, name)| if plan.is_none() { Some(0) } else { limit_of(place, name) })
+                .collect(),
+            anchor: record.billing_anchor,
+        }
+    }
+
+    /// The workspace.
+    pub const fn id(&self) -> WorkspaceId {
+        self.id
+    }
+
+    /// The record's version that these facts are of.
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The plan's name.
+    pub fn plan(&self) -> &str {
+        &self.plan
+    }
+
+    /// How many calls a meter admits in a period, grace included; `None` is unlimited.
+    pub fn admitted(&self, meter: MeterNo) -> Option<u64> {
+        self.admitted.get(usize::from(meter.0)).copied().unwrap_or(Some(0))
+    }
+
+    /// The billing period that `at` lies in.
+    pub fn period(&self, at: Wall) -> Period {
+        Period::containing(self.anchor, at)
+    }
+}
+
+/// What an attempt is after.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// A known thing and what it asks.
+    Known(Requirement),
+    /// Something that is refused whoever asks; told only to a proven caller, after its rate token.
+    Refused(Denial),
+}
+
+/// Everything that one decision is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The key, as it is now.
+    pub key: &'a KeyFacts,
+    /// Its workspace, as it is now.
+    pub workspace: &'a WorkspaceFacts,
+    /// The caller's address, when it is known.
+    pub address: Option<IpAddr>,
+    /// The time, read once for this request.
+    pub now: Now,
+}
+
+/// A proven key that is in good standing.
+#[derive(Debug)]
+pub struct Standing {
+    proof: Proof,
+    workspace: WorkspaceId,
+}
+
+/// First decision: is this key in good standing here and now?
+pub fn standing(proof: Proof, case: &Case<'_>) -> Result<Standing, Denial> {
+    stands(proof, case)?;
+    Ok(Standing { proof, workspace: case.workspace.id })
+}
+
+fn stands(proof: Proof, case: &Case<'_>) -> Result<(), Denial> {
+    let Case { key, workspace, address, now } = case;
+    if proof.key() != key.id {
+        return Err(Denial::Unknown);
+    }
+    let secret = key.secrets.iter().flatten().find(|secret| secret.epoch == proof.epoch());
+    let secret_ended = secret.is_none_or(|secret| secret.ends_at.is_some_and(|end| now.wall >= end));
+    if key.revoked || secret_ended {
+        return Err(Denial::Revoked);
+    }
+    if workspace.suspended {
+        return Err(Denial::Suspended);
+    }
+    if key.expires_at.is_some_and(|end| now.wall >= end) {
+        return Err(Denial::Expired);
+    }
+    if key.addresses.as_ref().is_some_and(|rules| !rules.admit(*address)) {
+        return Err(Denial::Address);
+    }
+    // Signatures cannot be checked yet, so a key that demands one fails closed.
+    if key.require_signature {
+        return Err(Denial::Signature);
+    }
+    Ok(())
+}
+
+/// Takes one token from the key's bucket. A proven request takes it whatever follows, so that probing is not
+/// free.
+pub fn pace(_: &Standing, case: &Case<'_>, bucket: &Bucket) -> Result<RateReceipt, Denial> {
+    match rate_of(case) {
+        Some(rate) => bucket.take(rate, 1, case.now.mono).map_err(too_fast),
+        None => Ok(RateReceipt::unlimited()),
+    }
+}
+
+fn rate_of<'a>(case: &Case<'a>) -> Option<&'a Rate> {
+    case.key.rate.as_ref().or(case.workspace.rate.as_ref())
+}
+
+fn too_fast(refused: TooFast) -> Denial {
+    Denial::Rate { retry_after_nanos: refused.retry_after_nanos }
+}
+
+/// A key that may do what it wants, as far as permission and plan go.
+#[derive(Debug)]
+pub enum Admission {
+    /// No meter counts it.
+    Unmetered(Unmetered),
+    /// It needs a unit of a meter.
+    Metered(Metered),
+}
+
+/// An admission that needs nothing more.
+#[derive(Debug)]
+pub struct Unmetered(Grant);
+
+/// An admission that needs a sale.
+#[derive(Debug)]
+pub struct Metered {
+    grant: Grant,
+    meter: MeterNo,
+}
+
+/// Second decision: may a key in good standing, with its token taken, do this?
+pub fn allowed(
+    standing: Standing,
+    rate: RateReceipt,
+    case: &Case<'_>,
+    wanted: &Wanted,
+) -> Result<Admission, Denial> {
+    let requirement = permits(case, wanted)?;
+    let grant = Grant { standing, rate };
+    Ok(match requirement.meter {
+        None => Admission::Unmetered(Unmetered(grant)),
+        Some(meter) => Admission::Metered(Metered { grant, meter }),
+    })
+}
+
+fn permits(case: &Case<'_>, wanted: &Wanted) -> Result<Requirement, Denial> {
+    let requirement = match wanted {
+        Wanted::Known(requirement) => *requirement,
+        Wanted::Refused(denial) => return Err(denial.clone()),
+    };
+    may(case.key, case.workspace, &requirement)?;
+    Ok(requirement)
+}
+
+/// The predicate behind the second decision, for lists that show only what may be called.
+pub fn may(key: &KeyFacts, workspace: &WorkspaceFacts, requirement: &Requirement) -> Result<(), Denial> {
+    if requirement.permission.is_some_and(|needed| !key.permissions.holds(needed)) {
+        return Err(Denial::Permission { needed: requirement.permission });
+    }
+    if requirement.paid && !workspace.paid {
+        return Err(Denial::Plan);
+    }
+    Ok(())
+}
+
+impl Unmetered {
+    /// The grant.
+    pub fn grant(self) -> Grant {
+        self.0
+    }
+}
+
+impl Metered {
+    /// The meter that must sell.
+    pub const fn meter(&self) -> MeterNo {
+        self.meter
+    }
+
+    /// Buys `cost` units of the current period and makes the sale final.
+    pub fn buy(self, case: &Case<'_>, meter: &Arc<PeriodMeter>, cost: u64) -> Result<Grant, Denial> {
+        let used_up = Denial::month_used_up(self.meter, meter.period().end);
+        let sale = meter.sell(case.workspace.admitted(self.meter), cost).map_err(used_up)?;
+        Ok(self.paid_by(sale))
+    }
+
+    fn paid_by(self, sale: MeterReceipt) -> Grant {
+        sale.keep();
+        self.grant
+    }
+}
+
+/// Permission to proceed, held by value. The gateway asks for one.
+#[derive(Debug)]
+pub struct Grant {
+    standing: Standing,
+    rate: RateReceipt,
+}
+
+impl Grant {
+    /// Who may proceed.
+    pub const fn key(&self) -> KeyId {
+        self.standing.proof.key()
+    }
+
+    /// On whose account.
+    pub const fn workspace(&self) -> WorkspaceId {
+        self.standing.workspace
+    }
+
+    /// Tokens left in the bucket when this was granted; `None` without a rate.
+    pub const fn remaining(&self) -> Option<u64> {
+        self.rate.remaining()
+    }
+}
+
+/// What the order of checks would say, spending nothing: neither a token nor a unit.
+pub fn rehearse(
+    proof: Proof,
+    case: &Case<'_>,
+    wanted: &Wanted,
+    bucket: &Bucket,
+    meter_of: impl FnOnce(MeterNo) -> Arc<PeriodMeter>,
+    cost: u64,
+) -> Result<(), Denial> {
+    stands(proof, case)?;
+    if let Some(rate) = rate_of(case) {
+        bucket.peek(rate, 1, case.now.mono).map_err(too_fast)?;
+    }
+    let requirement = permits(case, wanted)?;
+    let Some(meter) = requirement.meter else {
+        return Ok(());
+    };
+    let counted = meter_of(meter);
+    let used_up = Denial::month_used_up(meter, counted.period().end);
+    counted.would_sell(case.workspace.admitted(meter), cost).map_err(used_up)
+}
+
+/// Who stands behind a grant, as an upstream is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The key.
+    pub key: KeyId,
+    /// The account.
+    pub workspace: WorkspaceId,
+    /// The account's plan.
+    pub plan: String,
+    /// The permissions held, with spaces between.
+    pub scopes: String,
+}
+
+/// Permission to reach something public without a key: no identity, paced by address.
+#[derive(Debug)]
+pub struct OpenPass(());
+
+impl OpenPass {
+    /// The pass to something that the profile opens, for a caller whose address has a token left in `bucket`.
+    pub fn paced(_: Public, rate: Option<&Rate>, bucket: &Bucket, now: Mono) -> Result<Self, Denial> {
+        match rate {
+            Some(rate) => bucket.take(rate, 1, now).map(|_token| Self(())).map_err(too_fast),
+            None => Ok(Self(())),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The text of a key: `<tag><8 prefix><22 secret><2 check>`, base62 behind the tag, 32 characters in all.
+//!
+//! A text that parses has its tag, its length, its alphabet and its check characters right, so a typo is
+//! refused before any look-up. The check is no security feature: anyone can compute it.
+//!
+//! Never here: a way to print a whole key. [`RawKey`] shows itself only through [`RawKey::reveal`], once, to
+//! the answer that creates it.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// Characters of the prefix, the public index of a key.
+pub const PREFIX_LEN: usize = 8;
+/// Characters of the secret: 22 × log₂ 62 = 131 bits.
+pub const SECRET_LEN: usize = 22;
+/// Check characters at the end.
+pub const CHECK_LEN: usize = 2;
+/// Characters behind the tag.
+pub const BODY_LEN: usize = PREFIX_LEN + SECRET_LEN + CHECK_LEN;
+/// The longest tag; with the body, a key fits into one block of the fast hash (64 bytes).
+pub const TAG_LEN_MAX: usize = 24;
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// The brand in front of every key text of one product, such as `sk_live_`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Tag(Box<str>);
+
+impl Tag {
+    /// Reads a tag: 2 to 24 characters of `a-z`, `0-9` and `_`, a letter first and `_` last.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (2..=TAG_LEN_MAX).contains(&text.len())
+            && text.starts_with(|first: char| first.is_ascii_lowercase())
+            && text.ends_with('_')
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        fits.then(|| Self(text.into()))
+    }
+
+    /// The tag's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The 8 characters behind the tag: public, shown in lists, the index of the store.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix([u8; PREFIX_LEN]);
+
+impl Prefix {
+    /// Reads a prefix: exactly 8 base62 characters.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let prefix: [u8; PREFIX_LEN] = bytes.try_into().ok()?;
+        prefix.iter().all(u8::is_ascii_alphanumeric).then_some(Self(prefix))
+    }
+
+    /// The characters.
+    pub const fn as_bytes(&self) -> &[u8; PREFIX_LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| fmt::Write::write_char(f, char::from(*b)))
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A key text that somebody presented and that is well formed. It proves nothing yet.
+#[derive(Clone, Copy)]
+pub struct PresentedKey<'a> {
+    text: &'a [u8],
+    prefix: Prefix,
+}
+
+impl<'a> PresentedKey<'a> {
+    /// Reads a presented text under `tag`; `None` when the tag, the length, a character or the check is
+    /// wrong.
+    pub fn parse(tag: &Tag, text: &'a [u8]) -> Option<Self> {
+        let body = text.strip_prefix(tag.as_str().as_bytes())?;
+        if body.len() != BODY_LEN || !body.iter().all(u8::is_ascii_alphanumeric) {
+            return None;
+        }
+        let (checked, check) = text.split_at_checked(text.len() - CHECK_LEN)?;
+        if check_of(checked) != *check {
+            return None;
+        }
+        let prefix = Prefix::from_bytes(body.get(..PREFIX_LEN)?)?;
+        Some(Self { text, prefix })
+    }
+
+    /// The whole text, tag and check included: what is fingerprinted and hashed.
+    pub const fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// The prefix to look up.
+    pub const fn prefix(&self) -> Prefix {
+        self.prefix
+    }
+
+    /// A copy that may outlive the request, wiped when dropped: for the slow hash, which runs elsewhere.
+    pub fn to_raw(&self) -> RawKey {
+        // A parsed text is ASCII throughout, so nothing is lost here.
+        let text = Zeroizing::new(String::from_utf8_lossy(self.text).into_owned());
+        RawKey { text, prefix: self.prefix }
+    }
+}
+
+impl fmt::Debug for PresentedKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PresentedKey")
+    }
+}
+
+/// A key text of our own making, on its way to the one answer that shows it. Wiped when dropped.
+pub struct RawKey {
+    text: Zeroizing<String>,
+    prefix: Prefix,
+}
+
+/// Random bytes that [`RawKey::mint`] takes: 30 characters need 30 of them, and each is usable with
+/// probability 248/256; fewer than 30 usable ones in 64 happen less than once in 10³⁰ calls.
+pub const MINT_RANDOM_BYTES: usize = 64;
+
+impl RawKey {
+    /// Makes a key from random bytes, without modulo bias: a byte of 248 or more is skipped. `None` when too
+    /// many were skipped; draw anew.
+    pub fn mint(tag: &Tag, random: &[u8; MINT_RANDOM_BYTES]) -> Option<Self> {
+        let drawn = random.iter().filter(|byte| **byte < 248).map(|byte| usize::from(byte % 62));
+        let mut text = Zeroizing::new(String::with_capacity(tag.as_str().len() + BODY_LEN));
+        text.push_str(tag.as_str());
+        text.extend(drawn.take(PREFIX_LEN + SECRET_LEN).map(character));
+        if text.len() != tag.as_str().len() + PREFIX_LEN + SECRET_LEN {
+            return None;
+        }
+        let check = check_of(text.as_bytes());
+        text.extend(check.map(char::from));
+        Self::adopt(tag, &text)
+    }
+
+    /// Takes a text that was made elsewhere by the same rules (a key file); `None` when it is not well
+    /// formed.
+    pub fn adopt(tag: &Tag, text: &str) -> Option<Self> {
+        let prefix = PresentedKey::parse(tag, text.as_bytes())?.prefix();
+        Some(Self { text: Zeroizing::new(text.to_owned()), prefix })
+    }
+
+    /// The text, for the one answer or 0600 file that shows it.
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// The key as its holder would present it.
+    pub fn as_presented(&self) -> PresentedKey<'_> {
+        PresentedKey { text: self.text.as_bytes(), prefix: self.prefix }
+    }
+
+    /// The public prefix.
+    pub const fn prefix(&self) -> Prefix {
+        self.prefix
+    }
+}
+
+impl fmt::Debug for RawKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawKey")
+    }
+}
+
+fn character(index: usize) -> char {
+    char::from(ALPHABET.get(index).copied().unwrap_or(b'0'))
+}
+
+/// CRC-32 (IEEE 802.3) of all before it, modulo 62², as two base62 characters.
+fn check_of(checked: &[u8]) -> [u8; CHECK_LEN] {
+    let sum = crc32fast::hash(checked) % (62 * 62);
+    [sum / 62, sum % 62].map(|digit| ALPHABET.get(digit as usize).copied().unwrap_or(b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tag() -> Tag {
+        Tag::parse("sk_live_").unwrap()
+    }
+
+    fn minted(random: [u8; MINT_RANDOM_BYTES]) -> Option<RawKey> {
+        RawKey::mint(&tag(), &random)
+    }
+
+    #[test]
+    fn a_social_crm_key_is_40_characters_long() {
+        let key = minted([7; MINT_RANDOM_BYTES]).unwrap();
+        assert_eq!(key.reveal().len(), 40);
+        assert!(key.reveal().starts_with("sk_live_7777"));
+    }
+
+    #[test]
+    fn the_check_characters_are_pinned() {
+        // Keys that customers hold depend on this sum; it can never change.
+        let key = minted([7; MINT_RANDOM_BYTES]).unwrap();
+        assert_eq!(key.reveal(), "sk_live_777777777777777777777777777777Eh");
+    }
+
+    #[test]
+    fn bytes_that_would_bias_the_draw_are_skipped() {
+        let mut random = [7; MINT_RANDOM_BYTES];
+        random[..10].fill(255);
+        assert_eq!(minted(random).unwrap().reveal(), minted([7; MINT_RANDOM_BYTES]).unwrap().reveal());
+        assert!(minted([250; MINT_RANDOM_BYTES]).is_none());
+    }
+
+    #[test]
+    fn a_key_never_shows_itself_in_debug_output() {
+        let key = minted([7; MINT_RANDOM_BYTES]).unwrap();
+        assert_eq!(format!("{key:?} {:?}", key.as_presented()), "RawKey PresentedKey");
+    }
+
+    #[test]
+    fn a_malformed_tag_is_refused() {
+        for bad in ["", "_", "sk", "SK_", "1k_", "sk-live_", "sk_live_sk_live_sk_live_sk_"] {
+            assert!(Tag::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nearly_every_changed_character_is_seen_as_a_typo() {
+        let key = minted(std::array::from_fn(|place| u8::try_from(place * 3).unwrap())).unwrap();
+        let mut slipped = 0;
+        let mut tried = 0;
+        for place in 8..key.reveal().len() {
+            for other in ALPHABET {
+                let mut text = key.reveal().as_bytes().to_vec();
+                if text[place] != *other {
+                    text[place] = *other;
+                    tried += 1;
+                    slipped += usize::from(PresentedKey::parse(&tag(), &text).is_some());
+                }
+            }
+        }
+        // CRC-32 sees each single change; modulo 62² about one in 3,844 slips through, to the look-up.
+        assert_eq!(tried, 32 * 61);
+        assert!(slipped <= 4, "{slipped} of {tried}");
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_a_minted_key_gives_it_back(random in proptest::array::uniform32(any::<u8>())) {
+            let mut bytes = [0; MINT_RANDOM_BYTES];
+            bytes[..32].copy_from_slice(&random);
+            bytes[32..].copy_from_slice(&random);
+            if let Some(key) = minted(bytes) {
+                let presented = PresentedKey::parse(&tag(), key.reveal().as_bytes()).unwrap();
+                prop_assert_eq!(presented.text(), key.reveal().as_bytes());
+                prop_assert_eq!(presented.prefix(), key.prefix());
+                prop_assert_eq!(&key.reveal()[8..16], key.prefix().to_string());
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = PresentedKey::parse(&tag(), &text);
+        }
+    }
+}

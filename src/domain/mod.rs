@@ -1,0 +1,25 @@
+//! Pure decisions: what a key is, what it may do, how limits and periods count, and the one order in
+//! which a request is checked.
+//!
+//! Values go in, values come out. Sealed types (`Proof`, `Standing`, `RateReceipt`, `Admission`,
+//! `MeterReceipt`, `Grant`, `OpenPass`) can be made only by the comparison or the count they stand for, so
+//! code that forgets a check does not compile.
+//!
+//! Never here: an await, a lock (atomics are fine), a log line, a clock, randomness, I/O, serde. Time and
+//! random bytes come in as arguments.
+
+pub mod address;
+pub mod bucket;
+pub mod causes;
+pub mod decision;
+pub mod denial;
+pub mod hash;
+pub mod id;
+pub mod key;
+pub mod meter;
+pub mod period;
+pub mod permission;
+pub mod profile;
+pub mod proof;
+pub mod record;
+pub mod time;

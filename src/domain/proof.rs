@@ -1,0 +1,78 @@
+//! The comparison: does this text belong to that key?
+//!
+//! A [`Proof`] is made only here, by a stored fingerprint or by the slow hash. It names the key, and the
+//! secret by its epoch; whether key and secret are still good is read from the live record on every request,
+//! never remembered in a proof.
+//!
+//! Never here: a cache of proofs, or on which thread a comparison runs.
+
+use super::hash::{Fingerprint, SecretId, SlowHashMemory};
+use super::id::KeyId;
+use super::key::PresentedKey;
+use super::record::KeyRecord;
+
+/// Proof that a presented text is a key's. It says nothing about what the key may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Proof {
+    key: KeyId,
+    epoch: u32,
+}
+
+impl Proof {
+    /// The key.
+    pub const fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// Which of the key's secrets.
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+}
+
+/// What fingerprints can say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compared {
+    /// The text is this key.
+    Proven(Proof),
+    /// It is not.
+    Different,
+    /// No fingerprint of the present install secret is stored: only the slow hash knows.
+    NeedsSlowHash,
+}
+
+impl KeyRecord {
+    /// Compares a presented text with this key's stored fingerprints, in constant time each. `made_by` names
+    /// the install secret that `print` was made under.
+    pub fn prove_by_fingerprint(
+        &self,
+        presented: &PresentedKey<'_>,
+        print: &Fingerprint,
+        made_by: SecretId,
+    ) -> Compared {
+        let mut outcome = Compared::Different;
+        for secret in self.secrets.iter().filter(|secret| secret.prefix == presented.prefix()) {
+            match &secret.fingerprint {
+                Some(stored) if stored.made_by == made_by => {
+                    if stored.matches(print) {
+                        return Compared::Proven(Proof { key: self.id, epoch: secret.epoch });
+                    }
+                }
+                _ => outcome = Compared::NeedsSlowHash,
+            }
+        }
+        outcome
+    }
+
+    /// Compares by the slow hash. Costs what the stored hash costs, so only the slow-hash workers may call
+    /// it.
+    pub fn prove_by_slow_hash(
+        &self,
+        presented: &PresentedKey<'_>,
+        memory: &mut SlowHashMemory,
+    ) -> Option<Proof> {
+        let mut candidates = self.secrets.iter().filter(|secret| secret.prefix == presented.prefix());
+        let secret = candidates.find(|secret| secret.hash.matches(presented, memory))?;
+        Some(Proof { key: self.id, epoch: secret.epoch })
+    }
+}
