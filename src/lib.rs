@@ -13,4 +13,5 @@
 //! app, cli, main                   puts it together, starts and stops it
 //! ```
 
+pub mod clock;
 pub mod domain;
