@@ -1,0 +1,263 @@
+//! What each change does inside the writer's transaction.
+//!
+//! A change first checks everything on the newest state, the changes before it in the same transaction among
+//! it, and only then writes: a refusal leaves nothing behind. Exactly one audit row comes with each change
+//! that writes, numbered without gaps. Checkpoints are no changes and have none.
+//!
+//! Never here: a decision whether a change is wise, or a commit.
+
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use redb::ReadableTable;
+
+use super::codec;
+use super::error::{ChangeError, StoreError};
+use super::tables::WriteTables;
+use crate::domain::id::{KeyId, WorkspaceId};
+use crate::domain::key::Prefix;
+use crate::domain::period::PeriodIndex;
+use crate::domain::profile::METERS_MAX;
+use crate::domain::record::{AuditEntry, KeyCounters, KeyRecord, MeterCount, WorkspaceRecord};
+
+/// The most rows that a change of records writes: workspace, key, its two indexes twice, makers, audit.
+pub(super) const CHANGE_ROWS_MAX: usize = 8;
+
+/// The most rows that a change of a workspace writes. The meter rows that a moved anchor removes are left
+/// out: there are twelve a year of each meter, and removing one is next to nothing beside the two syncs.
+pub(super) const WORKSPACE_CHANGE_ROWS_MAX: usize = CHANGE_ROWS_MAX + METERS_MAX;
+
+/// A change that was made, and whether that took a write.
+pub(super) struct Done<T> {
+    /// What the waiter gets.
+    pub(super) value: T,
+    /// Whether anything must be committed.
+    pub(super) wrote: bool,
+}
+
+const fn written<T>(value: T) -> Done<T> {
+    Done { value, wrote: true }
+}
+
+/// Makes a workspace and its default key.
+pub(super) fn create_workspace(
+    tables: &mut WriteTables<'_>,
+    workspace: &WorkspaceRecord,
+    default_key: &KeyRecord,
+    audit: &AuditEntry,
+) -> Result<Done<()>, ChangeError> {
+    if default_key.workspace != workspace.id {
+        return Err(ChangeError::Misfit("the default key belongs to another workspace"));
+    }
+    if has_workspace(tables, workspace.id)? {
+        return Err(ChangeError::Exists);
+    }
+    check_new_key(tables, default_key)?;
+    put_workspace(tables, workspace)?;
+    put_key(tables, None, default_key)?;
+    append_audit(tables, audit)?;
+    Ok(written(()))
+}
+
+/// Makes a key.
+pub(super) fn create_key(
+    tables: &mut WriteTables<'_>,
+    key: &KeyRecord,
+    audit: &AuditEntry,
+) -> Result<Done<()>, ChangeError> {
+    if !has_workspace(tables, key.workspace)? {
+        return Err(ChangeError::NoSuchWorkspace);
+    }
+    check_new_key(tables, key)?;
+    put_key(tables, None, key)?;
+    append_audit(tables, audit)?;
+    Ok(written(()))
+}
+
+/// Changes a key; a change that leaves the version as it was writes nothing.
+pub(super) fn update_key(
+    tables: &mut WriteTables<'_>,
+    id: KeyId,
+    audit: &AuditEntry,
+    change: impl FnOnce(KeyRecord) -> KeyRecord,
+) -> Result<Done<KeyRecord>, ChangeError> {
+    let old = key(tables, id)?.ok_or(ChangeError::NoSuchKey)?;
+    let new = changed(change, old.clone())?;
+    if (new.id, new.workspace) != (old.id, old.workspace) {
+        return Err(ChangeError::Misfit("it would move the key"));
+    }
+    if new.version < old.version {
+        return Err(ChangeError::Misfit("it would turn the key's version back"));
+    }
+    if new.version == old.version {
+        return Ok(Done { value: old, wrote: false });
+    }
+    for prefix in prefixes(&new).filter(|prefix| !prefixes(&old).any(|known| known == *prefix)) {
+        check_prefix_is_free(tables, prefix)?;
+    }
+    put_key(tables, Some(&old), &new)?;
+    append_audit(tables, audit)?;
+    Ok(written(new))
+}
+
+/// Changes a workspace; a change that leaves the version as it was writes nothing. One that moves the billing
+/// anchor puts `meters_if_moved` in the place of every meter row of the workspace: periods are numbered from
+/// the anchor, so the old numbers mean other months now.
+pub(super) fn update_workspace(
+    tables: &mut WriteTables<'_>,
+    id: WorkspaceId,
+    audit: &AuditEntry,
+    change: impl FnOnce(WorkspaceRecord) -> WorkspaceRecord,
+    meters_if_moved: &[MeterCount],
+) -> Result<Done<WorkspaceRecord>, ChangeError> {
+    if meters_if_moved.len() > METERS_MAX || meters_if_moved.iter().any(|count| count.workspace != id) {
+        return Err(ChangeError::Misfit("its meters are too many or another workspace's"));
+    }
+    let old = workspace(tables, id)?.ok_or(ChangeError::NoSuchWorkspace)?;
+    let new = changed(change, old.clone())?;
+    if (new.id, &new.profile) != (old.id, &old.profile) {
+        return Err(ChangeError::Misfit("it would move the workspace"));
+    }
+    if new.version < old.version {
+        return Err(ChangeError::Misfit("it would turn the workspace's version back"));
+    }
+    if new.version == old.version {
+        return Ok(Done { value: old, wrote: false });
+    }
+    put_workspace(tables, &new)?;
+    if new.billing_anchor != old.billing_anchor {
+        remove_meters(tables, id)?;
+        put_meters(tables, meters_if_moved)?;
+    }
+    append_audit(tables, audit)?;
+    Ok(written(new))
+}
+
+/// One part of a checkpoint: absolute values over whatever stands there.
+pub(super) fn checkpoint(
+    tables: &mut WriteTables<'_>,
+    counters: &[(KeyId, KeyCounters)],
+    meters: &[MeterCount],
+) -> Result<Done<()>, ChangeError> {
+    for (id, counters) in counters {
+        let bytes = codec::counts::counters_to_bytes(counters)?;
+        tables
+            .key_counters
+            .insert(id.as_u128(), bytes.as_slice())
+            .map_err(StoreError::database("write a key's counters"))?;
+    }
+    put_meters(tables, meters)?;
+    Ok(Done { value: (), wrote: !(counters.is_empty() && meters.is_empty()) })
+}
+
+fn put_meters(tables: &mut WriteTables<'_>, meters: &[MeterCount]) -> Result<(), StoreError> {
+    for count in meters {
+        let bytes = codec::counts::meter_to_bytes(count.used)?;
+        let row = (count.workspace.as_u128(), count.meter.as_str(), count.period);
+        tables.meters.insert(row, bytes.as_slice()).map_err(StoreError::database("write a meter"))?;
+    }
+    Ok(())
+}
+
+fn remove_meters(tables: &mut WriteTables<'_>, workspace: WorkspaceId) -> Result<(), StoreError> {
+    let first = |id: u128| (id, "", PeriodIndex::MIN);
+    let id = workspace.as_u128();
+    let behind = id.checked_add(1).map_or(Bound::Unbounded, |next| Bound::Excluded(first(next)));
+    tables
+        .meters
+        .retain_in((Bound::Included(first(id)), behind), |_, _| false)
+        .map_err(StoreError::database("remove the meters of a moved anchor"))
+}
+
+/// Runs a caller's change; its panic is its own and spoils no neighbour.
+fn changed<T>(change: impl FnOnce(T) -> T, old: T) -> Result<T, ChangeError> {
+    catch_unwind(AssertUnwindSafe(|| change(old))).map_err(|_| ChangeError::Misfit("it panicked"))
+}
+
+fn prefixes(key: &KeyRecord) -> impl Iterator<Item = Prefix> {
+    key.secrets.iter().map(|secret| secret.prefix)
+}
+
+fn check_new_key(tables: &WriteTables<'_>, new: &KeyRecord) -> Result<(), ChangeError> {
+    let taken = tables.keys.get(new.id.as_u128()).map_err(StoreError::database("read a key"))?;
+    if taken.is_some() {
+        return Err(ChangeError::Exists);
+    }
+    prefixes(new).try_for_each(|prefix| check_prefix_is_free(tables, prefix))
+}
+
+fn check_prefix_is_free(tables: &WriteTables<'_>, prefix: Prefix) -> Result<(), ChangeError> {
+    let all = (*prefix.as_bytes(), 0)..=(*prefix.as_bytes(), u128::MAX);
+    let mut known =
+        tables.keys_by_prefix.range(all).map_err(StoreError::database("read the index of prefixes"))?;
+    if known.next().is_some() { Err(ChangeError::PrefixTaken) } else { Ok(()) }
+}
+
+fn has_workspace(tables: &WriteTables<'_>, id: WorkspaceId) -> Result<bool, StoreError> {
+    let row = tables.workspaces.get(id.as_u128()).map_err(StoreError::database("read a workspace"))?;
+    Ok(row.is_some())
+}
+
+fn workspace(tables: &WriteTables<'_>, id: WorkspaceId) -> Result<Option<WorkspaceRecord>, StoreError> {
+    let row = tables.workspaces.get(id.as_u128()).map_err(StoreError::database("read a workspace"))?;
+    row.map(|bytes| codec::workspace::from_bytes(id, bytes.value())).transpose()
+}
+
+fn key(tables: &WriteTables<'_>, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+    let row = tables.keys.get(id.as_u128()).map_err(StoreError::database("read a key"))?;
+    row.map(|bytes| codec::key::from_bytes(id, bytes.value())).transpose()
+}
+
+fn put_workspace(tables: &mut WriteTables<'_>, new: &WorkspaceRecord) -> Result<(), StoreError> {
+    let bytes = codec::workspace::to_bytes(new)?;
+    tables
+        .workspaces
+        .insert(new.id.as_u128(), bytes.as_slice())
+        .map_err(StoreError::database("write a workspace"))?;
+    Ok(())
+}
+
+/// Writes a key and its index rows over those of `old`. It does not ask whether a prefix is taken: keys that
+/// come from elsewhere may share one.
+pub(super) fn put_key(
+    tables: &mut WriteTables<'_>,
+    old: Option<&KeyRecord>,
+    new: &KeyRecord,
+) -> Result<(), StoreError> {
+    let id = new.id.as_u128();
+    let bytes = codec::key::to_bytes(new)?;
+    tables.keys.insert(id, bytes.as_slice()).map_err(StoreError::database("write a key"))?;
+    for gone in old.into_iter().flat_map(prefixes).filter(|prefix| !prefixes(new).any(|kept| kept == *prefix))
+    {
+        tables
+            .keys_by_prefix
+            .remove((*gone.as_bytes(), id))
+            .map_err(StoreError::database("write the index of prefixes"))?;
+    }
+    for prefix in prefixes(new) {
+        tables
+            .keys_by_prefix
+            .insert((*prefix.as_bytes(), id), ())
+            .map_err(StoreError::database("write the index of prefixes"))?;
+    }
+    if old.is_none() {
+        tables
+            .keys_by_workspace
+            .insert((new.workspace.as_u128(), id), ())
+            .map_err(StoreError::database("write the index of workspaces"))?;
+    }
+    for stored in new.secrets.iter().filter_map(|secret| secret.fingerprint.as_ref()) {
+        tables
+            .fingerprint_makers
+            .insert(*stored.made_by.as_bytes(), ())
+            .map_err(StoreError::database("write the makers of fingerprints"))?;
+    }
+    Ok(())
+}
+
+fn append_audit(tables: &mut WriteTables<'_>, entry: &AuditEntry) -> Result<(), StoreError> {
+    let bytes = codec::audit::to_bytes(entry)?;
+    let seq = tables.next_audit_seq()?;
+    tables.audit.insert(seq, bytes.as_slice()).map_err(StoreError::database("write the audit log"))?;
+    Ok(())
+}

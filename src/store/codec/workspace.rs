@@ -1,0 +1,127 @@
+//! The record of a workspace.
+//!
+//! The id is the table's key and is not repeated inside. The golden bytes at the end are format 1: they can
+//! never change.
+//!
+//! Never here: a default for what a record does not say, but for what format 1 leaves out when it is absent.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Place, RateTwin, decode, encode};
+use crate::domain::id::WorkspaceId;
+use crate::domain::record::{Label, Overrides, WorkspaceRecord, WorkspaceStatus};
+use crate::domain::time::Wall;
+use crate::store::error::StoreError;
+
+const TABLE: &str = "workspaces";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkspaceTwin {
+    version: u64,
+    name: String,
+    profile: String,
+    plan: String,
+    anchor_us: i64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    brands: Vec<String>,
+    suspended: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rate: Option<RateTwin>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    meters: BTreeMap<String, u64>,
+    created_us: i64,
+}
+
+/// Writes a workspace down.
+pub(in crate::store) fn to_bytes(record: &WorkspaceRecord) -> Result<Vec<u8>, StoreError> {
+    encode(&WorkspaceTwin {
+        version: record.version,
+        name: record.name.as_str().to_owned(),
+        profile: record.profile.clone(),
+        plan: record.plan.clone(),
+        anchor_us: record.billing_anchor.micros(),
+        brands: record.brands.iter().map(|brand| brand.as_str().to_owned()).collect(),
+        suspended: record.status == WorkspaceStatus::Suspended,
+        rate: record.overrides.rate.map(RateTwin::from),
+        meters: record.overrides.meters.clone(),
+        created_us: record.created_at.micros(),
+    })
+}
+
+/// Reads the workspace of this id.
+pub(in crate::store) fn from_bytes(id: WorkspaceId, bytes: &[u8]) -> Result<WorkspaceRecord, StoreError> {
+    let place = Place { table: TABLE, key: &id };
+    let twin: WorkspaceTwin = decode(place, bytes)?;
+    let label =
+        |text: &String| Label::parse(text).ok_or_else(|| place.corrupt("its name or a brand is malformed"));
+    Ok(WorkspaceRecord {
+        id,
+        version: twin.version,
+        name: label(&twin.name)?,
+        profile: twin.profile,
+        plan: twin.plan,
+        billing_anchor: Wall::from_micros(twin.anchor_us),
+        brands: twin.brands.iter().map(label).collect::<Result<_, _>>()?,
+        status: if twin.suspended { WorkspaceStatus::Suspended } else { WorkspaceStatus::Active },
+        overrides: Overrides {
+            rate: twin.rate.map(|rate| rate.into_domain(place)).transpose()?,
+            meters: twin.meters,
+        },
+        created_at: Wall::from_micros(twin.created_us),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::bucket::Rate;
+    use crate::store::codec::golden::{check_golden, check_no_damage_panics};
+
+    fn full() -> WorkspaceRecord {
+        WorkspaceRecord {
+            id: WorkspaceId::from_u128(7),
+            version: 3,
+            name: Label::parse("Müller & Söhne").unwrap(),
+            profile: "socialcrm".to_owned(),
+            plan: "pro".to_owned(),
+            billing_anchor: Wall::from_secs(1_700_000_000),
+            brands: vec![Label::parse("One").unwrap(), Label::parse("Two").unwrap()],
+            status: WorkspaceStatus::Suspended,
+            overrides: Overrides {
+                rate: Some(Rate::new(120, 60, Some(200)).unwrap()),
+                meters: BTreeMap::from([("ai".to_owned(), 5), ("mcp_calls".to_owned(), 0)]),
+            },
+            created_at: Wall::from_micros(1_700_000_000_123_456),
+        }
+    }
+
+    fn bare() -> WorkspaceRecord {
+        let (brands, overrides, status) = (Vec::new(), Overrides::default(), WorkspaceStatus::Active);
+        WorkspaceRecord { brands, status, overrides, ..full() }
+    }
+
+    #[test]
+    fn format_1_is_pinned() {
+        let read = |bytes: &[u8]| from_bytes(full().id, bytes).unwrap();
+        check_golden(&to_bytes(&full()).unwrap(), FULL, read, &full());
+        check_golden(&to_bytes(&bare()).unwrap(), BARE, read, &bare());
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_or_another_record_but_no_panic() {
+        check_no_damage_panics(&to_bytes(&full()).unwrap(), |bytes| from_bytes(full().id, bytes).map(drop));
+    }
+
+    const FULL: &str = "
+        018aa776657273696f6e03a46e616d65b04dc3bc6c6c657220262053c3b6686e65a770726f66696c65a9736f6369616c
+        63726da4706c616ea370726fa9616e63686f725f7573cf00060a24181e4000a66272616e647392a34f6e65a354776fa9
+        73757370656e646564c3a47261746583a56c696d697478ab77696e646f775f736563733ca56275727374ccc8a66d6574
+        65727382a2616905a96d63705f63616c6c7300aa637265617465645f7573cf00060a2418202240";
+    const BARE: &str = "
+        0187a776657273696f6e03a46e616d65b04dc3bc6c6c657220262053c3b6686e65a770726f66696c65a9736f6369616c
+        63726da4706c616ea370726fa9616e63686f725f7573cf00060a24181e4000a973757370656e646564c2aa6372656174
+        65645f7573cf00060a2418202240";
+}

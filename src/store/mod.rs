@@ -1,0 +1,262 @@
+//! The redb file behind one type, [`Store`], whose methods are transactions in domain types.
+//!
+//! What a change answered is durable: it survives a kill at any instant, whole, with its one audit row.
+//! Changes go through one writer thread and are made on the newest state; reads see the last commit.
+//! Checkpoints hold absolute values, so saving twice is harmless; a crash loses what was counted since the
+//! last one. One process at a time has the file, and only its owner may read it.
+//!
+//! Never here: a decision, a status code, a redb type in a public signature, or raw key text.
+
+mod changes;
+mod codec;
+mod error;
+mod file;
+mod overlay;
+pub mod private_file;
+mod queue;
+mod reads;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::{ChangeError, StoreError};
+pub use reads::{CANDIDATES_MAX, KeyCondition, KeyFilter, Listed, PAGE_MAX, Page, WorkspaceFilter};
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+
+use self::changes::{CHANGE_ROWS_MAX, Done, WORKSPACE_CHANGE_ROWS_MAX};
+use self::queue::{CHECKPOINT_ROWS_MAX, Lane, Queue};
+use self::tables::WriteTables;
+use self::writer::Change;
+use crate::domain::id::{KeyId, WorkspaceId};
+use crate::domain::record::{AuditEntry, KeyCounters, KeyRecord, MeterCount, WorkspaceRecord};
+
+/// How a store is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreOptions {
+    /// The most memory for pages of the file, in bytes.
+    pub cache_bytes: usize,
+}
+
+impl Default for StoreOptions {
+    /// 64 MiB: warm requests never read the file, so this only has to hold the upper levels of the trees (a
+    /// million keys are a few hundred MB on disk). redb's own default is 1 GiB.
+    fn default() -> Self {
+        Self { cache_bytes: 64 << 20 }
+    }
+}
+
+/// How much a change of a key or a workspace hurries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Urgency {
+    /// It takes something away from somebody: a revoke, a suspension. It goes before all others.
+    Revoke,
+    /// Any other change.
+    Admin,
+}
+
+impl Urgency {
+    const fn lane(self) -> Lane {
+        match self {
+            Self::Revoke => Lane::Revoke,
+            Self::Admin => Lane::Admin,
+        }
+    }
+}
+
+/// The store. Clones share one file and one writer.
+///
+/// A change is queued when its future is first polled, and refused at once ([`ChangeError::Busy`]) when the
+/// queue is full; from then on it is made whether or not the future lives on.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the store and its writer thread share.
+struct Shared {
+    /// `None` once closed. Behind a lock so that a later handle can take its place after an I/O error; held
+    /// only to begin a transaction.
+    database: RwLock<Option<Database>>,
+    queue: Queue,
+    commits: AtomicU64,
+}
+
+impl Store {
+    /// Opens the store at `path`, or makes it when nothing is there; its directory must exist. A file that
+    /// others may read, that is in use, not ours, damaged or newer is refused and left as it is.
+    pub fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::over(file::open(path, options.cache_bytes)?)
+            .map_err(StoreError::file("start the thread that writes", path))
+    }
+
+    /// Starts the writer of an open database.
+    fn over(database: Database) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            database: RwLock::new(Some(database)),
+            queue: Queue::default(),
+            commits: AtomicU64::new(0),
+        });
+        let for_writer = Arc::clone(&shared);
+        let writer =
+            thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer::run(&for_writer))?;
+        Ok(Self(Arc::new(Inner { shared, writer: Mutex::new(Some(writer)) })))
+    }
+
+    /// Makes a workspace and its default key, in one transaction with one audit row.
+    pub async fn create_workspace(
+        &self,
+        workspace: WorkspaceRecord,
+        default_key: KeyRecord,
+        audit: AuditEntry,
+    ) -> Result<(), ChangeError> {
+        self.change(Lane::Admin, CHANGE_ROWS_MAX, move |tables| {
+            changes::create_workspace(tables, &workspace, &default_key, &audit)
+        })
+        .await
+    }
+
+    /// Makes a key.
+    pub async fn create_key(&self, key: KeyRecord, audit: AuditEntry) -> Result<(), ChangeError> {
+        self.change(Lane::Admin, CHANGE_ROWS_MAX, move |tables| changes::create_key(tables, &key, &audit))
+            .await
+    }
+
+    /// Changes a key. `change` gets the newest state, on the writer's thread, and must be quick. When it
+    /// returns a record of the same version, nothing is written, no audit row appears, and the record as it
+    /// stands is the answer.
+    pub async fn update_key(
+        &self,
+        id: KeyId,
+        urgency: Urgency,
+        audit: AuditEntry,
+        change: impl FnOnce(KeyRecord) -> KeyRecord + Send + 'static,
+    ) -> Result<KeyRecord, ChangeError> {
+        self.change(urgency.lane(), CHANGE_ROWS_MAX, move |tables| {
+            changes::update_key(tables, id, &audit, change)
+        })
+        .await
+    }
+
+    /// Changes a workspace, by the rules of [`Store::update_key`].
+    ///
+    /// When the change moves the billing anchor, every meter row of the workspace is replaced in the same
+    /// transaction by `meters_if_moved`: the counts of this instant in periods numbered from the new anchor,
+    /// at most [`METERS_MAX`](crate::domain::profile::METERS_MAX). They are not looked at otherwise. A
+    /// checkpoint of periods numbered from the old anchor must not be under way meanwhile.
+    pub async fn update_workspace(
+        &self,
+        id: WorkspaceId,
+        urgency: Urgency,
+        audit: AuditEntry,
+        change: impl FnOnce(WorkspaceRecord) -> WorkspaceRecord + Send + 'static,
+        meters_if_moved: Vec<MeterCount>,
+    ) -> Result<WorkspaceRecord, ChangeError> {
+        self.change(urgency.lane(), WORKSPACE_CHANGE_ROWS_MAX, move |tables| {
+            changes::update_workspace(tables, id, &audit, change, &meters_if_moved)
+        })
+        .await
+    }
+
+    /// Saves counts as absolute values, in parts that other changes go between. Saving twice is harmless;
+    /// when the future is dropped, the parts not yet queued are not saved.
+    pub async fn checkpoint(
+        &self,
+        counters: Vec<(KeyId, KeyCounters)>,
+        meters: Vec<MeterCount>,
+    ) -> Result<(), ChangeError> {
+        for part in counters.chunks(CHECKPOINT_ROWS_MAX) {
+            let part = part.to_vec();
+            self.change(Lane::Checkpoint, part.len(), move |tables| changes::checkpoint(tables, &part, &[]))
+                .await?;
+        }
+        for part in meters.chunks(CHECKPOINT_ROWS_MAX) {
+            let part = part.to_vec();
+            self.change(Lane::Checkpoint, part.len(), move |tables| changes::checkpoint(tables, &[], &part))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// How many transactions were committed since the store was opened.
+    pub fn commits(&self) -> u64 {
+        self.0.shared.commits.load(Ordering::Relaxed)
+    }
+
+    /// How many changes wait for the writer.
+    pub fn waiting_changes(&self) -> usize {
+        self.0.shared.queue.waiting()
+    }
+
+    /// Makes the changes that wait, ends the writer and closes the file; blocks until that is done. Later
+    /// reads and changes are refused with [`StoreError::Closed`]; closing again is nothing.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.0.end_writer();
+        let database = self.0.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        database.map_or(Ok(()), |open| open.close().map_err(StoreError::database("close its file")))
+    }
+
+    /// Queues a change and waits until it is durable or refused.
+    async fn change<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        rows: usize,
+        make: impl FnOnce(&mut WriteTables<'_>) -> Result<Done<T>, ChangeError> + Send + 'static,
+    ) -> Result<T, ChangeError> {
+        let (change, answer) = Change::new(rows, make);
+        self.0.shared.queue.push(lane, Box::new(change))?;
+        // Without an answer the writer is gone, and with it the promise.
+        answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        let database = self.0.shared.database.read().unwrap_or_else(PoisonError::into_inner);
+        let open = database.as_ref().ok_or(StoreError::Closed)?;
+        open.begin_read().map_err(StoreError::database("begin to read"))
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+impl Shared {
+    fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let open = database.as_ref().ok_or(StoreError::Closed)?;
+        open.begin_write().map_err(StoreError::database("begin a transaction"))
+    }
+}
+
+impl Inner {
+    fn end_writer(&self) {
+        self.shared.queue.close();
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        // A change that held the last clone drops it on the writer's own thread, which cannot wait for
+        // itself.
+        let another = writer.take().filter(|running| running.thread().id() != thread::current().id());
+        if let Some(running) = another {
+            // The thread answers for its panics itself; there is nothing to learn from how it ended.
+            let _ = running.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end_writer();
+    }
+}

@@ -1,0 +1,125 @@
+//! The one line in which changes wait for the writer, and the order in which it takes them.
+//!
+//! Revokes go first, then other admin changes, then checkpoints; leases will stand behind revokes, imports
+//! behind checkpoints. Each lane is bounded and a full one refuses at once, so whoever got no refusal knows
+//! that the change will be tried. One group is at most [`GROUP_ROWS_MAX`] rows, so that a revoke never waits
+//! behind a long transaction.
+//!
+//! Never here: what a change does.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::error::{ChangeError, StoreError};
+use super::writer::Job;
+
+/// The most rows of one transaction: a few milliseconds of work beside its two syncs.
+pub(super) const GROUP_ROWS_MAX: usize = 500;
+/// The most rows of one part of a checkpoint. What is left of a group goes to admin changes, so neither
+/// starves the other.
+pub(super) const CHECKPOINT_ROWS_MAX: usize = 400;
+/// The most changes that wait in one lane: some seconds of work for the writer.
+pub(super) const LANE_MAX: usize = 4_096;
+
+/// Which lane a change waits in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lane {
+    Revoke,
+    Admin,
+    Checkpoint,
+}
+
+/// The lanes, and whether more may come.
+#[derive(Default)]
+pub(super) struct Queue {
+    lanes: Mutex<Lanes>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct Lanes {
+    revoke: VecDeque<Box<dyn Job>>,
+    admin: VecDeque<Box<dyn Job>>,
+    checkpoint: VecDeque<Box<dyn Job>>,
+    closed: bool,
+}
+
+impl Queue {
+    /// Puts a change in its lane.
+    pub(super) fn push(&self, lane: Lane, job: Box<dyn Job>) -> Result<(), ChangeError> {
+        let mut lanes = self.lanes();
+        if lanes.closed {
+            return Err(StoreError::Closed.into());
+        }
+        let waiting = match lane {
+            Lane::Revoke => &mut lanes.revoke,
+            Lane::Admin => &mut lanes.admin,
+            Lane::Checkpoint => &mut lanes.checkpoint,
+        };
+        if waiting.len() >= LANE_MAX {
+            return Err(ChangeError::Busy);
+        }
+        waiting.push_back(job);
+        drop(lanes);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Waits for changes and takes as many as fit into one transaction, in order. `None` once the queue is
+    /// closed and empty.
+    pub(super) fn next_group(&self) -> Option<Vec<Box<dyn Job>>> {
+        let mut lanes = self
+            .filled
+            .wait_while(self.lanes(), |lanes| lanes.waiting() == 0 && !lanes.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        let group = lanes.take_group();
+        (!group.is_empty()).then_some(group)
+    }
+
+    /// How many changes wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lanes().waiting()
+    }
+
+    /// Takes no more changes; those that wait are still made.
+    pub(super) fn close(&self) {
+        self.lanes().closed = true;
+        self.filled.notify_all();
+    }
+
+    /// Takes no more changes and forgets those that wait, whose waiters are told so.
+    pub(super) fn abandon(&self) {
+        let mut lanes = self.lanes();
+        let dropped = std::mem::take(&mut *lanes);
+        lanes.closed = true;
+        drop(lanes);
+        // Outside the lock: what a change holds may be anything.
+        drop(dropped);
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lanes {
+    fn waiting(&self) -> usize {
+        self.revoke.len() + self.admin.len() + self.checkpoint.len()
+    }
+
+    fn take_group(&mut self) -> Vec<Box<dyn Job>> {
+        let mut group = Vec::new();
+        // A waiting part of a checkpoint has its place in every group: admin traffic, however dense, cannot
+        // hold it up.
+        let kept = self.checkpoint.front().map_or(0, |part| part.rows());
+        let mut left = GROUP_ROWS_MAX.saturating_sub(kept);
+        for lane in [&mut self.revoke, &mut self.admin] {
+            while let Some(job) = lane.pop_front_if(|job| job.rows() <= left) {
+                left -= job.rows();
+                group.push(job);
+            }
+        }
+        group.extend(self.checkpoint.pop_front());
+        group
+    }
+}

@@ -1,0 +1,310 @@
+//! Reading: each method is one short read transaction on the state of the last commit.
+//!
+//! They block on the file, so callers run them off the async threads. Lists hold one page in memory, however
+//! many records there are, and pass over a record that cannot be read; a look-up of that record says what is
+//! wrong with it.
+//!
+//! Never here: a transaction that outlives its method. A long one keeps every replaced page in the file.
+
+use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata};
+
+use super::error::StoreError;
+use super::tables::{
+    AUDIT, FINGERPRINT_MAKERS, KEY_COUNTERS, KEYS, KEYS_BY_PREFIX, KEYS_BY_WORKSPACE, METERS, WORKSPACES,
+};
+use super::{Store, codec};
+use crate::domain::hash::SecretId;
+use crate::domain::id::{KeyId, WorkspaceId};
+use crate::domain::key::Prefix;
+use crate::domain::period::PeriodIndex;
+use crate::domain::record::{AuditRow, KeyCounters, KeyRecord, MeterCount, WorkspaceRecord};
+
+/// The most keys that one prefix yields. Creation keeps prefixes apart, so more than one is an import's
+/// doing, and imports stay below this.
+pub const CANDIDATES_MAX: usize = 16;
+/// The most records of one page, and rows of one piece of the audit log.
+pub const PAGE_MAX: usize = 1_000;
+
+/// Which part of a list is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Page {
+    offset: usize,
+    limit: usize,
+}
+
+impl Page {
+    /// `limit` records behind the first `offset`; at most [`PAGE_MAX`].
+    pub const fn new(offset: usize, limit: usize) -> Self {
+        Self { offset, limit: if limit < PAGE_MAX { limit } else { PAGE_MAX } }
+    }
+}
+
+/// One page of a list, in the order of ids, which is that of making.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed<T> {
+    /// The page.
+    pub items: Vec<T>,
+    /// How many records there are on all pages, unreadable ones among them.
+    pub total: u64,
+    /// How many records the list met that cannot be read; they are not among the items.
+    pub unreadable: u64,
+}
+
+/// A condition on a key and what is counted of it.
+pub type KeyCondition<'a> = &'a dyn Fn(&KeyRecord, KeyCounters) -> bool;
+
+/// Which keys are listed. Without a condition, only the page's records are read.
+#[derive(Clone, Copy, Default)]
+pub struct KeyFilter<'a> {
+    /// Of this workspace alone.
+    pub workspace: Option<WorkspaceId>,
+    /// Not of this workspace.
+    pub leave_out_workspace: Option<WorkspaceId>,
+    /// Those alone for which this holds; a key that was never counted has default counters.
+    pub condition: Option<KeyCondition<'a>>,
+}
+
+/// Which workspaces are listed.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct WorkspaceFilter<'a> {
+    /// Not those of this profile.
+    pub leave_out_profile: Option<&'a str>,
+}
+
+impl Store {
+    /// The key of this id.
+    pub fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let keys = self.begin_read()?.open_table(KEYS).map_err(StoreError::database("read a key"))?;
+        key(&keys, id)
+    }
+
+    /// The keys that have a secret of this prefix, at most [`CANDIDATES_MAX`].
+    pub fn keys_by_prefix(&self, prefix: Prefix) -> Result<Vec<KeyRecord>, StoreError> {
+        let txn = self.begin_read()?;
+        let index =
+            txn.open_table(KEYS_BY_PREFIX).map_err(StoreError::database("read the index of prefixes"))?;
+        let keys = txn.open_table(KEYS).map_err(StoreError::database("read a key"))?;
+        let all = (*prefix.as_bytes(), 0)..=(*prefix.as_bytes(), u128::MAX);
+        let rows = index.range(all).map_err(StoreError::database("read the index of prefixes"))?;
+        rows.take(CANDIDATES_MAX)
+            .map(|row| {
+                let (place, ()) = row
+                    .map(|(place, _)| (place, ()))
+                    .map_err(StoreError::database("read the index of prefixes"))?;
+                let id = KeyId::from_u128(place.value().1);
+                key(&keys, id)?.ok_or_else(|| dangling("keys_by_prefix", id))
+            })
+            .collect()
+    }
+
+    /// The workspace of this id.
+    pub fn workspace(&self, id: WorkspaceId) -> Result<Option<WorkspaceRecord>, StoreError> {
+        let workspaces =
+            self.begin_read()?.open_table(WORKSPACES).map_err(StoreError::database("read a workspace"))?;
+        let row = workspaces.get(id.as_u128()).map_err(StoreError::database("read a workspace"))?;
+        row.map(|bytes| codec::workspace::from_bytes(id, bytes.value())).transpose()
+    }
+
+    /// Lists workspaces.
+    pub fn workspaces(
+        &self,
+        filter: WorkspaceFilter<'_>,
+        page: Page,
+    ) -> Result<Listed<WorkspaceRecord>, StoreError> {
+        let workspaces =
+            self.begin_read()?.open_table(WORKSPACES).map_err(StoreError::database("list workspaces"))?;
+        let mut listing = Listing::new(page);
+        for row in workspaces.iter().map_err(StoreError::database("list workspaces"))? {
+            let (id, bytes) = row.map_err(StoreError::database("list workspaces"))?;
+            let record = codec::workspace::from_bytes(WorkspaceId::from_u128(id.value()), bytes.value());
+            let left_out = |record: &WorkspaceRecord| {
+                filter.leave_out_profile.is_some_and(|profile| profile == record.profile)
+            };
+            if !record.as_ref().is_ok_and(left_out) {
+                listing.meet(record)?;
+            }
+        }
+        Ok(listing.listed)
+    }
+
+    /// Lists keys.
+    pub fn keys(&self, filter: &KeyFilter<'_>, page: Page) -> Result<Listed<KeyRecord>, StoreError> {
+        let txn = self.begin_read()?;
+        let keys = txn.open_table(KEYS).map_err(StoreError::database("list keys"))?;
+        let index = txn.open_table(KEYS_BY_WORKSPACE).map_err(StoreError::database("list keys"))?;
+        let counters = txn.open_table(KEY_COUNTERS).map_err(StoreError::database("list keys"))?;
+        let mut listing = Listing::new(page);
+        let mut meet = |id: KeyId, bytes: &[u8]| match filter.condition {
+            Some(condition) => {
+                let met = codec::key::from_bytes(id, bytes)
+                    .and_then(|record| Ok((record, key_counters(&counters, id)?.unwrap_or_default())));
+                match met {
+                    Ok((record, counted)) if condition(&record, counted) => listing.meet(Ok(record)),
+                    Ok(_) => Ok(()),
+                    Err(error) => listing.meet(Err(error)),
+                }
+            }
+            None if listing.is_in_page() => listing.meet(codec::key::from_bytes(id, bytes)),
+            None => {
+                listing.pass_over();
+                Ok(())
+            }
+        };
+        if let Some(workspace) = filter.workspace {
+            if filter.leave_out_workspace == Some(workspace) {
+                return Ok(listing.listed);
+            }
+            let all = (workspace.as_u128(), 0)..=(workspace.as_u128(), u128::MAX);
+            for row in index.range(all).map_err(StoreError::database("list keys"))? {
+                let (place, _) = row.map_err(StoreError::database("list keys"))?;
+                let id = KeyId::from_u128(place.value().1);
+                let bytes = keys.get(id.as_u128()).map_err(StoreError::database("list keys"))?;
+                meet(id, bytes.ok_or_else(|| dangling("keys_by_workspace", id))?.value())?;
+            }
+            return Ok(listing.listed);
+        }
+        for row in keys.iter().map_err(StoreError::database("list keys"))? {
+            let (id, bytes) = row.map_err(StoreError::database("list keys"))?;
+            let left_out = match filter.leave_out_workspace {
+                Some(workspace) => index
+                    .get((workspace.as_u128(), id.value()))
+                    .map_err(StoreError::database("list keys"))?
+                    .is_some(),
+                None => false,
+            };
+            if !left_out {
+                meet(KeyId::from_u128(id.value()), bytes.value())?;
+            }
+        }
+        Ok(listing.listed)
+    }
+
+    /// How many keys there are, revoked ones among them.
+    pub fn keys_total(&self) -> Result<u64, StoreError> {
+        let keys = self.begin_read()?.open_table(KEYS).map_err(StoreError::database("count keys"))?;
+        keys.len().map_err(StoreError::database("count keys"))
+    }
+
+    /// What was last saved of a key's counters; `None` before the first time.
+    pub fn key_counters(&self, id: KeyId) -> Result<Option<KeyCounters>, StoreError> {
+        let counters = self
+            .begin_read()?
+            .open_table(KEY_COUNTERS)
+            .map_err(StoreError::database("read a key's counters"))?;
+        key_counters(&counters, id)
+    }
+
+    /// What was last saved of a meter in this period; `None` when nothing was.
+    pub fn meter_count(
+        &self,
+        workspace: WorkspaceId,
+        meter: &str,
+        period: PeriodIndex,
+    ) -> Result<Option<u64>, StoreError> {
+        let meters = self.begin_read()?.open_table(METERS).map_err(StoreError::database("read a meter"))?;
+        let row =
+            meters.get((workspace.as_u128(), meter, period)).map_err(StoreError::database("read a meter"))?;
+        row.map(|bytes| codec::counts::meter_from_bytes(workspace, meter, period, bytes.value())).transpose()
+    }
+
+    /// The newest period that was ever saved of a meter.
+    pub fn newest_meter_count(
+        &self,
+        workspace: WorkspaceId,
+        meter: &str,
+    ) -> Result<Option<MeterCount>, StoreError> {
+        let meters = self.begin_read()?.open_table(METERS).map_err(StoreError::database("read a meter"))?;
+        let id = workspace.as_u128();
+        let mut rows = meters
+            .range((id, meter, PeriodIndex::MIN)..=(id, meter, PeriodIndex::MAX))
+            .map_err(StoreError::database("read a meter"))?;
+        let Some(row) = rows.next_back() else { return Ok(None) };
+        let (place, bytes) = row.map_err(StoreError::database("read a meter"))?;
+        let period = place.value().2;
+        let used = codec::counts::meter_from_bytes(workspace, meter, period, bytes.value())?;
+        Ok(Some(MeterCount { workspace, meter: meter.to_owned(), period, used }))
+    }
+
+    /// The audit rows behind number `after`, at most `limit` and never more than [`PAGE_MAX`].
+    pub fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
+        let audit =
+            self.begin_read()?.open_table(AUDIT).map_err(StoreError::database("read the audit log"))?;
+        let rows =
+            audit.range(after.saturating_add(1)..).map_err(StoreError::database("read the audit log"))?;
+        rows.take(limit.min(PAGE_MAX))
+            .map(|row| {
+                let (seq, bytes) = row.map_err(StoreError::database("read the audit log"))?;
+                codec::audit::from_bytes(seq.value(), bytes.value())
+            })
+            .collect()
+    }
+
+    /// Every install secret under which a stored fingerprint was ever made. Only new install secrets let it
+    /// grow.
+    pub fn fingerprint_makers(&self) -> Result<Vec<SecretId>, StoreError> {
+        let makers = self
+            .begin_read()?
+            .open_table(FINGERPRINT_MAKERS)
+            .map_err(StoreError::database("read the makers of fingerprints"))?;
+        makers
+            .iter()
+            .map_err(StoreError::database("read the makers of fingerprints"))?
+            .map(|row| {
+                let (id, _) = row.map_err(StoreError::database("read the makers of fingerprints"))?;
+                Ok(SecretId::from_bytes(id.value()))
+            })
+            .collect()
+    }
+}
+
+fn key(keys: &ReadOnlyTable<u128, &'static [u8]>, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+    let row = keys.get(id.as_u128()).map_err(StoreError::database("read a key"))?;
+    row.map(|bytes| codec::key::from_bytes(id, bytes.value())).transpose()
+}
+
+fn key_counters(
+    counters: &ReadOnlyTable<u128, &'static [u8]>,
+    id: KeyId,
+) -> Result<Option<KeyCounters>, StoreError> {
+    let row = counters.get(id.as_u128()).map_err(StoreError::database("read a key's counters"))?;
+    row.map(|bytes| codec::counts::counters_from_bytes(id, bytes.value())).transpose()
+}
+
+/// An index row without its key; no transaction of ours leaves one.
+fn dangling(table: &'static str, id: KeyId) -> StoreError {
+    StoreError::Corrupt { table, key: id.to_string(), what: "its key is missing" }
+}
+
+/// A list in the making.
+struct Listing<T> {
+    page: Page,
+    met: usize,
+    listed: Listed<T>,
+}
+
+impl<T> Listing<T> {
+    fn new(page: Page) -> Self {
+        Self { page, met: 0, listed: Listed { items: Vec::new(), total: 0, unreadable: 0 } }
+    }
+
+    /// Whether the next record belongs to the page.
+    fn is_in_page(&self) -> bool {
+        self.met.checked_sub(self.page.offset).is_some_and(|place| place < self.page.limit)
+    }
+
+    fn pass_over(&mut self) {
+        self.met += 1;
+        self.listed.total += 1;
+    }
+
+    fn meet(&mut self, record: Result<T, StoreError>) -> Result<(), StoreError> {
+        match record {
+            Ok(record) if self.is_in_page() => self.listed.items.push(record),
+            Ok(_) => {}
+            Err(error) if error.is_of_one_record() => self.listed.unreadable += 1,
+            Err(error) => return Err(error),
+        }
+        self.pass_over();
+        Ok(())
+    }
+}

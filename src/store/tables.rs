@@ -1,0 +1,83 @@
+//! Every table of the file, key and value in words, and the schema's version.
+//!
+//! A table's name carries the version of its shape; a change of shape is a new table and a numbered
+//! migration. Values called *record* are the versioned bytes of `codec`.
+//!
+//! Never here: a table that is opened under another definition elsewhere.
+
+use redb::{ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
+
+use super::error::StoreError;
+
+/// The newest schema that this program knows, and the one it creates.
+pub(super) const SCHEMA_VERSION: u64 = 1;
+/// The row of [`META`] that holds the file's schema version.
+pub(super) const SCHEMA_ROW: &str = "schema";
+
+/// Name → number: what the file says of itself.
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta/1");
+/// Workspace id → workspace record.
+pub(super) const WORKSPACES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("workspaces/1");
+/// Key id → key record.
+pub(super) const KEYS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("keys/1");
+/// (Prefix, key id): the index by which a presented key is found. Several keys of one prefix are allowed.
+pub(super) const KEYS_BY_PREFIX: TableDefinition<'_, ([u8; 8], u128), ()> =
+    TableDefinition::new("keys_by_prefix/1");
+/// (Workspace id, key id): the keys of a workspace.
+pub(super) const KEYS_BY_WORKSPACE: TableDefinition<'_, (u128, u128), ()> =
+    TableDefinition::new("keys_by_workspace/1");
+/// Key id → counters record. Apart from [`KEYS`], so that a checkpoint rewrites no key record.
+pub(super) const KEY_COUNTERS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("key_counters/1");
+/// (Workspace id, meter's name, period index) → meter record.
+pub(super) const METERS: TableDefinition<'_, (u128, &str, u32), &[u8]> = TableDefinition::new("meters/1");
+/// Number from 1, without gaps → audit record.
+pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit/1");
+/// The id of every install secret under which a stored fingerprint was ever made.
+pub(super) const FINGERPRINT_MAKERS: TableDefinition<'_, [u8; 8], ()> =
+    TableDefinition::new("fingerprint_makers/1");
+
+/// Every table that a change may touch, open in one write transaction.
+pub(super) struct WriteTables<'txn> {
+    pub(super) workspaces: Table<'txn, u128, &'static [u8]>,
+    pub(super) keys: Table<'txn, u128, &'static [u8]>,
+    pub(super) keys_by_prefix: Table<'txn, ([u8; 8], u128), ()>,
+    pub(super) keys_by_workspace: Table<'txn, (u128, u128), ()>,
+    pub(super) key_counters: Table<'txn, u128, &'static [u8]>,
+    pub(super) meters: Table<'txn, (u128, &'static str, u32), &'static [u8]>,
+    pub(super) audit: Table<'txn, u64, &'static [u8]>,
+    pub(super) fingerprint_makers: Table<'txn, [u8; 8], ()>,
+}
+
+impl<'txn> WriteTables<'txn> {
+    /// Opens the tables; those that do not exist yet are made.
+    pub(super) fn open(txn: &'txn WriteTransaction) -> Result<Self, StoreError> {
+        Self::open_all(txn).map_err(StoreError::database("open its tables"))
+    }
+
+    fn open_all(txn: &'txn WriteTransaction) -> Result<Self, TableError> {
+        Ok(Self {
+            workspaces: txn.open_table(WORKSPACES)?,
+            keys: txn.open_table(KEYS)?,
+            keys_by_prefix: txn.open_table(KEYS_BY_PREFIX)?,
+            keys_by_workspace: txn.open_table(KEYS_BY_WORKSPACE)?,
+            key_counters: txn.open_table(KEY_COUNTERS)?,
+            meters: txn.open_table(METERS)?,
+            audit: txn.open_table(AUDIT)?,
+            fingerprint_makers: txn.open_table(FINGERPRINT_MAKERS)?,
+        })
+    }
+
+    /// The number of the next audit row.
+    pub(super) fn next_audit_seq(&self) -> Result<u64, StoreError> {
+        let last = self.audit.last().map_err(StoreError::database("read the audit log"))?;
+        Ok(last.map_or(0, |(seq, _)| seq.value()) + 1)
+    }
+}
+
+/// Makes every table and writes the schema's version: the first transaction of a new file.
+pub(super) fn create_all(txn: &WriteTransaction) -> Result<(), StoreError> {
+    WriteTables::open(txn)?;
+    let mut meta = txn.open_table(META).map_err(StoreError::database("create its tables"))?;
+    meta.insert(SCHEMA_ROW, SCHEMA_VERSION).map_err(StoreError::database("create its tables"))?;
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! A workspace whose billing anchor moves: what becomes of its meter rows, whose periods are numbered from
+//! the anchor.
+//!
+//! Never here: how a count is numbered anew; the engine says it.
+
+use super::*;
+use crate::domain::profile::METERS_MAX;
+
+const OTHER: WorkspaceId = WorkspaceId::from_u128(2);
+
+fn count(workspace: WorkspaceId, meter: &str, period: u32, used: u64) -> MeterCount {
+    MeterCount { workspace, meter: meter.to_owned(), period, used }
+}
+
+/// A room where the first workspace has counted for three months, beside another that has as well.
+async fn counting_room() -> Room {
+    let room = room().await;
+    let default_key = KeyRecord { workspace: OTHER, ..room.key(1) };
+    room.store.create_workspace(workspace(OTHER), default_key, audit()).await.unwrap();
+    let mut counts: Vec<_> = (0..3).map(|period| count(SYSTEM, "ai", period, 70)).collect();
+    counts.extend([count(SYSTEM, "mcp_calls", 2, 7), count(OTHER, "ai", 2, 5)]);
+    room.store.checkpoint(Vec::new(), counts).await.unwrap();
+    room
+}
+
+impl Room {
+    async fn move_anchor(
+        &self,
+        anchor: Wall,
+        meters: Vec<MeterCount>,
+    ) -> Result<WorkspaceRecord, ChangeError> {
+        let patch = WorkspacePatch { billing_anchor: Some(anchor), ..WorkspacePatch::default() };
+        self.store
+            .update_workspace(SYSTEM, Urgency::Admin, audit(), |found| found.patched(patch), meters)
+            .await
+    }
+
+    /// What a kill at this instant would leave on the disk.
+    fn killed(&self) -> Store {
+        let killed = self.path.with_file_name("killed.redb");
+        std::fs::copy(&self.path, &killed).unwrap();
+        Store::open(&killed, StoreOptions::default()).unwrap()
+    }
+
+    fn used(&self, meter: &str, period: u32) -> Option<u64> {
+        self.killed().meter_count(SYSTEM, meter, period).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn no_row_of_the_old_anchor_is_met_under_the_new_one() {
+    let room = counting_room().await;
+    room.move_anchor(Wall::from_secs(1_700_086_400), vec![count(SYSTEM, "ai", 0, 70)]).await.unwrap();
+    let after: Vec<_> = (0..3).map(|period| room.used("ai", period)).collect();
+    assert_eq!(after, [Some(70), None, None]);
+    assert_eq!(room.used("mcp_calls", 2), None);
+    assert_eq!(room.store.meter_count(OTHER, "ai", 2).unwrap(), Some(5), "another workspace's rows stay");
+}
+
+#[tokio::test]
+async fn a_month_that_is_used_up_stays_so_when_the_anchor_moves_and_a_kill_follows() {
+    let room = counting_room().await;
+    let present = vec![count(SYSTEM, "ai", 3, 70), count(SYSTEM, "mcp_calls", 3, 7)];
+    let moved = room.move_anchor(Wall::from_secs(1_690_000_000), present).await.unwrap();
+    assert_eq!(room.killed().workspace(SYSTEM).unwrap(), Some(moved), "acknowledged");
+    assert_eq!(room.used("ai", 3), Some(70));
+    assert_eq!(room.used("mcp_calls", 3), Some(7));
+    assert_eq!(room.audit_rows(), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn an_anchor_that_stays_leaves_the_rows_alone() {
+    let room = counting_room().await;
+    room.move_anchor(AT, vec![count(SYSTEM, "ai", 0, 1)]).await.unwrap();
+    let patch = WorkspacePatch { name: Label::parse("Renamed"), ..WorkspacePatch::default() };
+    let renamed = |found: WorkspaceRecord| found.patched(patch);
+    let unused = vec![count(SYSTEM, "ai", 0, 1)];
+    room.store.update_workspace(SYSTEM, Urgency::Admin, audit(), renamed, unused).await.unwrap();
+    assert_eq!((room.used("ai", 0), room.used("ai", 2)), (Some(70), Some(70)));
+}
+
+#[tokio::test]
+async fn the_last_workspace_of_all_ids_loses_its_own_rows_too() {
+    let room = counting_room().await;
+    let last = WorkspaceId::from_u128(u128::MAX);
+    let default_key = KeyRecord { workspace: last, ..room.key(2) };
+    room.store.create_workspace(workspace(last), default_key, audit()).await.unwrap();
+    room.store.checkpoint(Vec::new(), vec![count(last, "ai", 4, 9)]).await.unwrap();
+    let patch = WorkspacePatch { billing_anchor: Some(Wall::from_secs(0)), ..WorkspacePatch::default() };
+    let moved = |found: WorkspaceRecord| found.patched(patch);
+    room.store.update_workspace(last, Urgency::Admin, audit(), moved, Vec::new()).await.unwrap();
+    assert_eq!(room.store.meter_count(last, "ai", 4).unwrap(), None);
+    assert_eq!(room.used("ai", 2), Some(70));
+}
+
+#[tokio::test]
+async fn counts_of_another_workspace_or_too_many_are_refused_and_change_nothing() {
+    let room = counting_room().await;
+    let many = (0..=METERS_MAX).map(|number| count(SYSTEM, &number.to_string(), 0, 1)).collect();
+    for wrong in [vec![count(OTHER, "ai", 2, 0)], many] {
+        let refused = room.move_anchor(Wall::from_secs(0), wrong).await;
+        assert!(matches!(refused, Err(ChangeError::Misfit(_))));
+    }
+    assert_eq!(room.store.workspace(SYSTEM).unwrap(), Some(workspace(SYSTEM)));
+    assert_eq!((room.used("ai", 0), room.store.meter_count(OTHER, "ai", 2).unwrap()), (Some(70), Some(5)));
+}

@@ -1,0 +1,135 @@
+//! The one thread that writes: it takes the changes that wait, makes them in one transaction, commits it,
+//! then answers.
+//!
+//! Every commit is two-phase and saves the allocator's state, so that a kill at any instant costs the next
+//! start nothing. Nobody is answered before the commit returned; when it fails, everybody of the group is
+//! told so. A change that is refused writes nothing and leaves its group as it was.
+//!
+//! Never here: an end of the thread by panic with somebody still waiting. (Replacing the database after an
+//! I/O error will happen here too, between two groups.)
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+
+use redb::Durability;
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::changes::Done;
+use super::error::{ChangeError, StoreError};
+use super::queue::Queue;
+use super::tables::WriteTables;
+
+/// A change on its way through the writer. The trait only hides what the waiter gets; [`Change`] is its one
+/// implementation.
+pub(super) trait Job: Send {
+    /// The most rows that it writes.
+    fn rows(&self) -> usize;
+    /// Makes the change in the open transaction, once. Whether it wrote; an error spoils the whole
+    /// transaction.
+    fn make(&mut self, tables: &mut WriteTables<'_>) -> Result<bool, StoreError>;
+    /// Tells the waiter, if there still is one.
+    fn answer(self: Box<Self>, committed: &Result<(), StoreError>);
+}
+
+/// What a waiter waits for.
+pub(super) type Reply<T> = Result<T, ChangeError>;
+
+/// A change that answers with a `T`.
+pub(super) struct Change<T, F> {
+    rows: usize,
+    make: Option<F>,
+    outcome: Option<Reply<T>>,
+    waiter: oneshot::Sender<Reply<T>>,
+}
+
+impl<T, F> Change<T, F>
+where
+    F: FnOnce(&mut WriteTables<'_>) -> Result<Done<T>, ChangeError>,
+{
+    /// A change of at most `rows` rows, and where its answer will arrive.
+    pub(super) fn new(rows: usize, make: F) -> (Self, oneshot::Receiver<Reply<T>>) {
+        let (waiter, answer) = oneshot::channel();
+        (Self { rows, make: Some(make), outcome: None, waiter }, answer)
+    }
+}
+
+impl<T, F> Job for Change<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut WriteTables<'_>) -> Result<Done<T>, ChangeError> + Send,
+{
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn make(&mut self, tables: &mut WriteTables<'_>) -> Result<bool, StoreError> {
+        let Some(make) = self.make.take() else { return Ok(false) };
+        match make(tables) {
+            Ok(Done { value, wrote }) => {
+                self.outcome = Some(Ok(value));
+                Ok(wrote)
+            }
+            Err(ChangeError::NotDurable(error)) => Err(error),
+            Err(refused) => {
+                self.outcome = Some(Err(refused));
+                Ok(false)
+            }
+        }
+    }
+
+    fn answer(self: Box<Self>, committed: &Result<(), StoreError>) {
+        // A refusal waits for the commit as well: it may rest on a neighbour's change that was not made in
+        // the end.
+        let reply = match (committed, self.outcome) {
+            (Ok(()), Some(outcome)) => outcome,
+            (Ok(()), None) => Err(StoreError::BrokeOff.into()),
+            (Err(error), _) => Err(ChangeError::NotDurable(error.clone())),
+        };
+        // The waiter may have gone away; the change stands all the same.
+        let _ = self.waiter.send(reply);
+    }
+}
+
+/// The thread's whole life: until the queue is closed and empty.
+pub(super) fn run(shared: &Shared) {
+    let _ending = Ending(&shared.queue);
+    while let Some(mut group) = shared.queue.next_group() {
+        // A panic leaves the transaction uncommitted, which is all that must hold.
+        let committed =
+            catch_unwind(AssertUnwindSafe(|| write(shared, &mut group))).unwrap_or(Err(StoreError::BrokeOff));
+        for job in group {
+            job.answer(&committed);
+        }
+    }
+}
+
+/// Makes a group of changes in one transaction.
+fn write(shared: &Shared, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    let mut txn = shared.begin_write()?;
+    txn.set_durability(Durability::Immediate).map_err(StoreError::database("begin a transaction"))?;
+    txn.set_two_phase_commit(true);
+    txn.set_quick_repair(true);
+    let mut wrote = false;
+    {
+        let mut tables = WriteTables::open(&txn)?;
+        for job in group {
+            wrote |= job.make(&mut tables)?;
+        }
+    }
+    if !wrote {
+        return txn.abort().map_err(StoreError::database("end a transaction"));
+    }
+    txn.commit().map_err(StoreError::database("commit a transaction"))?;
+    shared.commits.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Leaves nobody waiting, however the thread ends.
+struct Ending<'a>(&'a Queue);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
