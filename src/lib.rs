@@ -14,5 +14,6 @@
 //! ```
 
 pub mod clock;
+pub mod dialect;
 pub mod domain;
 pub mod store;

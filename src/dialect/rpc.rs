@@ -1,0 +1,235 @@
+//! The JSON-RPC dialect: `{"jsonrpc":"2.0","id":…,"error":{"code","message","data"}}`.
+//!
+//! A refusal of a credential carries `"id": null`; every other one carries the request's id. Codes that
+//! JSON-RPC 2.0 (section 5.1) and MCP fix are constants here; the rest are the profile's words. Some clients
+//! wait for ever on a 200 without an id, so a refusal that is spoken with 200 takes an error status when
+//! there is no id to carry.
+//!
+//! Never here: parsing an id. What comes in is the raw JSON text of one string or number.
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::expected::expected;
+use super::text::{Text, quoted};
+use super::words::{RpcWord, ScopeWords, WordKind, Words};
+use super::{JSON, NOT_DURABLE_RETRY_SECS, Spoken, whole_secs};
+use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
+use crate::domain::permission::PermissionNo;
+
+const PARSE_ERROR: i32 = -32700;
+const INVALID_REQUEST: i32 = -32600;
+const METHOD_NOT_FOUND: i32 = -32601;
+const INVALID_PARAMS: i32 = -32602;
+const HEADER_MISMATCH: i32 = -32020;
+
+/// Stands for the seconds in a rate refusal's data until they are known.
+const RETRY_GAP: &str = "{retry_after}";
+
+/// Which line of the protocol a client speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Era {
+    /// 2024-11-05 to 2025-11-25: an unknown method is an answer with status 200.
+    Legacy,
+    /// From 2026-07-28 on: an unknown method has status 404.
+    Modern,
+}
+
+/// How one JSON-RPC door refuses.
+#[derive(Debug)]
+pub struct RpcDialect {
+    words: Words<Said>,
+    /// In the catalogue's order.
+    permissions: Vec<Said>,
+    rate_never: Said,
+    not_json: Said,
+    params: Said,
+    header_mismatch: Said,
+    unknown_method: Said,
+}
+
+impl RpcDialect {
+    /// The dialect of these words. `scopes` are the permissions of the catalogue, in its order; `upgrade_url`
+    /// is told where a better plan would help.
+    pub fn new(words: &Words<RpcWord>, scopes: &[ScopeWords], upgrade_url: &str) -> Self {
+        let lacking = |scope: &ScopeWords| {
+            let message = scope.message(&words.permission.message);
+            Said::new(&RpcWord { message, ..words.permission.clone() })
+        };
+        let upgrade = format!(r#"{{"upgradeUrl":{}}}"#, quoted(upgrade_url));
+        let invalid_as =
+            |code| Said::with_message_gap(&RpcWord { code, ..words.invalid.clone() }, WordKind::Invalid);
+        let unknown = "Method not found".to_owned();
+        let mut said = words.map(Said::new);
+        said.invalid = invalid_as(INVALID_REQUEST);
+        said.too_large = Said::with_message_gap(&words.too_large, WordKind::TooLarge);
+        said.rate = Said::with_data(&words.rate, &format!(r#"{{"retryAfter":{RETRY_GAP}}}"#));
+        said.rate.ok_without_id(StatusCode::TOO_MANY_REQUESTS);
+        let mut rate_never = Said::new(&words.rate);
+        rate_never.ok_without_id(StatusCode::TOO_MANY_REQUESTS);
+        said.plan = Said::with_data(&words.plan, &upgrade);
+        said.quota = Said::with_data(&words.quota, &upgrade);
+        Self {
+            words: said,
+            permissions: scopes.iter().map(lacking).collect(),
+            rate_never,
+            not_json: invalid_as(PARSE_ERROR),
+            params: invalid_as(INVALID_PARAMS),
+            header_mismatch: invalid_as(HEADER_MISMATCH),
+            unknown_method: Said::new(&RpcWord {
+                status: StatusCode::NOT_FOUND,
+                code: METHOD_NOT_FOUND,
+                message: unknown,
+            }),
+        }
+    }
+
+    /// Says a refusal of the request with this id (raw JSON text; `None` when there is none).
+    pub fn say(&self, refusal: &Refusal, id: Option<&str>, era: Era) -> Spoken {
+        match refusal {
+            Refusal::Denied(denial) => self.say_denial(denial, id, era),
+            Refusal::Failed(fault) => self.say_fault(*fault, id),
+        }
+    }
+
+    fn say_denial(&self, denial: &Denial, id: Option<&str>, era: Era) -> Spoken {
+        let words = &self.words;
+        match denial {
+            Denial::Invalid(invalid) => self.say_invalid(*invalid, id),
+            Denial::TooLarge { max_bytes } => words.too_large.filled(&max_bytes.to_string(), id),
+            Denial::ContentType => words.content_type.plain(id),
+            Denial::TwoCredentials => words.two_credentials.plain(None),
+            Denial::Missing => words.missing.plain(None),
+            Denial::Malformed
+            | Denial::Unknown
+            | Denial::Revoked
+            | Denial::Suspended
+            | Denial::Address
+            | Denial::Signature => words.invalid_key.plain(None),
+            Denial::Expired => words.expired.plain(None),
+            Denial::Rate { retry_after_nanos } => self.say_rate(*retry_after_nanos, id),
+            Denial::NotFound => words.not_found.plain(id),
+            Denial::Method { allow } => words.method.plain(id).allow(*allow),
+            Denial::UnknownMethod => self.say_unknown_method(id, era),
+            Denial::Permission { needed } => self.lacking(*needed).plain(id),
+            Denial::Plan => words.plan.plain(id),
+            Denial::Quota { meter: _, resets_at: _ } => words.quota.plain(id),
+        }
+    }
+
+    fn say_invalid(&self, invalid: Invalid, id: Option<&str>) -> Spoken {
+        let expected = expected(invalid);
+        match invalid {
+            Invalid::ForeignHost => self.words.foreign_host.plain(id),
+            Invalid::Expectation => self.words.expectation.plain(id),
+            Invalid::NotJson => self.not_json.filled(expected, None),
+            Invalid::Params => self.params.filled(expected, id),
+            Invalid::HeaderMismatch => self.header_mismatch.filled(expected, id),
+            Invalid::Host
+            | Invalid::Target
+            | Invalid::Framing
+            | Invalid::Header
+            | Invalid::NotRpc
+            | Invalid::AmbiguousMember => self.words.invalid.filled(expected, id),
+        }
+    }
+
+    fn say_rate(&self, retry_after_nanos: Option<u64>, id: Option<&str>) -> Spoken {
+        match retry_after_nanos.map(whole_secs) {
+            Some(secs) => self.words.rate.filled(&secs.to_string(), id).retry_after(Some(secs)),
+            None => self.rate_never.plain(id),
+        }
+    }
+
+    fn say_unknown_method(&self, id: Option<&str>, era: Era) -> Spoken {
+        let spoken = self.unknown_method.plain(id);
+        match (era, id) {
+            (Era::Legacy, Some(_)) => Spoken { status: StatusCode::OK, ..spoken },
+            (Era::Legacy, None) | (Era::Modern, _) => spoken,
+        }
+    }
+
+    fn lacking(&self, needed: Option<PermissionNo>) -> &Said {
+        needed.and_then(|number| self.permissions.get(number.place())).unwrap_or(&self.words.closed)
+    }
+
+    fn say_fault(&self, fault: Fault, id: Option<&str>) -> Spoken {
+        let words = &self.words;
+        match fault {
+            Fault::Credential => words.credential_fault.plain(None),
+            Fault::Internal => words.internal_fault.plain(id),
+            Fault::Busy { retry_after_secs } => {
+                words.busy.plain(id).retry_after(Some(u64::from(retry_after_secs).max(1)))
+            }
+            Fault::NotDurable => words.not_durable.plain(id).retry_after(Some(NOT_DURABLE_RETRY_SECS)),
+            Fault::UpstreamUnreachable => words.upstream_unreachable.plain(id),
+            Fault::UpstreamBroken => words.upstream_broken.plain(id),
+            Fault::UpstreamLate => words.upstream_late.plain(id),
+        }
+    }
+}
+
+/// One word, laid out: the text behind `"id":…`, and the whole body for `"id":null`.
+#[derive(Debug)]
+struct Said {
+    status: StatusCode,
+    status_without_id: StatusCode,
+    tail: Text,
+    without_id: Bytes,
+}
+
+const HEAD: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
+
+impl Said {
+    fn new(word: &RpcWord) -> Self {
+        Self::cut(word, &format!(r#"{{"code":{},"message":{}}}"#, word.code, quoted(&word.message)), None)
+    }
+
+    fn with_message_gap(word: &RpcWord, kind: WordKind) -> Self {
+        let error = format!(r#"{{"code":{},"message":{}}}"#, word.code, quoted(&word.message));
+        Self::cut(word, &error, kind.placeholder())
+    }
+
+    fn with_data(word: &RpcWord, data: &str) -> Self {
+        let message = quoted(&word.message);
+        let error = format!(r#"{{"code":{},"message":{message},"data":{data}}}"#, word.code);
+        Self::cut(word, &error, Some(RETRY_GAP))
+    }
+
+    fn cut(word: &RpcWord, error: &str, gap: Option<&str>) -> Self {
+        let json = format!(r#","error":{error}}}"#);
+        let tail = gap.map_or_else(|| Text::whole(&json), |mark| Text::with_gap(&json, mark));
+        let without_id = joined("null", &tail, "").into();
+        let mut said = Self { status: word.status, status_without_id: word.status, tail, without_id };
+        said.ok_without_id(StatusCode::BAD_REQUEST);
+        said
+    }
+
+    /// What stands for a 200 that would have no id to carry.
+    fn ok_without_id(&mut self, instead: StatusCode) {
+        if self.status == StatusCode::OK {
+            self.status_without_id = instead;
+        }
+    }
+
+    fn plain(&self, id: Option<&str>) -> Spoken {
+        match id {
+            None => Spoken::new(self.status_without_id, JSON, self.without_id.clone()),
+            Some(_) => self.filled("", id),
+        }
+    }
+
+    fn filled(&self, filling: &str, id: Option<&str>) -> Spoken {
+        let status = if id.is_some() { self.status } else { self.status_without_id };
+        let body = joined(id.unwrap_or("null"), &self.tail, filling);
+        Spoken::new(status, JSON, body.into())
+    }
+}
+
+fn joined(id: &str, tail: &Text, filling: &str) -> Vec<u8> {
+    let mut body = Vec::with_capacity(HEAD.len() + id.len() + tail.len(filling));
+    body.extend_from_slice(HEAD);
+    body.extend_from_slice(id.as_bytes());
+    tail.write(filling, &mut body);
+    body
+}
