@@ -16,4 +16,5 @@
 pub mod clock;
 pub mod dialect;
 pub mod domain;
+pub mod http;
 pub mod store;

@@ -1,0 +1,334 @@
+//! Bodies: what an answer or a forwarded request carries, and how a client's body is read, relayed or dropped
+//! within bounds.
+//!
+//! A body that comes from elsewhere has a most number of bytes, a longest pause between two frames, and loses
+//! its trailers. A declared length over the bound is refused before a byte is read.
+//!
+//! Never here: decoding of any content encoding, or a body without an end.
+
+use std::any::Any;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::time::{Sleep, sleep, timeout};
+
+use crate::domain::denial::{Denial, Invalid};
+
+/// The most bytes of an unread body that are read only to keep the connection.
+pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+/// The longest that such a rest is waited for.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// Why a body did not arrive whole.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// It is larger than it may be.
+    #[error("the body is larger than {max_bytes} bytes")]
+    TooLarge {
+        /// The most bytes it may have.
+        max_bytes: u64,
+    },
+    /// It paused for too long, or took too long in all.
+    #[error("the body came too slowly")]
+    Late,
+    /// Its sender broke off, or framed it wrongly.
+    #[error("the body broke off")]
+    Broken(#[from] hyper::Error),
+}
+
+/// What a body that did not arrive whole makes of its request.
+impl From<&BodyError> for Denial {
+    fn from(error: &BodyError) -> Self {
+        match error {
+            BodyError::TooLarge { max_bytes } => Self::TooLarge { max_bytes: *max_bytes },
+            BodyError::Late | BodyError::Broken(_) => Self::Invalid(Invalid::Framing),
+        }
+    }
+}
+
+/// A body on its way out: of an answer, or of a request to an upstream.
+#[derive(Debug, Default)]
+pub enum Body {
+    /// No bytes.
+    #[default]
+    Empty,
+    /// Bytes in hand.
+    Whole(Bytes),
+    /// Bytes that pass through as they come.
+    Relayed(Relayed),
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::Empty } else { Self::Whole(bytes) }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Relayed(relayed) => relayed.poll_data(cx).map_ok(Frame::data),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Relayed(relayed) => relayed.is_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Relayed(relayed) => relayed.source.size_hint(),
+        }
+    }
+}
+
+/// A body that passes through frame by frame.
+#[derive(Debug)]
+pub struct Relayed {
+    source: Incoming,
+    left_bytes: u64,
+    max_bytes: u64,
+    pause_max: Duration,
+    pausing: Option<Pin<Box<Sleep>>>,
+    over: bool,
+    held: Held,
+}
+
+/// What is let go when a relayed body ends, breaks or is dropped.
+#[derive(Debug, Default)]
+pub enum Held {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A place among those that may be open at once, whoever counts them; it is free again when this is
+    /// dropped.
+    Place(Box<dyn Any + Send + Sync>),
+    /// The other end learns that nothing more will come.
+    Notice(oneshot::Sender<()>),
+}
+
+impl Relayed {
+    /// Passes `source` on: at most `max_bytes`, with no pause longer than `pause_max` while it is waited for.
+    pub fn new(source: Incoming, max_bytes: u64, pause_max: Duration) -> Self {
+        Self {
+            source,
+            left_bytes: max_bytes,
+            max_bytes,
+            pause_max,
+            pausing: None,
+            over: false,
+            held: Held::Nothing,
+        }
+    }
+
+    /// The same, holding `held` until the end.
+    #[must_use]
+    pub fn holding(self, held: Held) -> Self {
+        Self { held, ..self }
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_end(&self) -> bool {
+        self.over || http_body::Body::is_end_stream(&self.source)
+    }
+
+    /// Refuses at once what declares to be too large.
+    pub fn check_declared(&self) -> Result<(), BodyError> {
+        let too_large = http_body::Body::size_hint(&self.source).lower() > self.max_bytes;
+        if too_large { Err(BodyError::TooLarge { max_bytes: self.max_bytes }) } else { Ok(()) }
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let next = if self.over { Poll::Ready(None) } else { self.poll_source(cx) };
+        if matches!(next, Poll::Ready(None | Some(Err(_)))) {
+            self.over = true;
+            self.held = Held::Nothing;
+        }
+        next
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        loop {
+            match http_body::Body::poll_frame(Pin::new(&mut self.source), cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.pausing = None;
+                    // Trailers end here: whoever reads headers must not find more of them behind the body.
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(self.within(data)));
+                    }
+                }
+                Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken.into()))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    let pausing = self.pausing.get_or_insert_with(|| Box::pin(sleep(self.pause_max)));
+                    return pausing.as_mut().poll(cx).map(|()| Some(Err(BodyError::Late)));
+                }
+            }
+        }
+    }
+
+    fn within(&mut self, data: Bytes) -> Result<Bytes, BodyError> {
+        let left = self.left_bytes.checked_sub(data.len() as u64);
+        self.left_bytes = left.ok_or(BodyError::TooLarge { max_bytes: self.max_bytes })?;
+        Ok(data)
+    }
+}
+
+/// Reads a whole body of at most `max_bytes` within `time_max`.
+pub async fn read<B>(body: B, max_bytes: u64, time_max: Duration) -> Result<Bytes, BodyError>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    if body.size_hint().lower() > max_bytes {
+        return Err(BodyError::TooLarge { max_bytes });
+    }
+    timeout(time_max, gather(body, max_bytes)).await.unwrap_or(Err(BodyError::Late))
+}
+
+async fn gather<B>(mut body: B, max_bytes: u64) -> Result<Bytes, BodyError>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(Into::into)?.into_data() else {
+            continue;
+        };
+        if (first.len() + all.len() + data.len()) as u64 > max_bytes {
+            return Err(BodyError::TooLarge { max_bytes });
+        }
+        // Most bodies are one frame, which then needs no copy.
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// What is left of a body that nobody wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rest {
+    /// Nothing: the connection can go on.
+    Nothing,
+    /// More: the answer must close the connection.
+    More,
+}
+
+/// Reads and drops what is left of a small body, so that an early answer need not cost the connection.
+/// `expect` is the request's header of that name.
+pub async fn drain(expect: Option<&HeaderValue>, body: Incoming) -> Rest {
+    if http_body::Body::is_end_stream(&body) {
+        return Rest::Nothing;
+    }
+    // Whoever waits for `100 Continue` would be told to go on by the first read, and is owed the refusal
+    // instead.
+    if expect.is_some() || http_body::Body::size_hint(&body).lower() > DRAIN_BYTES_MAX {
+        return Rest::More;
+    }
+    timeout(DRAIN_TIME_MAX, drop_frames(body)).await.unwrap_or(Rest::More)
+}
+
+async fn drop_frames(mut body: Incoming) -> Rest {
+    let mut dropped = 0u64;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return Rest::More;
+        };
+        dropped += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if dropped > DRAIN_BYTES_MAX {
+            return Rest::More;
+        }
+    }
+    Rest::Nothing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// Frames of unknown length; what follows them is an end, or nothing for ever.
+    struct Frames {
+        left: VecDeque<&'static str>,
+        ends: bool,
+    }
+
+    impl http_body::Body for Frames {
+        type Data = Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            match self.left.pop_front() {
+                Some(data) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data.as_bytes()))))),
+                None if self.ends => Poll::Ready(None),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    fn frames(frames: &[&'static str]) -> Frames {
+        Frames { left: frames.iter().copied().collect(), ends: true }
+    }
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_last_allowed_byte() {
+        assert_eq!(read(frames(&["abc", "de"]), 5, LONG).await.unwrap(), "abcde");
+        assert_eq!(read(frames(&["abc"]), 3, LONG).await.unwrap(), "abc");
+        assert_eq!(read(frames(&[]), 0, LONG).await.unwrap(), "");
+        let over = read(frames(&["abc", "de"]), 4, LONG).await.unwrap_err();
+        assert!(matches!(over, BodyError::TooLarge { max_bytes: 4 }));
+    }
+
+    #[tokio::test]
+    async fn a_declared_length_over_the_bound_is_refused_unread() {
+        let mut body = Body::Whole(Bytes::from_static(b"abcdef"));
+        let over = read(&mut body, 5, LONG).await.unwrap_err();
+        assert!(matches!(over, BodyError::TooLarge { max_bytes: 5 }));
+        assert!(matches!(body, Body::Whole(_)));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_late() {
+        let stuck = Frames { left: VecDeque::new(), ends: false };
+        assert!(matches!(read(stuck, 5, Duration::from_millis(5)).await, Err(BodyError::Late)));
+    }
+}

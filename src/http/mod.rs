@@ -1,0 +1,25 @@
+//! HTTP/1.1 plumbing: accepting connections, reading heads and bodies within bounds, and getting answers out.
+//!
+//! Everything that a client can make grow has a bound here. What reaches a handler was framed in one way
+//! only, or says through [`framing::check`] that it was not.
+//!
+//! Never here: knowing what a key is, choosing the words of a refusal, or a task that outlives its listener.
+//! HTTP/2 and TLS are absent on purpose until they have their own doors.
+
+pub mod answer;
+pub mod body;
+pub mod forwarded;
+pub mod framing;
+pub mod server;
+pub mod target;
+mod watch;
+mod wire;
+
+pub use body::Body;
+pub use server::Peer;
+
+/// A request as it comes from a connection, its body unread.
+pub type Request = http::Request<hyper::body::Incoming>;
+
+/// An answer on its way to a connection or from an upstream.
+pub type Response = http::Response<Body>;
