@@ -16,5 +16,6 @@
 pub mod clock;
 pub mod dialect;
 pub mod domain;
+pub mod engine;
 pub mod http;
 pub mod store;

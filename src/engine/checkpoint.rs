@@ -1,0 +1,69 @@
+//! Saving what is counted in memory: last uses, buckets, meters.
+//!
+//! Values are absolute, so saving twice is harmless. A crash loses at most what was counted since the last
+//! checkpoint began. A checkpoint that fails is logged and counted, its records stay on the list, and the
+//! next one saves them.
+//!
+//! Never here: the timer that asks for it (app), or anything that a request waits for.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::Engine;
+use crate::store::ChangeError;
+
+/// How the checkpoints went.
+#[derive(Debug, Default)]
+pub(super) struct Checkpoints {
+    last_good_nanos: AtomicU64,
+    failing: AtomicBool,
+    failed: AtomicU64,
+}
+
+impl Engine {
+    /// Saves everything that changed since the last call. Gives the number of rows saved.
+    pub async fn checkpoint(&self) -> Result<usize, ChangeError> {
+        self.proofs.sweep();
+        self.keyless.sweep();
+        let _numbering = self.numbering.lock().await;
+        let (keys, workspaces) = self.slots.take_noted();
+        let now = self.clock.now();
+        let counters: Vec<_> = keys.iter().map(|key| (key.id(), key.take_counters(now))).collect();
+        let meters: Vec<_> = workspaces.iter().flat_map(|workspace| workspace.take_meters()).collect();
+        let rows = counters.len() + meters.len();
+        let saved = if rows == 0 { Ok(()) } else { self.store.checkpoint(counters, meters).await };
+        if saved.is_err() {
+            for key in &keys {
+                self.slots.note_key(key);
+            }
+            for workspace in &workspaces {
+                self.slots.note_workspace(workspace);
+            }
+            self.checkpoints.failed.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.checkpoints.last_good_nanos.store(now.mono.nanos(), Ordering::Relaxed);
+        }
+        self.checkpoints.failing.store(saved.is_err(), Ordering::Relaxed);
+        saved.map(|()| rows)
+    }
+
+    /// Checkpoints that could not be saved, since the start.
+    pub fn checkpoints_failed(&self) -> u64 {
+        self.checkpoints.failed.load(Ordering::Relaxed)
+    }
+
+    /// Whole seconds since the last good checkpoint, or since the start.
+    pub fn checkpoint_age_secs(&self) -> u64 {
+        let since = self
+            .clock
+            .now()
+            .mono
+            .nanos()
+            .saturating_sub(self.checkpoints.last_good_nanos.load(Ordering::Relaxed));
+        since / 1_000_000_000
+    }
+
+    /// Whether what is counted reaches the disk: the last checkpoint was good.
+    pub fn is_ready(&self) -> bool {
+        !self.checkpoints.failing.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,257 @@
+//! Live records: what the pipeline reads and counts of one key and one workspace.
+//!
+//! A live key is laid out for the hot path: its switches, its bucket's word, its last use and its pointers
+//! lie in one cache line, its facts behind one pointer in another. Facts are replaced as a whole and only by
+//! those of a newer record version, so that two changes that finish out of order leave the newer one.
+//!
+//! Never here: a read of the file, a map.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::domain::bucket::Bucket;
+use crate::domain::decision::{KeyFacts, WorkspaceFacts};
+use crate::domain::id::KeyId;
+use crate::domain::meter::PeriodMeter;
+use crate::domain::period::Period;
+use crate::domain::profile::{MeterNo, Profile};
+use crate::domain::proof::Proof;
+use crate::domain::record::{KeyCounters, KeyRecord, MeterCount, WorkspaceRecord};
+use crate::domain::time::{Now, Wall};
+
+/// A proof and the live record it leads to: no second look-up by id.
+#[derive(Clone, Debug)]
+pub(super) struct CachedProof {
+    pub(super) proof: Proof,
+    pub(super) key: Arc<LiveKey>,
+}
+
+/// No use yet.
+const NEVER: i64 = i64::MIN;
+
+/// One key's living state.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct LiveKey {
+    /// Set by a revoke before its commit; never cleared.
+    revoked: AtomicBool,
+    dirty: AtomicBool,
+    last_used_micros: AtomicI64,
+    pub(super) bucket: Bucket,
+    pub(super) facts: ArcSwap<KeyFacts>,
+    pub(super) workspace: Arc<LiveWorkspace>,
+    id: KeyId,
+}
+
+impl LiveKey {
+    /// A live key from its record and what the last checkpoint saved of it.
+    pub(super) fn new(
+        record: &KeyRecord,
+        counters: Option<KeyCounters>,
+        workspace: Arc<LiveWorkspace>,
+        now: Now,
+    ) -> Self {
+        let counters = counters.unwrap_or_default();
+        let saved_at = Wall::from_micros(counters.saved_at_micros);
+        let elapsed_nanos = now.wall.micros_since(saved_at).saturating_mul(1000);
+        Self {
+            revoked: AtomicBool::new(record.revoked_at.is_some()),
+            dirty: AtomicBool::new(false),
+            last_used_micros: AtomicI64::new(counters.last_used_at.map_or(NEVER, Wall::micros)),
+            bucket: Bucket::restored(counters.nanos_to_full, elapsed_nanos, now.mono),
+            facts: ArcSwap::from_pointee(KeyFacts::compile(record, &workspace.profile)),
+            workspace,
+            id: record.id,
+        }
+    }
+
+    /// The key.
+    pub(super) const fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// Denies from here on, whatever becomes of the commit.
+    pub(super) fn revoke(&self) {
+        self.revoked.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a revoke has begun.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::SeqCst)
+    }
+
+    /// Takes over a committed record, unless a newer one was taken over before.
+    pub(super) fn apply(&self, record: &KeyRecord) {
+        let facts = Arc::new(KeyFacts::compile(record, &self.workspace.profile));
+        self.facts
+            .rcu(|present| Arc::clone(if present.version() < facts.version() { &facts } else { present }));
+        if record.revoked_at.is_some() {
+            self.revoke();
+        }
+    }
+
+    /// Notes a successful authentication; never moves back.
+    pub(super) fn touch(&self, now: Wall) {
+        if self.last_used_micros.load(Ordering::Relaxed) < now.micros() {
+            self.last_used_micros.fetch_max(now.micros(), Ordering::Relaxed);
+        }
+    }
+
+    /// Its last successful authentication.
+    pub(super) fn last_used_at(&self) -> Option<Wall> {
+        let micros = self.last_used_micros.load(Ordering::Relaxed);
+        (micros != NEVER).then(|| Wall::from_micros(micros))
+    }
+
+    /// Marks the counters as changed, after they were; true for whoever did it first since the last
+    /// checkpoint. A swap and not a load: the checkpoint's own swap comes before this one and marks anew, or
+    /// after it and sees what was counted.
+    pub(super) fn mark_dirty(&self) -> bool {
+        !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// The counters as they are now. The mark is taken off first, so that a change meanwhile marks anew.
+    pub(super) fn take_counters(&self, now: Now) -> KeyCounters {
+        self.dirty.swap(false, Ordering::AcqRel);
+        KeyCounters {
+            last_used_at: self.last_used_at(),
+            nanos_to_full: self.bucket.nanos_to_full(now.mono),
+            saved_at_micros: now.wall.micros(),
+        }
+    }
+}
+
+/// One workspace's living state.
+#[derive(Debug)]
+pub(super) struct LiveWorkspace {
+    /// Set by a suspension before its commit, cleared when a status was committed. The facts say what the
+    /// record says.
+    suspending: AtomicBool,
+    dirty: AtomicBool,
+    pub(super) facts: ArcSwap<WorkspaceFacts>,
+    meters: Box<[ArcSwap<PeriodMeter>]>,
+    pub(super) profile: Arc<Profile>,
+}
+
+impl LiveWorkspace {
+    /// A live workspace from its record. `used` tells what was saved of a meter (by name) in the present
+    /// period.
+    pub(super) fn new(
+        record: &WorkspaceRecord,
+        profile: Arc<Profile>,
+        used: impl Fn(&str) -> u64,
+        now: Wall,
+    ) -> Self {
+        let facts = WorkspaceFacts::compile(record, &profile);
+        let period = facts.period(now);
+        let meter = |name: &String| ArcSwap::from_pointee(PeriodMeter::new(period, used(name)));
+        Self {
+            suspending: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
+            meters: profile.meters.iter().map(meter).collect(),
+            facts: ArcSwap::from_pointee(facts),
+            profile,
+        }
+    }
+
+    /// Denies all its keys from here on, whatever becomes of the commit.
+    pub(super) fn suspend(&self) {
+        self.suspending.store(true, Ordering::SeqCst);
+    }
+
+    /// Leaves the word to the facts again: a status was committed.
+    pub(super) fn status_is_committed(&self) {
+        self.suspending.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether a suspension has begun.
+    pub(super) fn is_suspending(&self) -> bool {
+        self.suspending.load(Ordering::SeqCst)
+    }
+
+    /// Takes over a committed record, unless a newer one was taken over before. Meters keep what was used in
+    /// this period; a moved anchor moves their bounds.
+    pub(super) fn apply(&self, record: &WorkspaceRecord, now: Wall) {
+        let facts = Arc::new(WorkspaceFacts::compile(record, &self.profile));
+        let before = self
+            .facts
+            .rcu(|present| Arc::clone(if present.version() < facts.version() { &facts } else { present }));
+        if before.version() >= facts.version() {
+            return;
+        }
+        if before.period(now) != facts.period(now) {
+            let period = facts.period(now);
+            for meter in &self.meters {
+                meter.rcu(|present| {
+                    let is_over = present.period().is_over(now);
+                    Arc::new(if is_over { PeriodMeter::new(period, 0) } else { present.moved(period) })
+                });
+            }
+        }
+    }
+
+    /// The meter of the present period, after rolling over when that period is a new one. A clock that was
+    /// set back rolls nothing back.
+    pub(super) fn meter(
+        &self,
+        number: MeterNo,
+        facts: &WorkspaceFacts,
+        now: Wall,
+    ) -> Option<Arc<PeriodMeter>> {
+        let meter = self.meters.get(usize::from(number.0))?;
+        let present = meter.load_full();
+        if !present.period().is_over(now) {
+            return Some(present);
+        }
+        let fresh = Arc::new(PeriodMeter::new(facts.period(now), 0));
+        let before = meter.compare_and_swap(&present, Arc::clone(&fresh));
+        // Whoever swaps first made the new period's one meter.
+        Some(if Arc::ptr_eq(&before, &present) { fresh } else { Arc::clone(&before) })
+    }
+
+    /// Marks the meters as changed; true for whoever did it first since the last checkpoint.
+    pub(super) fn mark_dirty(&self) -> bool {
+        !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// All meters as they are now. The mark is taken off first, so that a change meanwhile marks anew.
+    pub(super) fn take_meters(&self) -> Vec<MeterCount> {
+        self.dirty.swap(false, Ordering::AcqRel);
+        self.meter_counts().collect()
+    }
+
+    /// What is used now, in the period that `now` lies in when months are counted from `anchor`.
+    pub(super) fn meters_from(&self, anchor: Wall, now: Wall) -> Vec<MeterCount> {
+        let period = Period::containing(anchor, now).index;
+        let is_over = |meter: &ArcSwap<PeriodMeter>| meter.load().period().is_over(now);
+        let counts = self.meter_counts().zip(&self.meters);
+        counts
+            .map(|(count, meter)| MeterCount {
+                period,
+                used: if is_over(meter) { 0 } else { count.used },
+                ..count
+            })
+            .collect()
+    }
+
+    /// All meters as they are now.
+    fn meter_counts(&self) -> impl Iterator<Item = MeterCount> + '_ {
+        let workspace = self.facts.load().id();
+        self.profile.meters.iter().zip(&self.meters).map(move |(name, meter)| {
+            let meter = meter.load();
+            MeterCount { workspace, meter: name.clone(), period: meter.period().index, used: meter.used() }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_live_key_is_one_cache_line() {
+        assert_eq!((align_of::<LiveKey>(), size_of::<LiveKey>()), (64, 64));
+    }
+}

@@ -1,0 +1,205 @@
+//! Living state and the one pipeline: from a credential and a wish to a grant or a refusal.
+//!
+//! The proof cache remembers that a text is a key and nothing else. Status, expiry, addresses, permissions,
+//! plan and limits are read from the live record on every request, so every change acts on the very next one.
+//! A warm request touches no disk and waits for nobody.
+//!
+//! Never here: a response, a header, a status code; a map guard that leaves `slots` or `generations`; a slow
+//! hash outside `slow_hash`.
+
+mod changes;
+mod checkpoint;
+mod generations;
+mod install_secret;
+mod live;
+mod loading;
+mod slots;
+mod slow_hash;
+mod tally;
+mod verify;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::domain::bucket::{Bucket, Rate};
+use crate::domain::causes::Causes;
+use crate::domain::decision::OpenPass;
+use crate::domain::denial::{Denial, Fault};
+use crate::domain::hash::{Fingerprint, Fingerprinter, SlowHashCost};
+use crate::domain::profile::{Profile, Public};
+use crate::store::{Store, StoreError};
+
+pub use changes::{ChangeRefused, CreatedKey, CreatedWorkspace, NewKey, NewWorkspace, mint};
+pub use install_secret::{InstallSecret, InstallSecretError};
+pub use tally::{Door, OutcomeCount};
+pub use verify::{Attempt, Caller, Granted, Reach};
+pub use views::{KeyList, KeyView, MeterView};
+
+pub use crate::store::{Listed, Page};
+
+use checkpoint::Checkpoints;
+use generations::{AsItIs, Generations};
+use live::CachedProof;
+use slots::Slots;
+use slow_hash::SlowHash;
+use tally::Tally;
+
+/// What the engine's sizes and costs are.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineOptions {
+    /// The most proofs in the cache; 0 turns it off.
+    pub proofs_max: usize,
+    /// The slow hash: its cost, its workers, its queue.
+    pub slow_hash: SlowHashOptions,
+    /// The rate of keyless messages from one address; `None` is unlimited.
+    pub keyless_rate: Option<Rate>,
+    /// The most reads of the file at the same time.
+    pub reads_max: usize,
+}
+
+/// How the slow hash runs.
+#[derive(Clone, Copy, Debug)]
+pub struct SlowHashOptions {
+    /// What a new hash costs.
+    pub cost: SlowHashCost,
+    /// Worker threads; each owns the memory of one hash.
+    pub workers: usize,
+    /// The most hashes that wait; one more is refused as busy.
+    pub queue_max: usize,
+}
+
+/// Addresses remembered for keyless pacing.
+const KEYLESS_ADDRESSES_MAX: usize = 20_000;
+
+/// The verifier: give it an [`Attempt`], get a [`Granted`] or a refusal.
+pub struct Engine {
+    store: Store,
+    clock: Clock,
+    profiles: HashMap<String, Arc<Profile>>,
+    fingerprinter: Fingerprinter,
+    proofs: Generations<Fingerprint, CachedProof, BuildHasherDefault<AsItIs>>,
+    slots: Slots,
+    slow_hash: SlowHash,
+    keyless: Generations<IpAddr, Arc<Bucket>, RandomState>,
+    keyless_rate: Option<Rate>,
+    reads: Semaphore,
+    tally: Tally,
+    checkpoints: Checkpoints,
+    /// Keeps a checkpoint and a move of an anchor apart: meter rows are numbered from the anchor.
+    numbering: tokio::sync::Mutex<()>,
+}
+
+impl Engine {
+    /// An engine over an open store. `profiles` are all that its workspaces may belong to. Starts the slow
+    /// hash's worker threads.
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        profiles: impl IntoIterator<Item = Arc<Profile>>,
+        secret: &InstallSecret,
+        options: EngineOptions,
+    ) -> std::io::Result<Arc<Self>> {
+        let profiles = profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect();
+        Ok(Arc::new(Self {
+            store,
+            clock,
+            profiles,
+            fingerprinter: secret.fingerprinter(),
+            proofs: Generations::new(options.proofs_max.div_ceil(2)),
+            slots: Slots::default(),
+            slow_hash: SlowHash::start(options.slow_hash)?,
+            keyless: Generations::new(KEYLESS_ADDRESSES_MAX / 2),
+            keyless_rate: options.keyless_rate,
+            reads: Semaphore::new(options.reads_max),
+            tally: Tally::default(),
+            checkpoints: Checkpoints::default(),
+            numbering: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// The clock that decisions are made by.
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The profile with this name.
+    pub fn profile(&self, name: &str) -> Option<&Arc<Profile>> {
+        self.profiles.get(name)
+    }
+
+    /// The profile whose tag a key text starts with; of several, the one with the longest.
+    pub fn profile_of_key(&self, text: &[u8]) -> Option<&Arc<Profile>> {
+        let tagged =
+            self.profiles.values().filter(|profile| text.starts_with(profile.tag.as_str().as_bytes()));
+        tagged.max_by_key(|profile| profile.tag.as_str().len())
+    }
+
+    /// Lets a keyless caller through to something that its profile opens, paced by address.
+    pub fn open_pass(&self, public: Public, address: Option<IpAddr>) -> Result<OpenPass, Denial> {
+        let address = origin(address);
+        let bucket = self.keyless.find(&address).unwrap_or_else(|| {
+            let fresh = Arc::new(Bucket::default());
+            self.keyless.insert(address, Arc::clone(&fresh));
+            fresh
+        });
+        let now = self.clock.now().mono;
+        OpenPass::paced(public, self.keyless_rate.as_ref(), &bucket, now)
+    }
+
+    /// How often each outcome was given.
+    pub fn outcomes(&self) -> Vec<OutcomeCount> {
+        self.tally.outcomes()
+    }
+
+    /// Slow hashes run since the start, for proofs and for new keys.
+    pub fn slow_hashes(&self) -> u64 {
+        self.slow_hash.runs()
+    }
+
+    /// Durable commits of the store since the start.
+    pub fn commits(&self) -> u64 {
+        self.store.commits()
+    }
+
+    /// Ends the slow hash's workers once their queue is empty.
+    pub fn stop(&self) {
+        self.slow_hash.stop();
+    }
+
+    /// Runs a read of the file on the threads made for blocking work, a bounded number at a time.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        // The semaphore is never closed; a task that cannot run is a failed read.
+        let Ok(_turn) = self.reads.acquire().await else { return Err(StoreError::Closed) };
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || read(&store)).await.unwrap_or(Err(StoreError::BrokeOff))
+    }
+}
+
+/// Who a keyless caller is paced as: an IPv4 address, an IPv6 network of 64 bits (one customer's, and 2⁶⁴
+/// addresses), or everyone whose address is unknown.
+fn origin(address: Option<IpAddr>) -> IpAddr {
+    match address {
+        Some(IpAddr::V6(v6)) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        Some(v4) => v4,
+        None => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// A read that failed while a credential was being checked: logged once, here, since the caller learns
+/// nothing.
+fn credential_fault(error: &StoreError) -> Fault {
+    tracing::error!(error = %Causes(error), "a credential could not be checked");
+    Fault::Credential
+}

@@ -1,0 +1,331 @@
+//! The pipeline: proof, standing, bucket, permission and plan, meter, grant.
+//!
+//! Time and the live record are read together, after the last wait (the file, the slow hash), so that nothing
+//! is decided by what was true before it. Given a well-formed credential every failed proof is the same
+//! answer, and nothing is spent before proof.
+//!
+//! Never here: a verdict that is remembered, an error that admits.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::live::{CachedProof, LiveKey, LiveWorkspace};
+use super::slow_hash::Flown;
+use super::tally::Door;
+use super::{Engine, credential_fault};
+use crate::domain::bucket::RateReceipt;
+use crate::domain::decision::{
+    Admission, Case, Grant, Identity, Standing, Wanted, allowed, may, pace, rehearse, standing,
+};
+use crate::domain::denial::{Denial, Fault, Refusal};
+use crate::domain::hash::Fingerprint;
+use crate::domain::id::{KeyId, WorkspaceId};
+use crate::domain::key::PresentedKey;
+use crate::domain::meter::PeriodMeter;
+use crate::domain::permission::PermissionBits;
+use crate::domain::profile::{MeterNo, Profile, Requirement};
+use crate::domain::proof::Compared;
+use crate::domain::record::KeyRecord;
+use crate::domain::time::Now;
+
+/// One thing that a caller wants.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The door it came through.
+    pub door: Door,
+    /// The product it is about.
+    pub profile: &'a Arc<Profile>,
+    /// The credential's bytes, or why there is none to check.
+    pub credential: Result<&'a [u8], Denial>,
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// The caller's address, when it is known.
+    pub address: Option<IpAddr>,
+    /// Units of the meter; the bucket always gives one token.
+    pub cost: u64,
+}
+
+/// A grant and the key behind it.
+#[derive(Debug)]
+pub struct Granted {
+    grant: Grant,
+    key: Arc<LiveKey>,
+}
+
+impl Granted {
+    /// The key.
+    pub const fn key(&self) -> KeyId {
+        self.grant.key()
+    }
+
+    /// The account.
+    pub const fn workspace(&self) -> WorkspaceId {
+        self.grant.workspace()
+    }
+
+    /// Tokens left in the bucket; `None` without a rate.
+    pub const fn remaining(&self) -> Option<u64> {
+        self.grant.remaining()
+    }
+
+    /// What the key holds of its profile's catalogue at this moment.
+    pub fn permissions(&self) -> PermissionBits {
+        self.key.facts.load().permissions()
+    }
+
+    /// The predicate that decides what the key may do, for lists that show only that.
+    pub fn reach(&self) -> Reach {
+        Reach(Arc::clone(&self.key))
+    }
+
+    /// The grant and who stands behind it, for the gateway.
+    pub fn into_parts(self) -> (Grant, Identity) {
+        let identity = Identity {
+            key: self.grant.key(),
+            workspace: self.grant.workspace(),
+            plan: self.key.workspace.facts.load().plan().to_owned(),
+            scopes: self.key.facts.load().scopes().to_owned(),
+        };
+        (self.grant, identity)
+    }
+}
+
+/// What a key may do, as far as permission and plan go.
+#[derive(Debug)]
+pub struct Reach(Arc<LiveKey>);
+
+impl Reach {
+    /// Whether a call that asks this much would pass permission and plan at this moment.
+    pub fn covers(&self, requirement: &Requirement) -> bool {
+        may(&self.0.facts.load(), &self.0.workspace.facts.load(), requirement).is_ok()
+    }
+}
+
+/// A proven key in good standing, before it was asked what it wants.
+#[derive(Debug)]
+pub struct Caller {
+    door: Door,
+    address: Option<IpAddr>,
+    proven: CachedProof,
+    /// The token that was taken ahead, or why there was none.
+    token: Option<Result<RateReceipt, Denial>>,
+}
+
+impl Caller {
+    /// The key.
+    pub const fn key(&self) -> KeyId {
+        self.proven.proof.key()
+    }
+
+    /// The account.
+    pub fn workspace(&self) -> WorkspaceId {
+        self.proven.key.workspace.facts.load().id()
+    }
+
+    /// Whether its rate is used up, which [`Engine::admit`] will say.
+    pub const fn is_too_fast(&self) -> bool {
+        matches!(self.token, Some(Err(_)))
+    }
+}
+
+impl Engine {
+    /// Decides one attempt and spends what it costs.
+    pub async fn verify(&self, attempt: Attempt<'_>) -> Result<Granted, Refusal> {
+        let door = attempt.door;
+        let outcome = match self.prove(&attempt.credential, attempt.profile).await {
+            Ok(proven) => {
+                let caller = Caller { door, address: attempt.address, proven, token: None };
+                self.decide(caller, &attempt.wanted, attempt.cost)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        self.tally.count(door, &outcome);
+        outcome
+    }
+
+    /// Proves a credential and checks its standing, for a door that must read more before it knows what is
+    /// wanted. [`Engine::admit`] goes on from here. Nothing is spent yet.
+    pub async fn identify(
+        &self,
+        door: Door,
+        profile: &Arc<Profile>,
+        credential: &Result<&[u8], Denial>,
+        address: Option<IpAddr>,
+    ) -> Result<Caller, Refusal> {
+        let outcome = match self.prove(credential, profile).await {
+            Ok(proven) => {
+                self.stands(&proven, address).map(|()| Caller { door, address, proven, token: None })
+            }
+            Err(refusal) => Err(refusal),
+        };
+        if outcome.is_err() {
+            self.tally.count(door, &outcome);
+        }
+        outcome
+    }
+
+    /// Takes the caller's token ahead, before more is read for it. What came of it is told by
+    /// [`Engine::admit`].
+    pub fn pace(&self, caller: &mut Caller) {
+        let now = self.clock.now();
+        let key = &caller.proven.key;
+        caller.token = key.with_case(caller.address, now, |case| {
+            let standing = standing(caller.proven.proof, case).ok()?;
+            Some(self.take_token(key, &standing, case))
+        });
+    }
+
+    /// Decides what an identified caller wants, by the facts of this moment, and spends what it costs.
+    pub fn admit(&self, caller: Caller, wanted: &Wanted, cost: u64) -> Result<Granted, Refusal> {
+        let door = caller.door;
+        let outcome = self.decide(caller, wanted, cost);
+        self.tally.count(door, &outcome);
+        outcome
+    }
+
+    /// What [`Engine::admit`] would say, without spending anything or noting a use.
+    pub fn rehearse(&self, caller: &Caller, wanted: &Wanted, cost: u64) -> Result<(), Denial> {
+        let CachedProof { proof, key } = &caller.proven;
+        let now = self.clock.now();
+        key.with_case(caller.address, now, |case| {
+            early_denial(key)?;
+            rehearse(*proof, case, wanted, &key.bucket, |number| key.workspace.meter_now(number, now), cost)
+        })
+    }
+
+    fn decide(&self, caller: Caller, wanted: &Wanted, cost: u64) -> Result<Granted, Refusal> {
+        let Caller { address, proven: CachedProof { proof, key }, token, .. } = caller;
+        let now = self.clock.now();
+        let grant = key.with_case(address, now, |case| {
+            early_denial(&key)?;
+            let standing = standing(proof, case)?;
+            let token = token.unwrap_or_else(|| self.take_token(&key, &standing, case))?;
+            match allowed(standing, token, case, wanted)? {
+                Admission::Unmetered(admission) => Ok(admission.grant()),
+                Admission::Metered(admission) => {
+                    let meter = key.workspace.meter_now(admission.meter(), now);
+                    let grant = admission.buy(case, &meter, cost)?;
+                    self.slots.note_workspace(&key.workspace);
+                    Ok(grant)
+                }
+            }
+        });
+        Ok(Granted { grant: grant.map_err(Refusal::Denied)?, key })
+    }
+
+    /// Notes a successful authentication and takes its token. The mark for the checkpoint comes last, when
+    /// everything is counted.
+    fn take_token(
+        &self,
+        key: &Arc<LiveKey>,
+        standing: &Standing,
+        case: &Case<'_>,
+    ) -> Result<RateReceipt, Denial> {
+        key.touch(case.now.wall);
+        let token = pace(standing, case, &key.bucket);
+        self.slots.note_key(key);
+        token
+    }
+
+    fn stands(&self, proven: &CachedProof, address: Option<IpAddr>) -> Result<(), Refusal> {
+        early_denial(&proven.key)?;
+        let now = self.clock.now();
+        proven
+            .key
+            .with_case(address, now, |case| standing(proven.proof, case).map(drop))
+            .map_err(Refusal::Denied)
+    }
+
+    /// Finds the key that a credential is: from the cache, or by comparison.
+    async fn prove(
+        &self,
+        credential: &Result<&[u8], Denial>,
+        profile: &Arc<Profile>,
+    ) -> Result<CachedProof, Refusal> {
+        let text = credential.as_ref().map_err(Clone::clone)?;
+        let presented = PresentedKey::parse(&profile.tag, text).ok_or(Denial::Malformed)?;
+        let print = self.fingerprinter.fingerprint(&presented);
+        if let Some(known) = self.proofs.find(&print) {
+            return Ok(known);
+        }
+        let proven = self.prove_from_file(profile, &presented, print).await?;
+        self.proofs.insert(print, proven.clone());
+        Ok(proven)
+    }
+
+    async fn prove_from_file(
+        &self,
+        profile: &Arc<Profile>,
+        presented: &PresentedKey<'_>,
+        print: Fingerprint,
+    ) -> Result<CachedProof, Refusal> {
+        let prefix = presented.prefix();
+        let read = self.read(move |store| store.keys_by_prefix(prefix)).await;
+        let candidates = read.map_err(|error| credential_fault(&error))?;
+        let mut unsure = Vec::new();
+        for record in candidates {
+            match record.prove_by_fingerprint(presented, &print, self.fingerprinter.made_by()) {
+                Compared::Proven(proof) => {
+                    let key = self.slot_of(&record, profile).await?;
+                    return Ok(CachedProof { proof, key });
+                }
+                Compared::Different => {}
+                Compared::NeedsSlowHash => unsure.push(record),
+            }
+        }
+        if unsure.is_empty() {
+            return Err(Denial::Unknown.into());
+        }
+        let (candidates, known) = (unsure.clone(), || self.proofs.peek(&print));
+        match self.slow_hash.prove(print, presented.to_raw(), candidates, known).await? {
+            Flown::Known(proven) => Ok(proven),
+            Flown::Refuted => Err(Denial::Unknown.into()),
+            Flown::Proven(proof, landing) => {
+                let record =
+                    unsure.iter().find(|record| record.id == proof.key()).ok_or(Fault::Credential)?;
+                let proven = CachedProof { proof, key: self.slot_of(record, profile).await? };
+                self.proofs.insert(print, proven.clone());
+                drop(landing);
+                self.learn(&proven, print);
+                Ok(proven)
+            }
+        }
+    }
+
+    /// The slot of a key that was just read, provided that it belongs to `profile`.
+    async fn slot_of(&self, record: &KeyRecord, profile: &Arc<Profile>) -> Result<Arc<LiveKey>, Refusal> {
+        let slot = self.fill_key(record).await.map_err(|error| credential_fault(&error))?;
+        match slot {
+            Some(slot) if Arc::ptr_eq(&slot.workspace.profile, profile) => Ok(slot),
+            _ => Err(Denial::Unknown.into()),
+        }
+    }
+}
+
+/// What a revoke or a suspension says before its commit.
+fn early_denial(key: &LiveKey) -> Result<(), Denial> {
+    if key.is_revoked() {
+        return Err(Denial::Revoked);
+    }
+    if key.workspace.is_suspending() {
+        return Err(Denial::Suspended);
+    }
+    Ok(())
+}
+
+impl LiveKey {
+    /// Decides with the facts of this moment.
+    fn with_case<T>(&self, address: Option<IpAddr>, now: Now, decide: impl FnOnce(&Case<'_>) -> T) -> T {
+        let (key, workspace) = (self.facts.load(), self.workspace.facts.load());
+        decide(&Case { key: &key, workspace: &workspace, address, now })
+    }
+}
+
+impl LiveWorkspace {
+    fn meter_now(&self, number: MeterNo, now: Now) -> Arc<PeriodMeter> {
+        let facts = self.facts.load();
+        // A requirement's meter is one of the profile's own; were it not, an unusable meter refuses to sell.
+        let unusable = || Arc::new(PeriodMeter::new(facts.period(now.wall), u64::MAX));
+        self.meter(number, &facts, now.wall).unwrap_or_else(unusable)
+    }
+}

@@ -1,0 +1,118 @@
+//! What the admin API shows: records from the file, with what memory knows better.
+//!
+//! A key's last use is exact at once: its slot's, when it has one, and the last checkpoint's otherwise.
+//!
+//! Never here: a change, or how something is shown (surface).
+
+use super::loading::read_failed;
+use super::{ChangeRefused, Engine};
+use crate::domain::id::{KeyId, WorkspaceId};
+use crate::domain::record::{AuditRow, KeyCounters, KeyRecord, KeyStatus, WorkspaceRecord};
+use crate::domain::time::Wall;
+use crate::store::{KeyFilter, Listed, Page, StoreError, WorkspaceFilter};
+
+/// A key as it is shown.
+#[derive(Clone, Debug)]
+pub struct KeyView {
+    /// Its record.
+    pub record: KeyRecord,
+    /// Its last successful authentication.
+    pub last_used_at: Option<Wall>,
+}
+
+/// Which keys are listed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyList {
+    /// Of this workspace alone.
+    pub workspace: Option<WorkspaceId>,
+    /// Not of this workspace.
+    pub leave_out: Option<WorkspaceId>,
+    /// Of this status at this moment.
+    pub status: Option<(KeyStatus, Wall)>,
+}
+
+/// A meter as it is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MeterView {
+    /// Its name.
+    pub name: String,
+    /// Calls in this period.
+    pub used: u64,
+    /// Calls that this period admits, grace included; `None` is unlimited.
+    pub admitted: Option<u64>,
+    /// When the next period starts.
+    pub resets_at: Wall,
+}
+
+impl Engine {
+    /// One key.
+    pub async fn key_view(&self, id: KeyId) -> Result<KeyView, ChangeRefused> {
+        let read = self.read(move |store| Ok((store.key(id)?, store.key_counters(id)?))).await;
+        let (record, counters) = read.map_err(|error| read_failed(&error))?;
+        Ok(self.view(record.ok_or(ChangeRefused::NoSuchKey)?, counters))
+    }
+
+    /// Keys by id, a page of them.
+    pub async fn key_views(&self, list: KeyList, page: Page) -> Result<Listed<KeyView>, ChangeRefused> {
+        let read = self.read(move |store| {
+            let has_status =
+                |record: &KeyRecord, _| list.status.is_none_or(|(status, now)| record.status(now) == status);
+            let filter = KeyFilter {
+                workspace: list.workspace,
+                leave_out_workspace: list.leave_out,
+                condition: list.status.is_some().then_some(&has_status),
+            };
+            let listed = store.keys(&filter, page)?;
+            let with_counters = |record: KeyRecord| {
+                let counters = store.key_counters(record.id)?;
+                Ok((record, counters))
+            };
+            let items =
+                listed.items.into_iter().map(with_counters).collect::<Result<Vec<_>, StoreError>>()?;
+            Ok(Listed { items, total: listed.total, unreadable: listed.unreadable })
+        });
+        let listed = read.await.map_err(|error| read_failed(&error))?;
+        let items = listed.items.into_iter().map(|(record, counters)| self.view(record, counters)).collect();
+        Ok(Listed { items, total: listed.total, unreadable: listed.unreadable })
+    }
+
+    /// Workspaces by id, a page of them, without those of the profile `left_out`.
+    pub async fn workspaces(
+        &self,
+        left_out: &str,
+        page: Page,
+    ) -> Result<Listed<WorkspaceRecord>, ChangeRefused> {
+        let left_out = left_out.to_owned();
+        let read = self.read(move |store| {
+            store.workspaces(WorkspaceFilter { leave_out_profile: Some(&left_out) }, page)
+        });
+        read.await.map_err(|error| read_failed(&error))
+    }
+
+    /// The meters of a workspace in the present period.
+    pub async fn meters(&self, id: WorkspaceId) -> Result<Vec<MeterView>, ChangeRefused> {
+        let record = self.workspace(id).await?;
+        let slot = self.fill_workspace(&record).await.map_err(|error| read_failed(&error))?;
+        let slot = slot.ok_or(ChangeRefused::NoSuchWorkspace)?;
+        let now = self.clock.now().wall;
+        let facts = slot.facts.load();
+        let view = |name: &String| {
+            let number = slot.profile.meter(name)?;
+            let meter = slot.meter(number, &facts, now)?;
+            let (used, resets_at) = (meter.used(), meter.period().end);
+            Some(MeterView { name: name.clone(), used, admitted: facts.admitted(number), resets_at })
+        };
+        Ok(slot.profile.meters.iter().filter_map(view).collect())
+    }
+
+    /// Rows of the audit log behind number `after`, at most `limit`.
+    pub async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, ChangeRefused> {
+        self.read(move |store| store.audit(after, limit)).await.map_err(|error| read_failed(&error))
+    }
+
+    fn view(&self, record: KeyRecord, counters: Option<KeyCounters>) -> KeyView {
+        let live = self.slots.key(record.id).and_then(|slot| slot.last_used_at());
+        let saved = counters.and_then(|counters| counters.last_used_at);
+        KeyView { record, last_used_at: live.max(saved) }
+    }
+}
