@@ -17,5 +17,6 @@ pub mod clock;
 pub mod dialect;
 pub mod domain;
 pub mod engine;
+pub mod gateway;
 pub mod http;
 pub mod store;

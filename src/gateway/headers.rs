@@ -1,0 +1,290 @@
+//! Which headers cross the gate, in either direction.
+//!
+//! Hop-by-hop headers end here (RFC 9110, section 7.6.1), those that `Connection` names before ours are
+//! added, so that no caller can have ours removed. The caller's credential, whatever claims to be our
+//! identity, and whatever would have the upstream read the request as another one are dropped, also in
+//! spellings with `_` that some servers take for `-`.
+//!
+//! Never here: a header of ours that a caller could have written.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::domain::decision::Identity;
+
+/// What begins the name of every header that speaks of identity.
+const OURS: &str = "x-keyward-";
+
+const KEY_ID: HeaderName = HeaderName::from_static("x-keyward-key-id");
+const WORKSPACE: HeaderName = HeaderName::from_static("x-keyward-workspace");
+const PLAN: HeaderName = HeaderName::from_static("x-keyward-plan");
+const SCOPES: HeaderName = HeaderName::from_static("x-keyward-scopes");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-keyward-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Whether the upstream may encode its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Encodings {
+    /// As the caller accepts.
+    AsAsked,
+    /// Not at all: the answer will be read here.
+    Plain,
+}
+
+/// Takes out of a request what must not reach an upstream.
+pub(super) fn strip_request(headers: &mut HeaderMap, key_headers: &[String], encodings: Encodings) {
+    let mut dropped = named_by_connection(headers);
+    dropped.extend(headers.keys().filter(|name| ends_here(name.as_str(), key_headers)).cloned());
+    for name in &dropped {
+        headers.remove(name);
+    }
+    // Asked for by name as well, since nearly every request has them.
+    for name in [AUTHORIZATION, HOST, CONTENT_LENGTH, CONNECTION] {
+        headers.remove(name);
+    }
+    if encodings == Encodings::Plain {
+        headers.remove(ACCEPT_ENCODING);
+    }
+}
+
+/// Takes out of an answer what must not reach the caller.
+pub(super) fn strip_answer(headers: &mut HeaderMap) {
+    let mut dropped = named_by_connection(headers);
+    let ends_here = |name: &str| is_hop_by_hop(name) || name.starts_with(OURS);
+    dropped.extend(headers.keys().filter(|name| ends_here(name.as_str())).cloned());
+    // Of a length beside a coding, the coding was obeyed.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        dropped.push(CONTENT_LENGTH);
+    }
+    for name in &dropped {
+        headers.remove(name);
+    }
+}
+
+/// Says who asks. `None` when something of it cannot stand in a header; then nothing may be forwarded.
+pub(super) fn identify(headers: &mut HeaderMap, identity: Identity) -> Option<()> {
+    headers.insert(KEY_ID, value(identity.key.to_string())?);
+    headers.insert(WORKSPACE, value(identity.workspace.to_string())?);
+    headers.insert(PLAN, value(identity.plan)?);
+    headers.insert(SCOPES, value(identity.scopes)?);
+    Some(())
+}
+
+/// Says which request this is, and how it reached the gate.
+pub(super) fn describe(
+    headers: &mut HeaderMap,
+    request_id: String,
+    address: Option<IpAddr>,
+    host: Option<HeaderValue>,
+) -> Option<()> {
+    headers.insert(REQUEST_ID, value(request_id)?);
+    if let Some(address) = address {
+        headers.insert(FORWARDED_FOR, value(address.to_string())?);
+    }
+    if let Some(host) = host {
+        headers.insert(FORWARDED_HOST, host);
+    }
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    Some(())
+}
+
+fn value(text: String) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
+    let options = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let options = options.map(str::trim).filter(|option| !is_about_connection(option));
+    options.filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok()).collect()
+}
+
+fn is_about_connection(option: &str) -> bool {
+    option.is_empty() || option.eq_ignore_ascii_case("close") || option.eq_ignore_ascii_case("keep-alive")
+}
+
+fn ends_here(name: &str, key_headers: &[String]) -> bool {
+    if name.contains('_') {
+        let spelt = name.replace('_', "-");
+        return is_ours_to_say(&spelt) || ends_here(&spelt, key_headers);
+    }
+    is_hop_by_hop(name)
+        || name.starts_with(OURS)
+        || redirects(name)
+        || key_headers.iter().any(|header| header == name)
+}
+
+/// Whether a header that the gate answers for would be said a second time, in a spelling that it did not
+/// check.
+fn is_ours_to_say(spelt: &str) -> bool {
+    spelt == AUTHORIZATION.as_str()
+        || spelt == HOST.as_str()
+        || spelt == CONTENT_LENGTH.as_str()
+        || spelt == CONTENT_TYPE.as_str()
+        || spelt == CONTENT_ENCODING.as_str()
+}
+
+fn is_hop_by_hop(name: &str) -> bool {
+    name == CONNECTION.as_str()
+        || name == TE.as_str()
+        || name == TRAILER.as_str()
+        || name == TRANSFER_ENCODING.as_str()
+        || name == UPGRADE.as_str()
+        || name == EXPECT.as_str()
+        || matches!(name, "keep-alive" | "http2-settings")
+        || name.starts_with("proxy-")
+}
+
+/// Whether a header would have some servers see another method, path, host or caller than was decided about.
+fn redirects(name: &str) -> bool {
+    name == "forwarded"
+        || name.starts_with("x-forwarded")
+        || names_an_address(name)
+        || matches!(
+            name,
+            "x-http-method-override"
+                | "x-http-method"
+                | "x-method-override"
+                | "x-original-url"
+                | "x-original-uri"
+                | "x-original-host"
+                | "x-rewrite-url"
+                | "x-host"
+        )
+}
+
+/// Whether some servers take a header's word for where the caller is. They are what proxies and delivery
+/// networks set; ours says it in `X-Forwarded-For` alone.
+fn names_an_address(name: &str) -> bool {
+    matches!(
+        name,
+        "true-client-ip"
+            | "cf-connecting-ip"
+            | "cf-connecting-ipv6"
+            | "fastly-client-ip"
+            | "fly-client-ip"
+            | "client-ip"
+            | "x-client-ip"
+            | "x-cluster-client-ip"
+            | "x-real-ip"
+            | "x-remote-ip"
+            | "x-remote-addr"
+            | "x-originating-ip"
+            | "x-original-forwarded-for"
+            | "x-envoy-external-address"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(lines: &[(&str, &str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        strip_request(&mut headers, &["x-api-key".to_owned()], Encodings::Plain);
+        headers.keys().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_speaks_of_identity_or_another_request_does_not_cross() {
+        for name in [
+            "authorization",
+            "Authorization_",
+            "x-api-key",
+            "X_Api_Key",
+            "x-keyward-key-id",
+            "x_keyward_key_id",
+            "X-Keyward-Anything",
+            "x-forwarded-for",
+            "x_forwarded_host",
+            "x-forwarded",
+            "forwarded",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-http-method-override",
+            "x-method-override",
+            "x-real-ip",
+            "X_Real_IP",
+            "True-Client-IP",
+            "true_client_ip",
+            "CF-Connecting-IP",
+            "X-Client-IP",
+            "X-Cluster-Client-IP",
+            "Fastly-Client-IP",
+            "Client-IP",
+            "x-forwarded-port",
+            "host",
+            "content_length",
+            "Content_Type",
+            "content_encoding",
+            "transfer_encoding",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "content-length",
+            "upgrade",
+            "expect",
+            "keep-alive",
+            "proxy-authorization",
+            "proxy-connection",
+            "connection",
+            "accept-encoding",
+            "http2-settings",
+        ] {
+            let left = stripped(&[(name, "a"), (name, "b"), ("accept", "c")]);
+            // A trailing `_` makes another name even to servers that read `_` as `-`.
+            let expected =
+                if name == "Authorization_" { vec!["authorization_", "accept"] } else { vec!["accept"] };
+            assert_eq!(left, expected, "{name}");
+        }
+        assert_eq!(stripped(&[("mcp-session-id", "a"), ("x-custom", "b"), ("cookie", "c")]).len(), 3);
+    }
+
+    #[test]
+    fn what_connection_names_does_not_cross_and_cannot_take_ours_along() {
+        let lines = [
+            ("connection", "close, X-Custom,x-keyward-key-id, bad name"),
+            ("x-custom", "a"),
+            ("accept", "b"),
+        ];
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        strip_request(&mut headers, &[], Encodings::AsAsked);
+        describe(&mut headers, "r1".to_owned(), None, None).unwrap();
+        assert!(!headers.contains_key("x-custom"));
+        assert_eq!(headers[REQUEST_ID], "r1");
+        assert_eq!(headers["accept"], "b");
+    }
+
+    #[test]
+    fn an_answer_loses_its_hops_and_our_names_alone() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "x-hop"),
+            ("x-hop", "a"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("x-keyward-plan", "pro"),
+            ("location", "http://elsewhere/"),
+            ("set-cookie", "a=b"),
+        ] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        strip_answer(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["location", "set-cookie"]);
+    }
+}

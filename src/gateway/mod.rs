@@ -1,0 +1,20 @@
+//! The upstream side: what may proceed is forwarded, and the upstream's answer brought back.
+//!
+//! Nothing is forwarded without a [`Pass`], which only the order of checks can make. The upstream sees an
+//! identity that is ours alone and never the caller's key; its address comes from configuration, never from a
+//! request. What was sent is not sent again.
+//!
+//! Never here: a decision about a caller, a followed redirect, or a decoded body. Upgrades and TLS to an
+//! upstream are absent until they have their own doors.
+
+mod headers;
+mod link;
+mod places;
+mod upstream;
+
+pub use headers::Encodings;
+pub use link::MemoryDialer;
+pub use upstream::{Outgoing, Pass, Upstream, UpstreamError, UpstreamOptions};
+
+#[cfg(test)]
+mod tests;

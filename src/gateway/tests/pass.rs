@@ -1,0 +1,116 @@
+//! Passes for tests, made the only way there is: through the order of checks.
+//!
+//! The key, workspace and profile are the least that the checks let through; nothing about them is
+//! configurable.
+//!
+//! Never here: a way around the checks.
+
+use crate::domain::bucket::{Bucket, Rate};
+use crate::domain::decision::{
+    Admission, Case, Identity, KeyFacts, OpenPass, Wanted, WorkspaceFacts, allowed, pace, standing,
+};
+use crate::domain::hash::{Fingerprinter, SlowHashCost, SlowHashMemory, StoredFingerprint, StoredHash};
+use crate::domain::id::{KeyId, WorkspaceId};
+use crate::domain::key::{RawKey, Tag};
+use crate::domain::permission::Catalogue;
+use crate::domain::profile::{Profile, Requirement, RpcDoor};
+use crate::domain::proof::Compared;
+use crate::domain::record::{KeyRecord, KeySecret, Label, Overrides, WorkspaceRecord, WorkspaceStatus};
+use crate::domain::time::{Mono, Now, Wall};
+use crate::gateway::Pass;
+use std::collections::HashMap;
+
+/// A granted pass.
+pub(super) fn granted() -> Pass {
+    granted_to(WorkspaceId::from_u128(2))
+}
+
+/// A pass granted to a key of `workspace`, as the order of checks makes it.
+pub(super) fn granted_to(workspace: WorkspaceId) -> Pass {
+    let profile = profile();
+    let now = Now { wall: Wall::from_secs(1_000), mono: Mono::from_nanos(1) };
+    let key = KeyId::from_u128(1);
+    let raw = RawKey::mint(&profile.tag, &[7; 64]).unwrap();
+    let presented = raw.as_presented();
+    let prints = Fingerprinter::new(&[1; 32]);
+    let print = prints.fingerprint(&presented);
+    let cost = SlowHashCost::new(SlowHashCost::MEMORY_KIB_MIN, 1).unwrap();
+    let secret = KeySecret {
+        prefix: presented.prefix(),
+        epoch: 0,
+        hash: StoredHash::create(&presented, [3; 16], cost, &mut SlowHashMemory::default()).unwrap(),
+        fingerprint: Some(StoredFingerprint { made_by: prints.made_by(), fingerprint: print }),
+        created_at: now.wall,
+        ends_at: None,
+    };
+    let record = KeyRecord {
+        id: key,
+        version: 1,
+        workspace,
+        name: None,
+        description: None,
+        permissions: Vec::new(),
+        secrets: vec![secret],
+        created_at: now.wall,
+        expires_at: None,
+        revoked_at: None,
+        addresses: None,
+        rate: None,
+        metadata: None,
+        require_signature: false,
+    };
+    let account = WorkspaceRecord {
+        id: workspace,
+        version: 1,
+        name: Label::parse("Acme").unwrap(),
+        profile: profile.name.clone(),
+        plan: "pro".into(),
+        billing_anchor: now.wall,
+        brands: Vec::new(),
+        status: WorkspaceStatus::Active,
+        overrides: Overrides::default(),
+        created_at: now.wall,
+    };
+    let (key_facts, account_facts) =
+        (KeyFacts::compile(&record, &profile), WorkspaceFacts::compile(&account, &profile));
+    let case = Case { key: &key_facts, workspace: &account_facts, address: None, now };
+    let Compared::Proven(proof) = record.prove_by_fingerprint(&presented, &print, prints.made_by()) else {
+        panic!("the key is its own");
+    };
+    let standing = standing(proof, &case).unwrap();
+    let rate = pace(&standing, &case, &Bucket::default()).unwrap();
+    let wanted = Wanted::Known(Requirement::default());
+    let Ok(Admission::Unmetered(admitted)) = allowed(standing, rate, &case, &wanted) else {
+        panic!("nothing was asked");
+    };
+    let identity = Identity { key, workspace, plan: "pro".into(), scopes: "posts:read posts:write".into() };
+    Pass::Granted(admitted.grant(), identity)
+}
+
+fn profile() -> Profile {
+    let rpc = RpcDoor {
+        endpoint: "/rpc".into(),
+        public_paths: vec!["/open".into()],
+        keyless_methods: Vec::new(),
+        methods: Vec::new(),
+        tools: HashMap::new(),
+    };
+    Profile {
+        name: "test".into(),
+        tag: Tag::parse("sk_live_").unwrap(),
+        catalogue: Catalogue::default(),
+        terms: Vec::new(),
+        meters: Vec::new(),
+        plans: Vec::new(),
+        rate: None,
+        rest: None,
+        rpc: Some(rpc),
+    }
+}
+
+/// An open pass.
+pub(super) fn open() -> Pass {
+    let public = profile().rpc.unwrap().public_path("/open").unwrap();
+    let rate = Rate::new(1, 1, None).unwrap();
+    Pass::Open(OpenPass::paced(public, Some(&rate), &Bucket::default(), Mono::from_nanos(1)).unwrap())
+}
