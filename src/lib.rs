@@ -19,4 +19,5 @@ pub mod domain;
 pub mod engine;
 pub mod gateway;
 pub mod http;
+pub mod sandbox;
 pub mod store;

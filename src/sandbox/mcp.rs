@@ -1,0 +1,277 @@
+//! The MCP door: JSON-RPC messages on one endpoint, answered as JSON, in both eras of the protocol.
+//!
+//! A message names its era by the `MCP-Protocol-Version` header: none or an older date is the legacy one
+//! (`initialize`, `ping`), the modern one is stateless and starts with `server/discover`. An id is echoed as
+//! the very text that came. The status of an error follows the era: where the legacy clients end their whole
+//! session on anything but 200, an unknown method or tool is a 200.
+//!
+//! Never here: a batch, a stream, a session (they come later, or never), a rule about posts.
+
+use http::header::ACCEPT;
+use http::{HeaderMap, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::answer::{self, Answer};
+use super::failure::Failure;
+use super::intake::{self, Unread};
+use super::members::shown;
+use super::rpc::{
+    INVALID_REQUEST, METHOD_NOT_FOUND, Refusal, UNSUPPORTED_VERSION, internal, invalid, invalid_params,
+    is_request_id, parse, result,
+};
+use super::tools::{self, Tool};
+use super::{Sandbox, discovery, workspace};
+
+/// The endpoint's path.
+pub(super) const ENDPOINT: &str = "/api/mcp-app";
+
+/// The legacy versions, the newest last.
+pub(super) const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", NEWEST_LEGACY];
+const NEWEST_LEGACY: &str = "2025-11-25";
+/// The modern version.
+pub(super) const MODERN_VERSION: &str = "2026-07-28";
+
+const VERSION_HEADER: &str = "mcp-protocol-version";
+
+/// How long a client may keep what does not change while the daemon runs.
+const TTL_MS: u32 = 300_000;
+
+const INSTRUCTIONS: &str =
+    "Draft posts for the workspace's social accounts. Drafts are kept, nothing is published.";
+
+/// Answers one request to the endpoint.
+pub(super) async fn answer(sandbox: &Sandbox, request: Request<Incoming>) -> Answer {
+    match *request.method() {
+        Method::POST => message(sandbox, request).await,
+        Method::GET if !wants_stream(request.headers()) => discovery::document(request.headers()),
+        _ => method_not_allowed("GET, POST"),
+    }
+}
+
+/// A 405 in this door's words.
+pub(super) fn method_not_allowed(allow: &'static str) -> Answer {
+    let refusal =
+        Refusal::new(StatusCode::METHOD_NOT_ALLOWED, INVALID_REQUEST, format!("Allowed here: {allow}."));
+    answer::with_allow(refusal.answer(None), allow)
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).any(|accept| {
+        accept.split(',').any(|kind| {
+            let kind = kind.split(';').next().unwrap_or_default();
+            kind.trim().eq_ignore_ascii_case("text/event-stream")
+        })
+    })
+}
+
+/// Which of the two protocols a message speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Era {
+    Legacy,
+    Modern,
+}
+
+impl Era {
+    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let mut versions = headers.get_all(VERSION_HEADER).iter();
+        let version = match (versions.next(), versions.next()) {
+            (None, _) => return Ok(Self::Legacy),
+            (Some(version), None) => version.to_str().unwrap_or_default(),
+            (Some(_), Some(_)) => {
+                let message = "MCP-Protocol-Version is given twice.".to_owned();
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, INVALID_REQUEST, message));
+            }
+        };
+        let is_date = version.len() == MODERN_VERSION.len()
+            && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        match version {
+            MODERN_VERSION => Ok(Self::Modern),
+            // Any older date: clients in the field name versions that no list has, and speak like the rest.
+            older if is_date && older < MODERN_VERSION => Ok(Self::Legacy),
+            other => {
+                let mut refusal = Refusal::new(
+                    StatusCode::BAD_REQUEST,
+                    UNSUPPORTED_VERSION,
+                    format!("Unsupported protocol version {}.", shown(other)),
+                );
+                refusal.data = Some(json!({"supported": [MODERN_VERSION], "requested": other}));
+                Err(refusal)
+            }
+        }
+    }
+}
+
+async fn message(sandbox: &Sandbox, request: Request<Incoming>) -> Answer {
+    let headers = request.headers().clone();
+    let body = match intake::json(request).await {
+        Ok(body) => body,
+        Err(unread) => {
+            let status = match unread {
+                Unread::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                Unread::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                Unread::Broken => StatusCode::BAD_REQUEST,
+            };
+            return Refusal::new(status, INVALID_REQUEST, unread.message()).answer(None);
+        }
+    };
+    let message = match parse(&body) {
+        Ok(message) => message,
+        Err(refusal) => return refusal.answer(None),
+    };
+    let (method, id) = match (&message.method, message.id) {
+        (Some(method), Some(id)) if is_request_id(id) => (method, id),
+        // Notifications get no answer, whatever they say, and do nothing here.
+        (Some(_), None) => return answer::empty(StatusCode::ACCEPTED),
+        // Nothing is ever asked of a client, so its answers are taken and dropped.
+        (None, _) if message.result.is_some() || message.error.is_some() => {
+            return answer::empty(StatusCode::ACCEPTED);
+        }
+        (Some(_), Some(_)) => return invalid("id must be a text or a whole number.").answer(None),
+        (None, _) => return invalid("method must be a text.").answer(None),
+    };
+    let outcome = match Era::of(&headers) {
+        Ok(era) => handle(sandbox, &headers, era, method, message.params).await,
+        Err(refusal) => Err(refusal),
+    };
+    match outcome {
+        Ok(answered) => result(id, &answered),
+        Err(refusal) => refusal.answer(Some(id)),
+    }
+}
+
+/// A result of one of the methods; which one is told by the method.
+type Outcome = Result<Value, Refusal>;
+
+async fn handle(
+    sandbox: &Sandbox,
+    headers: &HeaderMap,
+    era: Era,
+    method: &str,
+    params: Option<&RawValue>,
+) -> Result<Box<RawValue>, Refusal> {
+    if params.is_some_and(|params| !params.get().starts_with('{')) {
+        return Err(invalid_params("params must be an object."));
+    }
+    let params = params.map_or("{}", RawValue::get);
+    match (method, era) {
+        ("initialize", Era::Legacy) => written(era, &initialize(params)?),
+        ("ping", Era::Legacy) => written(era, &json!({})),
+        // Asked in either era: it is how a client finds out which one there is.
+        ("server/discover", _) => written(Era::Modern, &discover()),
+        ("tools/list", _) => written(era, &list(era, params)?),
+        ("tools/call", _) => call(sandbox, headers, era, params).await,
+        _ => Err(Refusal::new(
+            match era {
+                Era::Legacy => StatusCode::OK,
+                Era::Modern => StatusCode::NOT_FOUND,
+            },
+            METHOD_NOT_FOUND,
+            format!("No method {}.", shown(method)),
+        )),
+    }
+}
+
+fn initialize(params: &str) -> Outcome {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Params {
+        protocol_version: Option<String>,
+    }
+    let params: Params = serde_json::from_str(params)
+        .map_err(|error| invalid_params(&format!("initialize: protocolVersion must be a text: {error}.")))?;
+    let asked = params.protocol_version.as_deref();
+    let version = LEGACY_VERSIONS.into_iter().find(|known| asked == Some(*known)).unwrap_or(NEWEST_LEGACY);
+    Ok(json!({
+        "protocolVersion": version,
+        "capabilities": {"tools": {}},
+        "serverInfo": server_info(),
+        "instructions": INSTRUCTIONS,
+    }))
+}
+
+fn discover() -> Value {
+    json!({
+        "supportedVersions": [MODERN_VERSION],
+        "capabilities": {"tools": {}},
+        "serverInfo": server_info(),
+        "instructions": INSTRUCTIONS,
+        "ttlMs": TTL_MS,
+        "cacheScope": "public",
+        "_meta": {"io.modelcontextprotocol/serverInfo": server_info()},
+    })
+}
+
+fn server_info() -> Value {
+    json!({"name": discovery::NAME, "title": discovery::TITLE, "version": discovery::VERSION})
+}
+
+fn list(era: Era, params: &str) -> Outcome {
+    #[derive(Deserialize)]
+    struct Params {
+        cursor: Option<Value>,
+    }
+    let params: Params =
+        serde_json::from_str(params).map_err(|error| invalid_params(&format!("{error}.")))?;
+    if params.cursor.is_some() {
+        return Err(invalid_params("This cursor is not known: the list has one page."));
+    }
+    let tools = json!(tools::list());
+    Ok(match era {
+        Era::Legacy => json!({"tools": tools}),
+        // What the gate leaves of the list depends on the key.
+        Era::Modern => json!({"tools": tools, "ttlMs": TTL_MS, "cacheScope": "private"}),
+    })
+}
+
+async fn call(
+    sandbox: &Sandbox,
+    headers: &HeaderMap,
+    era: Era,
+    params: &str,
+) -> Result<Box<RawValue>, Refusal> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        name: String,
+        #[serde(borrow)]
+        arguments: Option<&'a RawValue>,
+    }
+    let params: Params<'_> = serde_json::from_str(params).map_err(|error| {
+        invalid_params(&format!("tools/call needs a name and an object of arguments: {error}."))
+    })?;
+    let arguments = params.arguments.map_or("{}", RawValue::get);
+    if !arguments.starts_with('{') {
+        return Err(invalid_params("arguments must be an object."));
+    }
+    let Some(tool) = Tool::find(&params.name) else {
+        let mut refusal = invalid_params(&format!("Unknown tool {}.", shown(&params.name)));
+        if era == Era::Legacy {
+            refusal.status = StatusCode::OK;
+        }
+        return Err(refusal);
+    };
+    let workspace = workspace(headers).map_err(|failure| match failure {
+        Failure::Fault(fault) => Refusal::from(fault),
+        refusal => invalid_params(&refusal.message()),
+    })?;
+    let outcome = tool.call(sandbox, workspace, arguments.as_bytes()).await?;
+    written(era, &outcome)
+}
+
+/// A result as text; the modern era marks each as complete.
+fn written(era: Era, result: &impl Serialize) -> Result<Box<RawValue>, Refusal> {
+    #[derive(Serialize)]
+    struct Complete<'a, T> {
+        #[serde(rename = "resultType")]
+        result_type: &'static str,
+        #[serde(flatten)]
+        result: &'a T,
+    }
+    let text = match era {
+        Era::Legacy => serde_json::value::to_raw_value(result),
+        Era::Modern => serde_json::value::to_raw_value(&Complete { result_type: "complete", result }),
+    };
+    text.map_err(|_| internal())
+}

@@ -1,0 +1,121 @@
+//! The built-in upstream that lets people try Keyward with nothing beside it: `SocialCRM`'s posts and
+//! accounts, as REST and as MCP tools, kept per workspace in a redb file of its own.
+//!
+//! It is reached only as an HTTP/1.1 upstream over an in-memory connection, and it believes the identity
+//! headers on it, since the gateway alone can write them. `rest` and `mcp` are two thin doors onto the rules
+//! in `posts` and `accounts`; what is not built yet answers 501 and invents nothing.
+//!
+//! Never here: a credential, a permission, a limit (they were decided before), a call into another room but
+//! `domain`, a database call on an async thread.
+
+mod accounts;
+mod answer;
+mod discovery;
+mod failure;
+mod file;
+mod intake;
+mod mcp;
+mod members;
+mod opening;
+mod page;
+mod posts;
+mod records;
+mod rest;
+mod rpc;
+mod tools;
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::DuplexStream;
+
+use crate::domain::id::WorkspaceId;
+use crate::domain::time::Wall;
+
+use answer::Answer;
+pub use failure::SandboxError;
+use failure::{Failure, Fault};
+use records::Records;
+
+/// Where the gateway names the workspace whose key was proven. Absent on keyless requests.
+const WORKSPACE: &str = "x-keyward-workspace";
+
+/// Headers of one request at most: the 100 that a listener lets in, and room for those that the gateway adds.
+const HEADERS_MAX: usize = 160;
+
+/// The built-in upstream. Cheap to clone: every clone is the same file.
+#[derive(Clone)]
+pub struct Sandbox {
+    records: Records,
+    wall: Arc<dyn Fn() -> Wall + Send + Sync>,
+}
+
+impl Sandbox {
+    /// Opens the file, or makes it with mode 0600 in a directory that exists. `wall` is asked for the time
+    /// once per write.
+    ///
+    /// Fails when the file cannot be made or read, is open to other users, is held by another process, or is
+    /// not a database of ours.
+    pub fn open(path: &Path, wall: Arc<dyn Fn() -> Wall + Send + Sync>) -> Result<Self, SandboxError> {
+        Ok(Self { records: Records::open(path)?, wall })
+    }
+
+    /// Serves one in-memory HTTP/1.1 connection until the peer closes it.
+    pub async fn serve(self, connection: DuplexStream) {
+        let service = service_fn(move |request| {
+            let sandbox = self.clone();
+            async move { Ok::<_, Infallible>(sandbox.answer(request).await) }
+        });
+        // No header timeout: the peer is the gateway's own pool, which decides how long a connection idles.
+        let served = hyper::server::conn::http1::Builder::new()
+            .max_headers(HEADERS_MAX)
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(connection), service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "a sandbox connection ended early");
+        }
+    }
+
+    /// Closes the file and says whether that went well. Requests still under way finish first; later ones
+    /// answer
+    /// 503. Nothing acknowledged depends on this: every write was durable before its answer.
+    pub async fn close(self) -> Result<(), SandboxError> {
+        self.records.close().await
+    }
+
+    async fn answer(&self, mut request: Request<Incoming>) -> Answer {
+        // HEAD is a GET whose body the server leaves out (RFC 9110, section 9.3.2).
+        if request.method() == Method::HEAD {
+            *request.method_mut() = Method::GET;
+        }
+        match request.uri().path() {
+            mcp::ENDPOINT => mcp::answer(self, request).await,
+            discovery::PATH => discovery::answer(&request),
+            _ => rest::answer(self, request).await,
+        }
+    }
+
+    fn now(&self) -> Wall {
+        (self.wall)()
+    }
+}
+
+/// The workspace that the gateway named, or a fault: whoever opens these routes to keyless callers has no
+/// workspace to show them.
+fn workspace(headers: &HeaderMap) -> Result<WorkspaceId, Failure> {
+    let mut named = headers.get_all(WORKSPACE).iter();
+    match (named.next(), named.next()) {
+        (Some(value), None) => value.to_str().ok().and_then(WorkspaceId::parse),
+        _ => None,
+    }
+    .ok_or(Failure::Fault(Fault::NoWorkspace))
+}
+
+#[cfg(test)]
+mod tests;

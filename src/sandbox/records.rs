@@ -1,0 +1,104 @@
+//! The record file for async callers: each call runs on a thread that may block.
+//!
+//! Writes stand in one line, since redb takes one write at a time and a waiting one would hold a thread;
+//! reads share a few places. A caller that leaves does not undo its write: it holds its place until the call
+//! is done.
+//!
+//! Never here: a redb type, a second way to the file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::failure::SandboxError;
+use super::file::{Collection, RecordFile};
+
+/// Reads at one time. Each holds a blocking thread for some microseconds.
+const READS_MAX: usize = 4;
+
+/// A handle to the file; clones share it.
+#[derive(Clone)]
+pub(super) struct Records {
+    file: Arc<RecordFile>,
+    writes: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+}
+
+impl Records {
+    /// Opens the file or makes it. Blocks.
+    pub(super) fn open(path: &Path) -> Result<Self, SandboxError> {
+        Ok(Self {
+            file: Arc::new(RecordFile::open(path)?),
+            writes: Arc::new(Semaphore::new(1)),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
+        })
+    }
+
+    /// See [`RecordFile::insert`].
+    pub(super) async fn insert(
+        &self,
+        collection: Collection,
+        proposed: u128,
+        document: impl FnOnce(u128) -> Result<Vec<u8>, SandboxError> + Send + 'static,
+    ) -> Result<Option<Vec<u8>>, SandboxError> {
+        self.run(&self.writes, move |file| file.insert(collection, proposed, document)).await
+    }
+
+    /// See [`RecordFile::find`].
+    pub(super) async fn find(
+        &self,
+        collection: Collection,
+        id: u128,
+    ) -> Result<Option<Vec<u8>>, SandboxError> {
+        self.run(&self.reads, move |file| file.find(collection, id)).await
+    }
+
+    /// See [`RecordFile::newest`].
+    pub(super) async fn newest(
+        &self,
+        collection: Collection,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, SandboxError> {
+        self.run(&self.reads, move |file| file.newest(collection, offset, limit)).await
+    }
+
+    /// See [`RecordFile::change`].
+    pub(super) async fn change(
+        &self,
+        collection: Collection,
+        id: u128,
+        edit: impl FnOnce(&[u8]) -> Result<Vec<u8>, SandboxError> + Send + 'static,
+    ) -> Result<Option<Vec<u8>>, SandboxError> {
+        self.run(&self.writes, move |file| file.change(collection, id, edit)).await
+    }
+
+    /// See [`RecordFile::remove`].
+    pub(super) async fn remove(&self, collection: Collection, id: u128) -> Result<bool, SandboxError> {
+        self.run(&self.writes, move |file| file.remove(collection, id)).await
+    }
+
+    /// See [`RecordFile::close`].
+    pub(super) async fn close(&self) -> Result<(), SandboxError> {
+        self.run(&self.writes, RecordFile::close).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        line: &Arc<Semaphore>,
+        call: impl FnOnce(&RecordFile) -> Result<T, SandboxError> + Send + 'static,
+    ) -> Result<T, SandboxError> {
+        let Ok(place) = Arc::clone(line).acquire_owned().await else {
+            return Err(SandboxError::Closed);
+        };
+        let file = Arc::clone(&self.file);
+        tokio::task::spawn_blocking(move || {
+            let outcome = call(&file);
+            drop(place);
+            outcome
+        })
+        .await
+        .map_err(SandboxError::Interrupted)?
+    }
+}
