@@ -21,3 +21,4 @@ pub mod gateway;
 pub mod http;
 pub mod sandbox;
 pub mod store;
+pub mod surface;

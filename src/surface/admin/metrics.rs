@@ -1,0 +1,67 @@
+//! What `/metrics` tells: counts of outcomes, slow hashes, checkpoints and commits, as `OpenMetrics` text.
+//!
+//! Never here: a label that grows with keys or callers.
+
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::engine::Engine;
+
+/// The content type of the text.
+pub(super) const CONTENT_TYPE_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    pub(super) fn new(engine: Arc<Engine>) -> Self {
+        let mut registry = Registry::with_prefix("keyward");
+        registry.register_collector(Box::new(EngineCounts(engine)));
+        Self { registry }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail; an empty page would say that it did.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+struct EngineCounts(Arc<Engine>);
+
+impl std::fmt::Debug for EngineCounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EngineCounts")
+    }
+}
+
+impl Collector for EngineCounts {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let engine = &self.0;
+        let kind = ConstCounter::new(0u64).metric_type();
+        let help = "Decisions by door and outcome";
+        let mut family = encoder.encode_descriptor("verify", help, None, kind)?;
+        for counted in engine.outcomes() {
+            let labels = [("surface", counted.door.name()), ("outcome", counted.outcome)];
+            ConstCounter::new(counted.count).encode(family.encode_family(&labels)?)?;
+        }
+        let mut counter = |name, help, value: u64| {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
+        };
+        counter("slow_hashes", "Slow hashes run", engine.slow_hashes())?;
+        counter("checkpoints_failed", "Checkpoints that could not be saved", engine.checkpoints_failed())?;
+        counter("commits", "Durable commits of the store", engine.commits())?;
+        let age = ConstGauge::new(engine.checkpoint_age_secs());
+        let help = "Seconds since the last good checkpoint";
+        age.encode(encoder.encode_descriptor("checkpoint_age_seconds", help, None, age.metric_type())?)
+    }
+}

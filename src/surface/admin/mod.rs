@@ -1,0 +1,217 @@
+//! The operator's listener: workspaces, keys, the verify call, health and metrics.
+//!
+//! An admin key is a key like any other, of a profile of its own, and every admin call goes through the one
+//! pipeline. `/livez`, `/readyz` and `/metrics` need none. A request whose `Host` names no place of ours is
+//! refused, so that a web page cannot reach in by rebinding its name.
+//!
+//! Never here: a change computed (engine), a raw key kept or logged.
+
+mod audit;
+mod intake;
+mod keys;
+mod metrics;
+mod shown;
+mod verify;
+mod workspaces;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::{EXPECT, HeaderValue};
+use hyper::http::request::Parts;
+use serde_json::json;
+
+use super::credential::credential;
+use super::spoken::{json as json_answer, refuse, refuse_for_good, respond};
+use super::{is_json, readable};
+use crate::dialect::{AdminRefusal, ProblemDialect, Spoken};
+use crate::domain::causes::Causes;
+use crate::domain::decision::Wanted;
+use crate::domain::denial::{Denial, Fault, Refusal};
+use crate::domain::profile::{Found, Profile, Verb};
+use crate::domain::record::Actor;
+use crate::engine::{ChangeRefused, Door, Engine, Granted};
+use crate::http::{Peer, Request, Response, answer, body, framing};
+use metrics::Metrics;
+
+/// The longest that an admin request may take to arrive whole.
+const ADMIN_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The admin listener's door.
+pub struct AdminSurface {
+    engine: Arc<Engine>,
+    profile: Arc<Profile>,
+    dialect: ProblemDialect,
+    hosts: Vec<String>,
+    metrics: Metrics,
+}
+
+/// Why an admin call is not answered.
+enum CallRefusal {
+    Refused(Refusal),
+    Admin(AdminRefusal),
+}
+
+impl From<Refusal> for CallRefusal {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Denial> for CallRefusal {
+    fn from(denial: Denial) -> Self {
+        Self::Refused(denial.into())
+    }
+}
+
+impl From<AdminRefusal> for CallRefusal {
+    fn from(refusal: AdminRefusal) -> Self {
+        Self::Admin(refusal)
+    }
+}
+
+impl From<ChangeRefused> for CallRefusal {
+    fn from(refused: ChangeRefused) -> Self {
+        match refused {
+            ChangeRefused::NoSuchWorkspace | ChangeRefused::NoSuchKey => AdminRefusal::NoSuchThing.into(),
+            ChangeRefused::KeyRevoked => {
+                let detail = "The key is revoked; a revoked key stays as it is.".to_owned();
+                AdminRefusal::Conflict { detail }.into()
+            }
+            ChangeRefused::Failed(fault) => Self::Refused(fault.into()),
+            ChangeRefused::NotDurable(cause) => {
+                tracing::error!(
+                    error = %Causes(&cause),
+                    "a change could not be made durable"
+                );
+                Self::Refused(Fault::NotDurable.into())
+            }
+        }
+    }
+}
+
+/// One authorised admin call.
+struct Call<'a> {
+    engine: &'a Arc<Engine>,
+    admin: Granted,
+    /// What stands in the pattern's braces.
+    id: Option<&'a str>,
+    query: Option<&'a str>,
+    body: &'a [u8],
+}
+
+impl Call<'_> {
+    fn actor(&self) -> Actor {
+        Actor::AdminKey(self.admin.key())
+    }
+}
+
+type Answered = Result<Response, CallRefusal>;
+
+impl AdminSurface {
+    /// The door of an engine that serves `profile`, the system's own. `hosts` as at a data listener.
+    pub fn new(engine: Arc<Engine>, profile: Arc<Profile>, hosts: Vec<String>) -> Self {
+        let dialect = ProblemDialect::new(&profile.catalogue);
+        let metrics = Metrics::new(Arc::clone(&engine));
+        Self { engine, profile, dialect, hosts, metrics }
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: Request, peer: Peer) -> Response {
+        let readable =
+            readable(&request, &self.hosts).and_then(|()| framing::check_origin(&request, &self.hosts));
+        let (parts, body) = request.into_parts();
+        let mut body = Some(body);
+        let expect = parts.headers.get(EXPECT).cloned();
+        if let Err(invalid) = readable {
+            return refuse_for_good(self.dialect.say(&Denial::Invalid(invalid).into()));
+        }
+        match self.decide(parts, &mut body, peer).await {
+            Ok(response) => response,
+            Err(denied) => refuse(self.spoken(&denied), expect, body).await,
+        }
+    }
+
+    fn spoken(&self, denied: &CallRefusal) -> Spoken {
+        match denied {
+            CallRefusal::Refused(refusal) => self.dialect.say(refusal),
+            CallRefusal::Admin(refusal) => self.dialect.say_admin(refusal),
+        }
+    }
+
+    async fn decide(&self, parts: Parts, body: &mut Option<Incoming>, peer: Peer) -> Answered {
+        let path = parts.uri.path();
+        let verb = Verb::of_method(parts.method.as_str());
+        if let Some(answer) = self.open(verb, path) {
+            return Ok(answer);
+        }
+        let routes = self.profile.rest.as_ref().map(|door| &door.routes);
+        let found = routes.map_or(Found::Nothing, |routes| routes.find(verb, path));
+        let wanted = match found {
+            Found::Route(route) => Wanted::Known(route.requirement),
+            Found::OtherVerbs(allow) => Wanted::Refused(Denial::Method { allow }),
+            Found::Nothing => Wanted::Refused(Denial::NotFound),
+        };
+        let credential = credential(&parts.headers, &[]);
+        // Proven before the body is read, and decided on by the facts of the moment after: a key that is
+        // revoked meanwhile does nothing.
+        let caller =
+            self.engine.identify(Door::Admin, &self.profile, &credential, Some(peer.address)).await?;
+        let Found::Route(route) = found else {
+            let refused = self.engine.admit(caller, &wanted, 1).err();
+            return Err(refused.unwrap_or(Denial::NotFound.into()).into());
+        };
+        let max_bytes = route.max_body_bytes.unwrap_or(0);
+        let body = match body.as_mut() {
+            Some(body) => {
+                body::read(body, max_bytes, ADMIN_TIME_MAX).await.map_err(|error| Denial::from(&error))?
+            }
+            None => Bytes::new(),
+        };
+        let admin = self.engine.admit(caller, &wanted, 1)?;
+        if !body.is_empty() && !is_json(&parts.headers) {
+            return Err(Denial::ContentType.into());
+        }
+        let id = path
+            .split('/')
+            .zip(route.pattern.split('/'))
+            .find(|(_, part)| part.starts_with('{'))
+            .map(|(id, _)| id);
+        let call = Call { engine: &self.engine, admin, id, query: parts.uri.query(), body: &body };
+        match (route.verb, route.pattern.as_str()) {
+            (Verb::Post, "/api/v1/workspaces") => workspaces::create(call).await,
+            (Verb::Get, "/api/v1/workspaces") => workspaces::list(call).await,
+            (Verb::Get, "/api/v1/workspaces/{id}") => workspaces::show(call).await,
+            (Verb::Patch, "/api/v1/workspaces/{id}") => workspaces::update(call).await,
+            (Verb::Get, "/api/v1/workspaces/{id}/meters") => workspaces::meters(call).await,
+            (Verb::Post, "/api/v1/keys") => keys::create(call).await,
+            (Verb::Get, "/api/v1/keys") => keys::list(call).await,
+            (Verb::Get, "/api/v1/keys/{id}") => keys::show(call).await,
+            (Verb::Patch, "/api/v1/keys/{id}") => keys::update(call).await,
+            (Verb::Post, "/api/v1/keys/{id}/revoke") => keys::revoke(call).await,
+            (Verb::Get, "/api/v1/audit") => audit::list(call).await,
+            (Verb::Post, "/api/v1/verify") => verify::verify(call).await,
+            // A route of the system profile that has no handler is a defect of ours; a test visits them all.
+            _ => Err(Refusal::from(Fault::Internal).into()),
+        }
+    }
+
+    /// What needs no key.
+    fn open(&self, verb: Option<Verb>, path: &str) -> Option<Response> {
+        match (verb, path) {
+            (Some(Verb::Get), "/livez") => Some(json_answer(StatusCode::OK, &json!({"status": "alive"}))),
+            (Some(Verb::Get), "/readyz") if self.engine.is_ready() => {
+                Some(json_answer(StatusCode::OK, &json!({"status": "ready"})))
+            }
+            (Some(Verb::Get), "/readyz") => Some(respond(self.dialect.say(&Fault::NotDurable.into()))),
+            (Some(Verb::Get), "/metrics") => {
+                let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE_TEXT);
+                Some(answer::with_type(StatusCode::OK, content_type, self.metrics.text()))
+            }
+            _ => None,
+        }
+    }
+}

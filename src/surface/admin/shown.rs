@@ -1,0 +1,100 @@
+//! Records as JSON: the twins that the admin API shows. A rename inside changes nothing here.
+//!
+//! Never here: a secret, a hash or a fingerprint, or a key's text.
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::bucket::Rate;
+use crate::domain::permission::Permission;
+use crate::domain::record::{Actor, AuditRow, KeyStatus, Label, Subject, WorkspaceRecord, WorkspaceStatus};
+use crate::domain::time::Wall;
+use crate::engine::{KeyView, MeterView};
+
+pub(super) fn key(view: &KeyView, now: Wall) -> Map<String, Value> {
+    let record = &view.record;
+    let status = match record.status(now) {
+        KeyStatus::Active => "active",
+        KeyStatus::Expired => "expired",
+        KeyStatus::Revoked => "revoked",
+    };
+    let metadata = record.metadata.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    object([
+        ("id", json!(record.id.to_string())),
+        ("workspace_id", json!(record.workspace.to_string())),
+        ("name", json!(record.name.as_ref().map(Label::as_str))),
+        ("description", json!(record.description)),
+        ("prefix", json!(record.prefix().map(|prefix| prefix.to_string()))),
+        ("status", json!(status)),
+        ("permissions", json!(record.permissions.iter().map(Permission::as_str).collect::<Vec<_>>())),
+        ("created_at", time(Some(record.created_at))),
+        ("expires_at", time(record.expires_at)),
+        ("revoked_at", time(record.revoked_at)),
+        ("last_used_at", time(view.last_used_at)),
+        ("ip_allow", json!(record.addresses.as_ref().map(|rules| rules.iter().collect::<Vec<_>>()))),
+        ("rate", rate(record.rate)),
+        ("metadata", json!(metadata)),
+        ("require_signature", json!(record.require_signature)),
+    ])
+}
+
+pub(super) fn workspace(record: &WorkspaceRecord) -> Map<String, Value> {
+    let status = match record.status {
+        WorkspaceStatus::Active => "active",
+        WorkspaceStatus::Suspended => "suspended",
+    };
+    object([
+        ("id", json!(record.id.to_string())),
+        ("name", json!(record.name.as_str())),
+        ("profile", json!(record.profile)),
+        ("plan", json!(record.plan)),
+        ("status", json!(status)),
+        ("billing_anchor", time(Some(record.billing_anchor))),
+        ("brands", json!(record.brands.iter().map(Label::as_str).collect::<Vec<_>>())),
+        ("overrides", json!({"rate": rate(record.overrides.rate), "meters": record.overrides.meters})),
+        ("created_at", time(Some(record.created_at))),
+    ])
+}
+
+pub(super) fn meter(view: &MeterView) -> Value {
+    json!({
+        "name": view.name,
+        "used": view.used,
+        "admitted": view.admitted,
+        "resets_at": view.resets_at.to_rfc3339(),
+    })
+}
+
+pub(super) fn audit_row(row: &AuditRow) -> Value {
+    let actor = match row.entry.actor {
+        Actor::System => "system".to_owned(),
+        Actor::AdminKey(id) => id.to_string(),
+    };
+    let subject = match row.entry.subject {
+        Subject::Workspace(id) => id.to_string(),
+        Subject::Key(id) => id.to_string(),
+    };
+    json!({
+        "seq": row.seq,
+        "at": row.entry.at.to_rfc3339(),
+        "actor": actor,
+        "action": row.entry.action.name(),
+        "subject": subject,
+        "fields": row.entry.fields,
+    })
+}
+
+fn rate(rate: Option<Rate>) -> Value {
+    json!(
+        rate.map(
+            |rate| json!({"limit": rate.limit(), "window_s": rate.window_secs(), "burst": rate.burst()})
+        )
+    )
+}
+
+fn time(at: Option<Wall>) -> Value {
+    json!(at.map(Wall::to_rfc3339))
+}
+
+fn object<const LEN: usize>(members: [(&str, Value); LEN]) -> Map<String, Value> {
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}

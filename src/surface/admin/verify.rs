@@ -1,0 +1,155 @@
+//! The verify call: the pipeline as JSON, for gateways and apps that ask instead of being proxied.
+//!
+//! A refusal of the key is an answer (`200`, `valid: false`), a fault of ours is not (`503`). It spends like
+//! a request unless `dry_run` is set.
+//!
+//! Never here: an answer that echoes the key.
+
+use hyper::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::super::spoken::json as answer;
+use super::intake::{self, Fields, refused};
+use super::{Answered, Call};
+use crate::dialect::AdminRefusal;
+use crate::domain::decision::Wanted;
+use crate::domain::denial::{Denial, Refusal};
+use crate::domain::profile::{Found, Profile, Requirement, SYSTEM_PROFILE, Verb};
+use crate::engine::Door;
+use crate::http::target::Target;
+
+pub(super) async fn verify(call: Call<'_>) -> Answered {
+    let known = ["key", "permission", "method", "path", "tool", "ip", "cost", "meter", "dry_run"];
+    let fields = Fields::read(call.body, &known)?;
+    let key = zeroize::Zeroizing::new(fields.required("key", intake::text)?);
+    let cost = fields.optional("cost", intake::count)?.unwrap_or(1);
+    let dry_run = fields.optional("dry_run", intake::flag)?.unwrap_or(false);
+    let address = fields.optional("ip", |field, raw| {
+        let text = intake::text(field, raw)?;
+        text.parse().map_err(|_| refused(field, "an IPv4 or IPv6 address"))
+    })?;
+    let Some(profile) =
+        call.engine.profile_of_key(key.as_bytes()).filter(|profile| profile.name != SYSTEM_PROFILE)
+    else {
+        return Ok(said(Map::new(), Err(Denial::Malformed)));
+    };
+    let wanted = wanted(&fields, profile)?;
+    let credential = Ok(key.as_bytes());
+    let caller = match call.engine.identify(Door::Verify, profile, &credential, address).await {
+        Ok(caller) => caller,
+        Err(Refusal::Denied(denial)) => return Ok(said(Map::new(), Err(denial))),
+        Err(fault) => return Err(fault.into()),
+    };
+    let mut body = Map::new();
+    body.insert("key_id".to_owned(), json!(caller.key().to_string()));
+    body.insert("workspace_id".to_owned(), json!(caller.workspace().to_string()));
+    if dry_run {
+        return Ok(said(body, call.engine.rehearse(&caller, &wanted, cost).map(|()| None)));
+    }
+    match call.engine.admit(caller, &wanted, cost) {
+        Ok(granted) => Ok(said(body, Ok(granted.remaining()))),
+        Err(Refusal::Denied(denial)) => Ok(said(body, Err(denial))),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+/// What is asked: a permission, a route, a tool, or only whether the key stands; and by which meter it is
+/// counted.
+fn wanted(fields: &Fields<'_>, profile: &Profile) -> Result<Wanted, AdminRefusal> {
+    let permission = fields.optional("permission", intake::permission)?;
+    let method = fields.optional("method", intake::text)?;
+    let path = fields.optional("path", intake::text)?;
+    let tool = fields.optional("tool", intake::text)?;
+    let meter = fields.optional("meter", |field, raw| {
+        let name = intake::text(field, raw)?;
+        profile.meter(&name).ok_or_else(|| {
+            refused(field, format!("a meter of {}: {}", profile.name, profile.meters.join(", ")))
+        })
+    })?;
+    let wanted = match (permission, method, path, tool) {
+        (None, None, None, None) => Wanted::Known(Requirement::default()),
+        (Some(permission), None, None, None) => {
+            let unknown = || refused("permission", intake::known_permissions(profile));
+            Wanted::Known(profile.requirement(&permission).ok_or_else(unknown)?)
+        }
+        (None, Some(method), Some(path), None) => route(profile, &method, &path)?,
+        (None, None, None, Some(tool)) => {
+            let mapped = profile.rpc.as_ref().and_then(|door| door.tools.get(&tool));
+            mapped.map_or(Wanted::Refused(Denial::Permission { needed: None }), |requirement| {
+                Wanted::Known(*requirement)
+            })
+        }
+        _ => return Err(refused("permission", "one of: permission; method and path; tool; or none of them")),
+    };
+    Ok(match (wanted, meter) {
+        (Wanted::Known(requirement), Some(meter)) => {
+            Wanted::Known(Requirement { meter: Some(meter), ..requirement })
+        }
+        (wanted, _) => wanted,
+    })
+}
+
+fn route(profile: &Profile, method: &str, path: &str) -> Result<Wanted, AdminRefusal> {
+    let unreadable = || refused("path", "an absolute path that can be read one way");
+    let uri: hyper::Uri = path.parse().map_err(|_| unreadable())?;
+    if uri.authority().is_some() {
+        return Err(unreadable());
+    }
+    Target::parse(&uri).map_err(|_| unreadable())?;
+    let verb = Verb::of_method(method);
+    let found = profile.rest.as_ref().map_or(Found::Nothing, |door| door.routes.find(verb, uri.path()));
+    Ok(match found {
+        Found::Route(route) => Wanted::Known(route.requirement),
+        Found::OtherVerbs(allow) => Wanted::Refused(Denial::Method { allow }),
+        Found::Nothing => Wanted::Refused(Denial::NotFound),
+    })
+}
+
+fn said(mut body: Map<String, Value>, outcome: Result<Option<u64>, Denial>) -> crate::http::Response {
+    body.insert("valid".to_owned(), json!(outcome.is_ok()));
+    match outcome {
+        Ok(remaining) => {
+            body.insert("code".to_owned(), json!("valid"));
+            if let Some(remaining) = remaining {
+                body.insert("remaining".to_owned(), json!(remaining));
+            }
+        }
+        Err(denial) => {
+            body.insert("code".to_owned(), json!(code(&denial)));
+            match denial {
+                Denial::Rate { retry_after_nanos: Some(nanos) } => {
+                    body.insert("retry_after_ms".to_owned(), json!(nanos.div_ceil(1_000_000)));
+                }
+                Denial::Quota { resets_at, .. } => {
+                    body.insert("resets_at".to_owned(), json!(resets_at.to_rfc3339()));
+                }
+                _ => {}
+            }
+        }
+    }
+    answer(StatusCode::OK, &body)
+}
+
+/// The stable words of the verify call. The asking app is trusted with the true reason; its own callers are
+/// its affair.
+fn code(denial: &Denial) -> &'static str {
+    match denial {
+        Denial::Invalid(_)
+        | Denial::TooLarge { .. }
+        | Denial::ContentType
+        | Denial::TwoCredentials
+        | Denial::Missing
+        | Denial::Malformed => "malformed",
+        Denial::Unknown => "unknown",
+        Denial::Revoked | Denial::Suspended => "revoked",
+        Denial::Expired => "expired",
+        Denial::Address => "address",
+        Denial::Signature => "signature",
+        Denial::Rate { .. } => "rate",
+        Denial::NotFound | Denial::Method { .. } | Denial::UnknownMethod | Denial::Permission { .. } => {
+            "permission"
+        }
+        Denial::Plan => "plan",
+        Denial::Quota { .. } => "quota",
+    }
+}

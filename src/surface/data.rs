@@ -1,0 +1,156 @@
+//! The listener that a product's callers reach: finds the door, answers what it decides.
+//!
+//! A path belongs to one door. What belongs to none is answered by the first product's, so that a caller
+//! without a key learns nothing about what exists. Whatever is refused before its body was read is drained a
+//! little or closed in a way that the client still sees the answer.
+//!
+//! Never here: a decision about a key.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::EXPECT;
+use hyper::http::request::Parts;
+
+use super::buffers::Buffers;
+use super::request_id::RequestIds;
+use super::spoken::{refuse, refuse_for_good};
+use super::{readable, rest, rpc};
+use crate::dialect::{Era, RestDialect, RpcDialect};
+use crate::domain::address::AddressRules;
+use crate::domain::denial::Denial;
+use crate::domain::profile::{Profile, RestDoor, RpcDoor};
+use crate::engine::Engine;
+use crate::gateway::Upstream;
+use crate::http::forwarded::caller_address;
+use crate::http::{Peer, Request, Response, framing};
+
+/// One product behind a listener.
+#[derive(Debug)]
+pub struct Product {
+    /// What it is.
+    pub profile: Arc<Profile>,
+    /// How its REST door refuses; there is a door exactly when the profile has one.
+    pub rest: Option<RestDialect>,
+    /// How its JSON-RPC door refuses.
+    pub rpc: Option<RpcDialect>,
+    /// What stands behind it.
+    pub upstream: Upstream,
+}
+
+/// The doors of one data listener.
+pub struct DataSurface {
+    engine: Arc<Engine>,
+    hosts: Vec<String>,
+    products: Vec<Arc<Product>>,
+    trusted: Arc<Option<AddressRules>>,
+    request_ids: RequestIds,
+    buffers: Buffers,
+}
+
+/// One request at one door, its body still to be read.
+pub(super) struct Exchange<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) product: &'a Product,
+    pub(super) parts: Parts,
+    /// Whoever passes the body on takes it; what is left is drained.
+    pub(super) body: &'a mut Option<Incoming>,
+    pub(super) buffers: &'a Buffers,
+    /// The caller's address, when it is known.
+    pub(super) address: Option<IpAddr>,
+    pub(super) request_id: String,
+}
+
+enum DoorFound<'a> {
+    Rest(&'a Product, &'a RestDoor, &'a RestDialect),
+    Rpc(&'a Product, &'a RpcDoor, &'a RpcDialect),
+}
+
+impl DataSurface {
+    /// The doors of `products`. `hosts` are the names that the listener answers to, none meaning any;
+    /// `trusted` are the proxies whose word on a caller's address is taken.
+    pub fn new(
+        engine: Arc<Engine>,
+        hosts: Vec<String>,
+        products: Vec<Arc<Product>>,
+        trusted: Arc<Option<AddressRules>>,
+    ) -> Self {
+        Self {
+            engine,
+            hosts,
+            products,
+            trusted,
+            request_ids: RequestIds::default(),
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: Request, peer: Peer) -> Response {
+        // A listener serves at least one product, and a product has a door.
+        let Some(door) = self.door(request.uri().path()) else { return Response::default() };
+        let readable = readable(&request, &self.hosts)
+            .and_then(|()| match door {
+                // Browsers may call a REST API from any page; at an MCP endpoint a foreign page is a
+                // rebinding attack.
+                DoorFound::Rest(..) => Ok(()),
+                DoorFound::Rpc(..) => framing::check_origin(&request, &self.hosts),
+            })
+            .map_err(|invalid| Denial::Invalid(invalid).into());
+        let (parts, body) = request.into_parts();
+        let mut body = Some(body);
+        let expect = parts.headers.get(EXPECT).cloned();
+        let exchange = Exchange {
+            engine: &self.engine,
+            product: door.product(),
+            buffers: &self.buffers,
+            address: caller_address(peer.address, &parts.headers, self.trusted.as_ref().as_ref()),
+            request_id: self.request_ids.next(),
+            parts,
+            body: &mut body,
+        };
+        let said = match (&door, &readable) {
+            (DoorFound::Rest(_, door, dialect), Ok(())) => rest::answer(exchange, door, dialect).await,
+            (DoorFound::Rpc(_, door, dialect), Ok(())) => rpc::answer(exchange, door, dialect).await,
+            (DoorFound::Rest(_, _, dialect), Err(refusal)) => Err(dialect.say(refusal)),
+            (DoorFound::Rpc(_, _, dialect), Err(refusal)) => Err(dialect.say(refusal, None, Era::Legacy)),
+        };
+        match said {
+            Ok(response) => response,
+            Err(spoken) if readable.is_ok() => refuse(spoken, expect, body).await,
+            Err(spoken) => refuse_for_good(spoken),
+        }
+    }
+
+    fn door(&self, path: &str) -> Option<DoorFound<'_>> {
+        let products = || self.products.iter().map(|product| &**product);
+        let rpc = products().filter_map(rpc_door).find(|found| found.is_at(path));
+        rpc.or_else(|| products().filter_map(rest_door).find(|found| found.is_at(path)))
+            .or_else(|| products().find_map(rest_door))
+            .or_else(|| products().find_map(rpc_door))
+    }
+}
+
+impl<'a> DoorFound<'a> {
+    const fn product(&self) -> &'a Product {
+        match self {
+            Self::Rest(product, ..) | Self::Rpc(product, ..) => product,
+        }
+    }
+
+    fn is_at(&self, path: &str) -> bool {
+        match self {
+            Self::Rest(_, door, _) => door.is_at(path),
+            Self::Rpc(_, door, _) => door.is_at(path),
+        }
+    }
+}
+
+fn rest_door(product: &Product) -> Option<DoorFound<'_>> {
+    Some(DoorFound::Rest(product, product.profile.rest.as_ref()?, product.rest.as_ref()?))
+}
+
+fn rpc_door(product: &Product) -> Option<DoorFound<'_>> {
+    Some(DoorFound::Rpc(product, product.profile.rpc.as_ref()?, product.rpc.as_ref()?))
+}

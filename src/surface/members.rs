@@ -1,0 +1,81 @@
+//! The members of one JSON object, read so that every other reader must read the same.
+//!
+//! No member twice, and none that looks like a known one (letter case, NUL, the long s, the Kelvin sign).
+//! Values stay the bytes they were.
+//!
+//! Never here: a `serde_json::Value`, which keeps the last of two equal members.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::domain::denial::Invalid;
+
+/// The members of one object, in order.
+pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// Reads an object without doubles or look-alikes of `known`. `NotRpc` when it is something else.
+    pub(super) fn read(json: &'a [u8], known: &[&str]) -> Result<Self, Invalid> {
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        let members = reader.deserialize_map(MembersVisitor).map_err(|_| Invalid::NotRpc)?;
+        for (place, (name, _)) in members.iter().enumerate() {
+            let doubled = members.iter().skip(place + 1).any(|(other, _)| other == name);
+            let folded = fold(name);
+            let looks_alike = !known.contains(&name.as_ref()) && known.contains(&folded.as_str());
+            if doubled || looks_alike {
+                return Err(Invalid::AmbiguousMember);
+            }
+        }
+        Ok(Self(members))
+    }
+
+    /// The value of a member.
+    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+
+    /// Every member.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+}
+
+/// Members that one object may have; a message with more is not one of ours.
+const MEMBERS_MAX: usize = 64;
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object of at most {MEMBERS_MAX} members")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(4);
+        while let Some(BorrowedText(name)) = map.next_key()? {
+            if members.len() == MEMBERS_MAX {
+                return Err(serde::de::Error::invalid_length(MEMBERS_MAX + 1, &self));
+            }
+            members.push((name, map.next_value()?));
+        }
+        Ok(members)
+    }
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct BorrowedText<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+/// A name as the most careless reader would compare it: without NULs, in one letter case, the long s an s,
+/// the Kelvin sign a k.
+fn fold(name: &str) -> String {
+    name.chars()
+        .filter(|c| *c != '\0')
+        .flat_map(char::to_lowercase)
+        .map(|c| if c == 'ſ' { 's' } else { c })
+        .collect()
+}

@@ -1,0 +1,45 @@
+//! The doors: what arrives on a socket becomes an attempt, and the engine's decision becomes an answer.
+//!
+//! Two listeners' worth of them. [`data`] is what customers' callers reach: a product's REST and JSON-RPC
+//! doors. [`admin`] is the operator's: workspaces, keys, the verify call, health and metrics. A door reads
+//! the request strictly, asks the engine once, and lets a dialect say every refusal.
+//!
+//! Never here: the store, a status chosen for a refusal, a task that outlives its request.
+
+pub mod admin;
+mod buffers;
+mod credential;
+pub mod data;
+mod members;
+mod request_id;
+mod rest;
+mod rpc;
+mod rpc_message;
+mod spoken;
+mod tool_list;
+
+use hyper::HeaderMap;
+use hyper::header::CONTENT_TYPE;
+
+use crate::domain::denial::Invalid;
+use crate::http::target::Target;
+use crate::http::{Request, framing};
+
+/// Whether a request can be read in one way only and is meant for this listener.
+fn readable(request: &Request, hosts: &[String]) -> Result<(), Invalid> {
+    framing::check(request)?;
+    framing::check_served(request, hosts)?;
+    Target::parse(request.uri()).map(drop)
+}
+
+/// `application/json`, with no charset but UTF-8.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(Ok(only)), None) = (types.next().map(|value| value.to_str()), types.next()) else {
+        return false;
+    };
+    let (essence, parameters) = only.split_once(';').unwrap_or((only, ""));
+    let parameter = parameters.trim();
+    essence.trim().eq_ignore_ascii_case("application/json")
+        && (parameter.is_empty() || parameter.eq_ignore_ascii_case("charset=utf-8"))
+}

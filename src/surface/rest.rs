@@ -1,0 +1,85 @@
+//! A product's REST door: route, verify, forward.
+//!
+//! An unknown route, a wrong method and a body that is too long are told only to a proven caller, after its
+//! rate token: before proof every path looks the same.
+//!
+//! Never here: a body that is read (it streams through), a status.
+
+use std::time::Duration;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::header::CONTENT_LENGTH;
+
+use super::credential::credential;
+use super::data::Exchange;
+use crate::dialect::{RestDialect, Spoken};
+use crate::domain::decision::Wanted;
+use crate::domain::denial::{Denial, Refusal};
+use crate::domain::profile::{Found, RestDoor, Route, Verb};
+use crate::engine::{Attempt, Door};
+use crate::gateway::{Encodings, Outgoing, Pass};
+use crate::http::body::Relayed;
+use crate::http::{Body, Response};
+
+/// The longest pause inside a request's body.
+const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Answers one request, or says why not.
+pub(super) async fn answer(
+    exchange: Exchange<'_>,
+    door: &RestDoor,
+    dialect: &RestDialect,
+) -> Result<Response, Spoken> {
+    decide(exchange, door).await.map_err(|refusal| dialect.say(&refusal))
+}
+
+async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Refusal> {
+    let Exchange { engine, product, parts, body, address, request_id, .. } = exchange;
+    let found = door.routes.find(Verb::of_method(parts.method.as_str()), parts.uri.path());
+    let max_body_bytes = match found {
+        Found::Route(route) => route.max_body_bytes,
+        Found::OtherVerbs(_) | Found::Nothing => None,
+    };
+    let attempt = Attempt {
+        door: Door::Rest,
+        profile: &product.profile,
+        credential: credential(&parts.headers, &door.key_headers),
+        wanted: wanted(found, &parts.headers),
+        address,
+        cost: 1,
+    };
+    let (grant, identity) = engine.verify(attempt).await?.into_parts();
+    let outgoing = Outgoing {
+        head: parts,
+        body: match body.take_if(|body| !body.is_end_stream()) {
+            Some(body) => relayed(body, max_body_bytes),
+            None => Body::Empty,
+        },
+        address,
+        request_id,
+        key_headers: product.profile.key_headers(),
+        encodings: Encodings::AsAsked,
+    };
+    product.upstream.forward(Pass::Granted(grant, identity), outgoing).await
+}
+
+fn relayed(body: Incoming, max_bytes: Option<u64>) -> Body {
+    Body::Relayed(Relayed::new(body, max_bytes.unwrap_or(u64::MAX), BODY_PAUSE_MAX))
+}
+
+fn wanted(found: Found<'_>, headers: &hyper::HeaderMap) -> Wanted {
+    match found {
+        Found::Route(route) => match announced_too_long(route, headers) {
+            Some(max_bytes) => Wanted::Refused(Denial::TooLarge { max_bytes }),
+            None => Wanted::Known(route.requirement),
+        },
+        Found::OtherVerbs(allow) => Wanted::Refused(Denial::Method { allow }),
+        Found::Nothing => Wanted::Refused(Denial::NotFound),
+    }
+}
+
+/// The route's bound, when the request announces a longer body.
+fn announced_too_long(route: &Route, headers: &hyper::HeaderMap) -> Option<u64> {
+    let announced: u64 = headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;
+    route.max_body_bytes.filter(|max_bytes| announced > *max_bytes)
+}

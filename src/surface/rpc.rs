@@ -1,0 +1,271 @@
+//! A product's JSON-RPC door: one endpoint for messages, a few public paths.
+//!
+//! With a credential, the caller is proven and pays its token before its body is read, and the message
+//! decides what is wanted. Without one, only what the profile opens is let through, after at most 64 KiB of
+//! body, paced by address. A credential that is presented and wrong is refused even there. A tool is listed
+//! exactly when it may be called.
+//!
+//! Never here: a message that is forwarded in another form than the one that was read.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method};
+
+use super::buffers::Buffers;
+use super::credential::credential;
+use super::data::{Exchange, Product};
+use super::is_json;
+use super::rpc_message::RpcMessage;
+use super::tool_list::filter_tools;
+use crate::dialect::{Era, RpcDialect, Spoken};
+use crate::domain::decision::Wanted;
+use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
+use crate::domain::profile::{Public, Requirement, RpcDoor, Verb, VerbSet};
+use crate::engine::{Attempt, Door, Reach};
+use crate::gateway::{Encodings, Outgoing, Pass};
+use crate::http::{Body, Response, body};
+
+/// The most bytes of one message.
+const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
+/// The most bytes of one message without a key, or without a token.
+const KEYLESS_BYTES_MAX: u64 = 64 * 1024;
+/// The most bytes of a `tools/list` answer that is filtered.
+const TOOL_LIST_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The longest that a message, or the answer to `tools/list`, may take to arrive whole.
+const MESSAGE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// From this protocol version on, an unknown method has HTTP status 404.
+const MODERN_VERSION: &str = "2026-07-28";
+
+/// A refusal and the id to say it with.
+struct Refused {
+    refusal: Refusal,
+    id: Option<String>,
+}
+
+impl<T: Into<Refusal>> From<T> for Refused {
+    fn from(refusal: T) -> Self {
+        Self { refusal: refusal.into(), id: None }
+    }
+}
+
+/// Answers one request, or says why not.
+pub(super) async fn answer(
+    exchange: Exchange<'_>,
+    door: &RpcDoor,
+    dialect: &RpcDialect,
+) -> Result<Response, Spoken> {
+    let era = era(&exchange.parts.headers);
+    let posted = exchange.parts.method == Method::POST && exchange.parts.uri.path() == door.endpoint;
+    let answered = if posted { message(exchange, door).await } else { document(exchange, door).await };
+    answered.map_err(|refused| dialect.say(&refused.refusal, refused.id.as_deref(), era))
+}
+
+/// A GET of something public, or of nothing.
+async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
+    let Exchange { engine, product, parts, address, request_id, .. } = exchange;
+    let reads = parts.method == Method::GET || parts.method == Method::HEAD;
+    let public = door.public_path(parts.uri.path()).filter(|_| reads);
+    let anonymous = is_anonymous(&parts, product);
+    let credential = rpc_credential(&parts, product);
+    let pass = if let Some(public) = public.filter(|_| anonymous) {
+        Pass::Open(engine.open_pass(public, address)?)
+    } else {
+        let wanted = match public {
+            Some(_) => Wanted::Known(Requirement::default()),
+            None => Wanted::Refused(Denial::Method { allow: allowed(door, parts.uri.path()) }),
+        };
+        let profile = &product.profile;
+        let attempt = Attempt { door: Door::Rpc, profile, credential, wanted, address, cost: 1 };
+        let (grant, identity) = engine.verify(attempt).await?.into_parts();
+        Pass::Granted(grant, identity)
+    };
+    let outgoing = outgoing(product, parts, Body::Empty, address, request_id);
+    Ok(product.upstream.forward(pass, outgoing).await?)
+}
+
+fn allowed(door: &RpcDoor, path: &str) -> VerbSet {
+    let posts = if path == door.endpoint { VerbSet::default().with(Verb::Post) } else { VerbSet::default() };
+    if door.public_path(path).is_some() { posts.with(Verb::Get) } else { posts }
+}
+
+/// A POST of one message.
+async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
+    let Exchange { engine, product, parts, body, buffers, address, request_id } = exchange;
+    let credential = rpc_credential(&parts, product);
+    let caller = match &credential {
+        Err(Denial::Missing) => None,
+        presented => {
+            let mut caller = engine.identify(Door::Rpc, &product.profile, presented, address).await?;
+            // Paid before anything is read and held for it; that there was no token is told with the
+            // message's id.
+            engine.pace(&mut caller);
+            Some(caller)
+        }
+    };
+    let is_paid = caller.as_ref().is_some_and(|caller| !caller.is_too_fast());
+    let max_bytes = if is_paid { MESSAGE_BYTES_MAX } else { KEYLESS_BYTES_MAX };
+    let _held = buffers.hold(max_bytes)?;
+    let read = match body.as_mut() {
+        _ if !is_json(&parts.headers) => Err(Denial::ContentType),
+        Some(body) => {
+            body::read(body, max_bytes, MESSAGE_TIME_MAX).await.map_err(|error| Denial::from(&error))
+        }
+        None => Ok(Bytes::new()),
+    };
+    let (read, caller) = match (read, caller) {
+        (Ok(read), caller) => (read, caller),
+        // What cannot be read is told to a proven caller as any other refusal: after its standing and its
+        // token.
+        (Err(denial), Some(caller)) => {
+            engine.admit(caller, &Wanted::Refused(denial.clone()), 1)?;
+            return Err(denial.into());
+        }
+        (Err(denial), None) => return Err(denial.into()),
+    };
+    let (asked, id) = Asked::read(&read, door, &parts.headers);
+    let refused = |refusal: Refusal| Refused { refusal, id: id.clone() };
+    let (pass, reach) = if let Some(caller) = caller {
+        let granted = engine.admit(caller, &asked.wanted, 1).map_err(refused)?;
+        let reach = asked.lists_tools.then(|| granted.reach());
+        let (grant, identity) = granted.into_parts();
+        (Pass::Granted(grant, identity), reach)
+    } else {
+        let public = asked.open_to(is_anonymous(&parts, product)).map_err(|denial| match denial {
+            Denial::Missing => denial.into(),
+            other => refused(other.into()),
+        })?;
+        let pass = engine.open_pass(public, address).map_err(|denial| refused(denial.into()))?;
+        (Pass::Open(pass), None)
+    };
+    let outgoing = outgoing(product, parts, Body::Whole(read), address, request_id);
+    let forwarded = product.upstream.forward(pass, outgoing).await.map_err(refused)?;
+    match reach {
+        Some(reach) => filtered(forwarded, door, &reach, buffers).await.map_err(refused),
+        None => Ok(forwarded),
+    }
+}
+
+/// The bearer, which is this door's only credential. Another door's key header beside it is a second one.
+fn rpc_credential<'a>(parts: &'a Parts, product: &Product) -> Result<&'a [u8], Denial> {
+    match credential(&parts.headers, product.profile.key_headers()) {
+        Ok(_) if !parts.headers.contains_key(AUTHORIZATION) => Err(Denial::Missing),
+        credential => credential,
+    }
+}
+
+/// Whether nothing that could be a key was sent. What a profile opens is for the anonymous: a key in the
+/// wrong header is none.
+fn is_anonymous(parts: &Parts, product: &Product) -> bool {
+    let mut key_headers = product.profile.key_headers().iter();
+    !parts.headers.contains_key(AUTHORIZATION) && !key_headers.any(|name| parts.headers.contains_key(name))
+}
+
+/// What a message asks for.
+struct Asked {
+    wanted: Wanted,
+    lists_tools: bool,
+    public: Option<Public>,
+}
+
+impl Asked {
+    /// Reads a message, and its id where there is one.
+    fn read(body: &[u8], door: &RpcDoor, headers: &HeaderMap) -> (Self, Option<String>) {
+        match RpcMessage::parse(body) {
+            Ok(message) => {
+                let asked = Self {
+                    wanted: wanted(&message, door, headers),
+                    lists_tools: message.method == "tools/list",
+                    public: door.keyless_method(&message.method),
+                };
+                (asked, message.id.map(str::to_owned))
+            }
+            Err(unreadable) => {
+                let wanted = Wanted::Refused(Denial::Invalid(unreadable.invalid));
+                (Self { wanted, lists_tools: false, public: None }, unreadable.id.map(str::to_owned))
+            }
+        }
+    }
+
+    /// For a caller without a key. Nothing is told of a message that only a key could send, but what is wrong
+    /// with its form.
+    fn open_to(self, anonymous: bool) -> Result<Public, Denial> {
+        match (self.wanted, self.public) {
+            (Wanted::Refused(denial @ Denial::Invalid(_)), _) => Err(denial),
+            (_, public) => public.filter(|_| anonymous).ok_or(Denial::Missing),
+        }
+    }
+}
+
+fn outgoing(
+    product: &Product,
+    head: Parts,
+    body: Body,
+    address: Option<IpAddr>,
+    request_id: String,
+) -> Outgoing<'_> {
+    let key_headers = product.profile.key_headers();
+    Outgoing { head, body, address, request_id, key_headers, encodings: Encodings::Plain }
+}
+
+/// What a message asks for. The headers that the modern era adds must agree with it.
+fn wanted(message: &RpcMessage<'_>, door: &RpcDoor, headers: &HeaderMap) -> Wanted {
+    let refused = |invalid| Wanted::Refused(Denial::Invalid(invalid));
+    if !agrees(headers, "mcp-method", &message.method) {
+        return refused(Invalid::HeaderMismatch);
+    }
+    if message.method == "tools/call" {
+        let name = match message.tool_name() {
+            Ok(name) => name,
+            Err(invalid) => return refused(invalid),
+        };
+        if !agrees(headers, "mcp-name", &name) {
+            return refused(Invalid::HeaderMismatch);
+        }
+        // A tool that the profile does not map is closed.
+        return match door.tools.get(name.as_ref()) {
+            Some(requirement) => Wanted::Known(*requirement),
+            None => Wanted::Refused(Denial::Permission { needed: None }),
+        };
+    }
+    let known = door.methods.iter().chain(&door.keyless_methods).any(|method| *method == message.method);
+    if known { Wanted::Known(Requirement::default()) } else { Wanted::Refused(Denial::UnknownMethod) }
+}
+
+fn agrees(headers: &HeaderMap, name: &str, said: &str) -> bool {
+    headers.get_all(name).iter().all(|value| value.as_bytes() == said.as_bytes())
+}
+
+fn era(headers: &HeaderMap) -> Era {
+    let version = headers.get("mcp-protocol-version").and_then(|value| value.to_str().ok());
+    if version.is_some_and(|version| version >= MODERN_VERSION) { Era::Modern } else { Era::Legacy }
+}
+
+/// The upstream's list without the tools that this key may not call.
+async fn filtered(
+    response: Response,
+    door: &RpcDoor,
+    reach: &Reach,
+    buffers: &Buffers,
+) -> Result<Response, Refusal> {
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    if !is_json(response.headers()) {
+        // Lists in event streams cannot be filtered yet, and an unfiltered one is never shown.
+        return Err(Fault::UpstreamBroken.into());
+    }
+    let _held = buffers.hold(TOOL_LIST_BYTES_MAX)?;
+    let (mut parts, body) = response.into_parts();
+    let whole = body::read(body, TOOL_LIST_BYTES_MAX, MESSAGE_TIME_MAX).await;
+    let whole = whole.map_err(|_| Fault::UpstreamBroken)?;
+    let may_call = |name: &str| door.tools.get(name).is_some_and(|requirement| reach.covers(requirement));
+    let shown = filter_tools(&whole, may_call).ok_or(Fault::UpstreamBroken)?;
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.remove(ETAG);
+    Ok(Response::from_parts(parts, Body::from(shown)))
+}
