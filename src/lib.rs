@@ -14,6 +14,7 @@
 //! ```
 
 pub mod clock;
+pub mod config;
 pub mod dialect;
 pub mod domain;
 pub mod engine;

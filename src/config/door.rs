@@ -1,0 +1,288 @@
+//! The doors of a profile's file: REST routes and JSON-RPC tools, each with the permission it asks for.
+//!
+//! A path here is plain: literal segments of unreserved characters, or one name in braces for a whole
+//! segment. What could be read two ways as a path cannot be written as a route.
+//!
+//! Never here: a route or tool that is open because nobody said otherwise.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use super::profile::TermsTable;
+use super::quantity;
+use super::reader::{Field, Section};
+use super::words;
+use crate::dialect::{Envelope, RestDialect, RpcDialect};
+use crate::domain::permission::Permission;
+use crate::domain::profile::{Requirement, RestDoor, Route, Routes, RpcDoor, Verb};
+
+/// The most routes of one profile.
+const ROUTES_MAX: usize = 2_000;
+/// The most tools of one profile.
+const TOOLS_MAX: usize = 2_000;
+/// The most headers that may carry a key.
+const KEY_HEADERS_MAX: usize = 4;
+/// The most public paths, and the most methods in one list.
+const LIST_MAX: usize = 64;
+/// The longest path, in bytes.
+const PATH_LEN_MAX: usize = 500;
+/// The longest name of a method or tool, in bytes.
+const METHOD_LEN_MAX: usize = 128;
+/// The largest bound on a body that can be set, in bytes.
+const MAX_BODY_BYTES: u64 = 1 << 30;
+
+/// The REST door and its dialect.
+pub(super) fn rest(section: &Section<'_>, terms: &mut TermsTable) -> Option<(RestDoor, RestDialect)> {
+    let base = section.required("base").and_then(|field| path(&field));
+    let headers = section.field("key_headers").map(|field| field.items(KEY_HEADERS_MAX)).unwrap_or_default();
+    let key_headers = headers.iter().filter_map(key_header).collect();
+    let envelope = section.required("envelope").and_then(|field| {
+        field.parsed("\"error\" or \"error+type\"", |text| match text {
+            "error" => Some(Envelope::Error),
+            "error+type" => Some(Envelope::ErrorType),
+            _ => None,
+        })
+    });
+    let max_body = section.field("max_body").and_then(|field| size(&field, 0..=MAX_BODY_BYTES));
+    let routes = section.sections("route", ROUTES_MAX);
+    if routes.is_empty() {
+        section.problem("expected at least one [[rest.route]]");
+    }
+    let under = base.as_deref().unwrap_or_default();
+    let read: Vec<_> = routes.iter().filter_map(|route| read_route(route, under, max_body, terms)).collect();
+    let words = words::rest(section, envelope.unwrap_or(Envelope::Error));
+    section.close();
+    let table = match Routes::new(read) {
+        Ok(table) => Some(table),
+        Err(conflict) => {
+            section.problem(&format!("{} is given twice", conflict.route));
+            None
+        }
+    };
+    let dialect = RestDialect::new(envelope?, &words?, &terms.words);
+    Some((RestDoor { base: base?, key_headers, routes: table? }, dialect))
+}
+
+fn read_route(
+    section: &Section<'_>,
+    base: &str,
+    max_body: Option<u64>,
+    terms: &mut TermsTable,
+) -> Option<Route> {
+    let verb = section
+        .required("method")
+        .and_then(|field| field.parsed("GET, POST, PUT, PATCH or DELETE", Verb::parse));
+    let form = format!("a path under {base}, its segments plain or one {{name}} each");
+    let pattern = section.required("path").and_then(|field| {
+        field.parsed(&form, |text| (is_pattern(text) && lies_under(text, base)).then_some(text))
+    });
+    let asked = section.required("permission").and_then(|field| requirement(&field, terms));
+    let own_max = section.field("max_body").and_then(|field| size(&field, 0..=MAX_BODY_BYTES));
+    let paid = section.field("paid").and_then(|field| field.boolean());
+    let meter = section.field("meter").and_then(|field| terms.meters.used_by(&field));
+    section.close();
+    let asked = asked?;
+    let requirement = Requirement { paid: paid.unwrap_or(asked.paid), meter: meter.or(asked.meter), ..asked };
+    Some(Route {
+        verb: verb?,
+        pattern: pattern?.to_owned(),
+        requirement,
+        max_body_bytes: own_max.or(max_body),
+    })
+}
+
+/// The JSON-RPC door and its dialect. `rest` is the other door of the same profile: their paths may not
+/// overlap.
+pub(super) fn rpc(
+    section: &Section<'_>,
+    rest: Option<&Section<'_>>,
+    terms: &TermsTable,
+    upgrade_url: Option<&str>,
+) -> Option<(RpcDoor, RpcDialect)> {
+    let endpoint = section.required("endpoint").and_then(|field| outside(&field, rest));
+    let list = |name| section.field(name).map(|field| field.items(LIST_MAX)).unwrap_or_default();
+    let public_paths = list("public_paths").iter().filter_map(|field| outside(field, rest)).collect();
+    let keyless_methods: Vec<_> = list("keyless_methods").iter().filter_map(method).collect();
+    let mut methods = Vec::new();
+    for field in list("methods") {
+        match method(&field) {
+            Some(name) if keyless_methods.contains(&name) => field.problem("given twice: it needs no key"),
+            Some(name) => methods.push(name),
+            None => {}
+        }
+    }
+    let tools = tools(section, terms);
+    let words = words::rpc(section);
+    section.close();
+    if upgrade_url.is_none() {
+        section.problem("a profile with this door needs an upgrade_url at its top");
+    }
+    let dialect = RpcDialect::new(&words?, &terms.words, upgrade_url?);
+    Some((RpcDoor { endpoint: endpoint?, public_paths, keyless_methods, methods, tools }, dialect))
+}
+
+fn tools(section: &Section<'_>, terms: &TermsTable) -> HashMap<String, Requirement> {
+    let entries = section.field("tools").and_then(|field| field.section()).map(|section| section.entries());
+    let entries = entries.unwrap_or_default();
+    if entries.len() > TOOLS_MAX {
+        section.problem(&format!("expected at most {TOOLS_MAX} tools"));
+    }
+    let mut tools = HashMap::new();
+    for (name, field) in entries {
+        if !is_method(name) || name.contains(['/', '$']) {
+            field.problem(&format!(
+                "expected a tool's name of 1 to {METHOD_LEN_MAX} of A-Z, a-z, 0-9, _, - and ."
+            ));
+        } else if let Some(requirement) = requirement(&field, terms) {
+            tools.insert(name.to_owned(), requirement);
+        }
+    }
+    tools
+}
+
+fn requirement(field: &Field<'_>, terms: &TermsTable) -> Option<Requirement> {
+    let number = field.parsed(&format!("a declared permission, one of: {}", terms.names()), |text| {
+        terms.catalogue.number(&Permission::parse(text)?)
+    })?;
+    let asked = terms.terms.get(number.place()).copied().unwrap_or_default();
+    Some(Requirement { permission: Some(number), paid: asked.paid, meter: asked.meter })
+}
+
+fn key_header(field: &Field<'_>) -> Option<String> {
+    let form = "a header such as X-API-Key: letters, digits and -, none that HTTP or the gate uses itself";
+    field.parsed(form, |text| {
+        let name = text.to_ascii_lowercase();
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let fits = (1..=64).contains(&name.len()) && plain && !is_taken_header(&name);
+        fits.then_some(name)
+    })
+}
+
+/// Headers that mean something else already.
+fn is_taken_header(name: &str) -> bool {
+    let taken = [
+        "authorization",
+        "host",
+        "cookie",
+        "connection",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "origin",
+        "range",
+    ];
+    let families =
+        ["content-", "transfer-", "accept", "proxy-", "x-keyward-", "x-forwarded-", "mcp-", "if-", "keep-"];
+    taken.contains(&name) || families.iter().any(|family| name.starts_with(family))
+}
+
+/// A size in bytes: a whole number, or a text such as `"1MiB"`.
+pub(super) fn size(field: &Field<'_>, range: RangeInclusive<u64>) -> Option<u64> {
+    if field.is_integer() {
+        return field.integer(range);
+    }
+    let form = format!(
+        "bytes from {} to {}, as a number or a text such as \"1MiB\" (B, KiB, MiB, GiB)",
+        range.start(),
+        range.end()
+    );
+    field.parsed(&form, |text| {
+        let bytes = quantity::size(text).or_else(|| text.parse().ok())?;
+        range.contains(&bytes).then_some(bytes)
+    })
+}
+
+fn path(field: &Field<'_>) -> Option<String> {
+    let form = "a path such as /v1: no slash at its end, segments of A-Z, a-z, 0-9, ., _, ~ and -";
+    field.parsed(form, |text| (is_pattern(text) && !text.contains('{')).then(|| text.to_owned()))
+}
+
+fn outside(field: &Field<'_>, rest: Option<&Section<'_>>) -> Option<String> {
+    let path = path(field)?;
+    let base = rest.and_then(|section| section.field("base")).and_then(|field| field.text());
+    if base.is_some_and(|base| overlap(&path, base)) {
+        return field.refused("expected a path apart from the REST door's base");
+    }
+    Some(path)
+}
+
+/// Whether one path is the other or lies under it.
+pub(super) fn overlap(one: &str, other: &str) -> bool {
+    lies_under(one, other) || lies_under(other, one)
+}
+
+fn lies_under(path: &str, base: &str) -> bool {
+    path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn is_pattern(text: &str) -> bool {
+    let segments = text.strip_prefix('/').map(|rest| rest.split('/'));
+    text.len() <= PATH_LEN_MAX && segments.is_some_and(|mut segments| segments.all(is_segment))
+}
+
+fn is_segment(segment: &str) -> bool {
+    let word = |text: &str, extra: &[u8]| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))
+    };
+    match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some(name) => word(name, b"_"),
+        None => word(segment, b"._~-") && segment != "." && segment != "..",
+    }
+}
+
+fn method(field: &Field<'_>) -> Option<String> {
+    let form =
+        format!("a method of 1 to {METHOD_LEN_MAX} of A-Z, a-z, 0-9, _, /, $, - and ., not tools/call");
+    field.parsed(&form, |text| (is_method(text) && text != "tools/call").then(|| text.to_owned()))
+}
+
+fn is_method(text: &str) -> bool {
+    (1..=METHOD_LEN_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_/$-.".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_could_be_read_two_ways_is_no_route() {
+        for good in ["/v1", "/v1/posts/{id}", "/.well-known/x", "/a~b/c_d"] {
+            assert!(is_pattern(good), "{good}");
+        }
+        let bad = [
+            "",
+            "/",
+            "v1",
+            "/v1/",
+            "//v1",
+            "/v1/..",
+            "/./a",
+            "/a%2Fb",
+            "/{*rest}",
+            "/{}",
+            "/a{id}",
+            "/{id}.json",
+            "/a;b",
+            "/ä",
+        ];
+        for bad in bad {
+            assert!(!is_pattern(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_overlap_by_whole_segments() {
+        let cases = [
+            ("/v1", "/v1", true),
+            ("/v1", "/v1/posts", true),
+            ("/v1/posts", "/v1", true),
+            ("/v1", "/v10", false),
+            ("/api/mcp-app", "/api/mcp", false),
+        ];
+        for (one, other, overlapping) in cases {
+            assert_eq!(overlap(one, other), overlapping, "{one} {other}");
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! `keyward.toml`, the environment and the flags, resolved into [`Settings`].
+//!
+//! Reading the file is [`load`]; [`resolve`] is pure but for the profile files that it is given a way to
+//! read. What names another thing is checked here, across tables: profiles on listeners, tags, paths,
+//! addresses.
+//!
+//! Never here: a default without its reason, which stands in the template.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::listener;
+use super::overlay::{self, Flags};
+use super::problem::Problem;
+use super::profile::{LoadedProfile, load_profile};
+use super::reader::{Field, Report, Section};
+use super::settings::{AdminSettings, ProfileSettings, Settings, UpstreamSetting};
+use super::shipped::{shipped, shipped_names, system_profile};
+use super::tuning;
+use crate::domain::address::{ADDRESS_RULES_MAX, AddressRules};
+use crate::domain::profile::{Profile, SYSTEM_PROFILE};
+
+/// The most profiles of one daemon.
+pub(super) const PROFILES_MAX: usize = 64;
+
+const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8089);
+
+/// A configuration file that was read.
+#[derive(Clone, Copy, Debug)]
+pub struct ConfigFile<'a> {
+    /// What problems call it.
+    pub origin: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// The folder that its paths are relative to.
+    pub folder: &'a Path,
+}
+
+/// Loads the file at `path` and everything that stands over it, or tells every problem.
+pub fn load(path: &Path, flags: &Flags) -> Result<Settings, Vec<Problem>> {
+    let origin = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| vec![unreadable(&origin, &error)])?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let file = ConfigFile { origin: &origin, text: &text, folder };
+    resolve(file, overlay::environment(), flags, &|path| std::fs::read_to_string(path))
+}
+
+/// Resolves a file, an environment and flags. `read` reads a profile's file.
+pub fn resolve(
+    file: ConfigFile<'_>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &Flags,
+    read: &dyn Fn(&Path) -> io::Result<String>,
+) -> Result<Settings, Vec<Problem>> {
+    let (overrides, unknown) = overlay::overrides(environment, flags);
+    let report = Report::new(file.origin, file.text, &overrides);
+    for problem in unknown {
+        report.push(problem);
+    }
+    let table = report.parse();
+    let settings = table.as_ref().and_then(|table| {
+        let reading = Reading { report: &report, folder: file.folder, read };
+        reading.settings(&Section::root(&report, table))
+    });
+    let problems = report.finish();
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(settings),
+        _ => Err(problems),
+    }
+}
+
+/// The commented file that `keyward init` writes.
+pub fn template() -> String {
+    include_str!("keyward.toml").to_owned()
+}
+
+fn unreadable(origin: &str, error: &io::Error) -> Problem {
+    let message = format!("cannot be read: {}", error.kind());
+    Problem { origin: origin.to_owned(), line: None, path: String::new(), message }
+}
+
+struct Reading<'a> {
+    report: &'a Report<'a>,
+    folder: &'a Path,
+    read: &'a dyn Fn(&Path) -> io::Result<String>,
+}
+
+impl Reading<'_> {
+    fn settings(&self, root: &Section<'_>) -> Option<Settings> {
+        let data_dir = root.required("data_dir").and_then(|field| self.path(&field));
+        let trusted_proxies = root.field("trusted_proxies").and_then(|field| proxies(&field));
+        let admin = self.admin(&root.section("admin"));
+        let profiles = self.profiles(root);
+        let listeners = listener::listeners(root, &profiles);
+        let cache = tuning::cache(&root.section("cache"));
+        let checkpoint_interval = tuning::checkpoint(&root.section("checkpoint"));
+        let slow_hash = tuning::slow_hash(&root.section("slow_hash"));
+        let log = tuning::log(&root.section("log"));
+        root.close();
+        let settings = Settings {
+            data_dir: data_dir?,
+            trusted_proxies,
+            admin: admin?,
+            profiles: profiles.into_iter().collect::<Option<_>>()?,
+            listeners,
+            cache: cache?,
+            checkpoint_interval: checkpoint_interval?,
+            slow_hash: slow_hash?,
+            log: log?,
+        };
+        check_addresses(root, &settings);
+        Some(settings)
+    }
+
+    fn admin(&self, section: &Section<'_>) -> Option<AdminSettings> {
+        let listen = section.field("listen").map_or(Some(ADMIN_LISTEN), |field| listener::address(&field));
+        let default_key_file = || Some(self.folder.join("admin.key"));
+        let key_file = section.field("key_file").map_or_else(default_key_file, |field| self.path(&field));
+        let hosts = listener::hosts(section, listen);
+        section.close();
+        Some(AdminSettings { listen: listen?, key_file: key_file?, hosts })
+    }
+
+    /// The profiles in their order; `None` for one that has problems, so that the places of the others stay.
+    fn profiles(&self, root: &Section<'_>) -> Vec<Option<ProfileSettings>> {
+        let mut profiles: Vec<Option<ProfileSettings>> = Vec::new();
+        for section in root.sections("profile", PROFILES_MAX) {
+            let profile = self.profile(&section);
+            if let Some(new) = &profile {
+                check_distinct(&section, &new.loaded.profile, profiles.iter().flatten());
+            }
+            profiles.push(profile);
+        }
+        if profiles.is_empty() {
+            root.problem("expected at least one [[profile]]");
+        }
+        profiles
+    }
+
+    fn profile(&self, section: &Section<'_>) -> Option<ProfileSettings> {
+        let name = section.field("name");
+        let file = section.field("file");
+        let upstream = section.required("upstream").and_then(|field| upstream(&field));
+        section.close();
+        let loaded = match (name, file) {
+            (Some(name), None) => {
+                let known = shipped_names().collect::<Vec<_>>().join(", ");
+                let text =
+                    name.parsed(&format!("a shipped profile, one of: {known}; or file = "), shipped)?;
+                self.loaded(text, &format!("shipped profile {}", name.text()?))
+            }
+            (None, Some(file)) => {
+                let path = self.path(&file)?;
+                match (self.read)(&path) {
+                    Ok(text) => self.loaded(&text, &path.display().to_string()),
+                    Err(error) => file.refused(&format!("cannot be read: {}", error.kind())),
+                }
+            }
+            (Some(_), Some(_)) => {
+                section.problem("expected name or file, not both");
+                None
+            }
+            (None, None) => {
+                section.problem("expected name (a shipped profile) or file");
+                None
+            }
+        };
+        Some(ProfileSettings { loaded: loaded?, upstream: upstream? })
+    }
+
+    fn loaded(&self, text: &str, origin: &str) -> Option<LoadedProfile> {
+        match load_profile(text, origin) {
+            Ok(loaded) => Some(loaded),
+            Err(problems) => {
+                for problem in problems {
+                    self.report.push(problem);
+                }
+                None
+            }
+        }
+    }
+
+    /// A path of the file is relative to the file's folder; one of a variable or flag to where the process
+    /// runs.
+    fn path(&self, field: &Field<'_>) -> Option<PathBuf> {
+        let form = "a path: not empty, without control characters";
+        let text = field
+            .parsed(form, |text| (!text.is_empty() && !text.contains(char::is_control)).then_some(text))?;
+        Some(if field.is_given() { PathBuf::from(text) } else { self.folder.join(text) })
+    }
+}
+
+fn check_distinct<'p>(
+    section: &Section<'_>,
+    new: &Profile,
+    others: impl Iterator<Item = &'p ProfileSettings>,
+) {
+    if new.name == SYSTEM_PROFILE {
+        section.problem(&format!("the name {SYSTEM_PROFILE} is Keyward's own"));
+    }
+    if new.tag == system_profile().tag {
+        section.problem("this tag is that of admin keys");
+    }
+    for other in others.map(|other| &other.loaded.profile) {
+        if other.name == new.name {
+            section.problem(&format!("the profile {} is given twice", new.name));
+        } else if other.tag == new.tag {
+            section.problem(&format!("{} and {} have the same tag", other.name, new.name));
+        }
+    }
+}
+
+fn upstream(field: &Field<'_>) -> Option<UpstreamSetting> {
+    if !field.is_text() {
+        return field.refused("expected \"sandbox\" or an http:// URL; a command is not supported yet");
+    }
+    let text = field.text()?;
+    if text == "sandbox" {
+        return Some(UpstreamSetting::Sandbox);
+    }
+    if text.starts_with("https://") || text.starts_with("unix:") {
+        return field
+            .refused("expected \"sandbox\" or an http:// URL; https:// and unix: are not supported yet");
+    }
+    let form =
+        "\"sandbox\" or an http:// URL of a host and perhaps a port, such as \"http://127.0.0.1:3000\"";
+    field.parsed(form, |text| {
+        let uri: http::Uri = text.parse().ok()?;
+        let authority = uri.authority()?;
+        let fits = uri.scheme_str() == Some("http")
+            && uri.path() == "/"
+            && uri.query().is_none()
+            && !authority.as_str().contains('@')
+            && !authority.host().is_empty();
+        fits.then_some(UpstreamSetting::Http(uri))
+    })
+}
+
+/// Two sockets on one address cannot be, and an upstream that is one of our own would be a loop or a way to
+/// the admin API.
+fn check_addresses(root: &Section<'_>, settings: &Settings) {
+    let listeners = settings.listeners.iter().map(|listener| listener.listen);
+    let ours: Vec<_> = std::iter::once(settings.admin.listen).chain(listeners).collect();
+    for (place, address) in ours.iter().enumerate() {
+        if address.port() != 0 && ours.iter().take(place).any(|other| other == address) {
+            root.problem(&format!("two listeners have the address {address}"));
+        }
+    }
+    for profile in &settings.profiles {
+        if let UpstreamSetting::Http(uri) = &profile.upstream {
+            let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+            if authority.parse::<SocketAddr>().is_ok_and(|address| ours.contains(&address)) {
+                root.problem(&format!(
+                    "the upstream of {} is one of our own listeners",
+                    profile.loaded.profile.name
+                ));
+            }
+        }
+    }
+}
+
+fn proxies(field: &Field<'_>) -> Option<AddressRules> {
+    let rule = |item: &Field<'_>| {
+        let text = item.text()?;
+        item.parsed("an address or a network such as 10.0.0.0/8", |text| AddressRules::parse([text]).ok())?;
+        Some(text.to_owned())
+    };
+    let rules: Vec<_> = field.items(ADDRESS_RULES_MAX).iter().filter_map(rule).collect();
+    // No rules is nobody; what could not be read has told so.
+    AddressRules::parse(rules.iter().map(String::as_str)).ok()
+}
+
+#[cfg(test)]
+pub(super) mod samples {
+    use super::*;
+
+    pub(in crate::config) const LEAST: &str = r#"
+data_dir = "data"
+[[profile]]
+name = "socialcrm"
+upstream = "sandbox"
+[[listener]]
+listen = "127.0.0.1:8080"
+profiles = ["socialcrm"]
+"#;
+
+    pub(in crate::config) fn resolved(
+        text: &str,
+        environment: &[(&str, &str)],
+        flags: &Flags,
+    ) -> Result<Settings, Vec<String>> {
+        let file = ConfigFile { origin: "keyward.toml", text, folder: Path::new("/etc/keyward") };
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let read = |path: &Path| match path.to_str() {
+            Some("/etc/keyward/my-product.toml") => Ok(shipped("socialcrm")
+                .unwrap_or_default()
+                .replacen("name = \"socialcrm\"", "name = \"my-product\"", 1)
+                .replacen("sk_live_", "sk_other_", 1)),
+            _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        resolve(file, environment, flags, &read)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[track_caller]
+    pub(in crate::config) fn refused(text: &str, told: &str) {
+        let problems = resolved(text, &[], &Flags::default()).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.contains(told)), "{problems:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::settings::{LogFormat, LogLevel};
+    use super::samples::{LEAST, refused, resolved};
+    use super::*;
+    use crate::domain::hash::SlowHashCost;
+
+    #[test]
+    fn the_template_loads_and_says_the_defaults() {
+        let template = resolved(&template(), &[], &Flags::default()).unwrap();
+        let uncommented: String = super::template()
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(setting) if setting.contains(" = ") && !setting.contains("; ") => format!("{setting}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let spelt_out = resolved(&uncommented, &[], &Flags::default()).unwrap();
+        let least = resolved(LEAST, &[], &Flags::default()).unwrap();
+        for settings in [&template, &spelt_out] {
+            assert_eq!(settings.data_dir, least.data_dir);
+            assert_eq!(settings.admin, least.admin);
+            assert_eq!(settings.listeners, least.listeners);
+            assert_eq!(settings.cache, least.cache);
+            assert_eq!(settings.checkpoint_interval, least.checkpoint_interval);
+            assert_eq!(settings.slow_hash, least.slow_hash);
+            assert_eq!(settings.log, least.log);
+        }
+        assert_eq!(uncommented.matches("\n# memory_kib").count(), 0, "the defaults were spelt out");
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_loads() {
+        let page = include_str!("../../docs/configuration.md");
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert!(example.contains("[[listener]]"));
+        let settings = resolved(example, &[], &Flags::default()).unwrap();
+        assert_eq!(settings.profiles.len(), 2);
+    }
+
+    #[test]
+    fn every_setting_and_its_variable_is_documented() {
+        let page = include_str!("../../docs/configuration.md");
+        for path in overlay::PATHS {
+            assert!(page.contains(&format!("`{path}`")), "{path}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_overlaid_by_file_environment_and_flags_in_this_order() {
+        let text = format!("{LEAST}\n[admin]\nlisten = \"127.0.0.1:1\"\n[log]\nlevel = \"warn\"\n");
+        let none = Flags::default();
+        let flags = Flags { admin_listen: Some("127.0.0.1:3".to_owned()), ..Flags::default() };
+        let environment = [("KEYWARD_ADMIN_LISTEN", "127.0.0.1:2"), ("OTHER", "x")];
+        assert_eq!(resolved(LEAST, &[], &none).unwrap().admin.listen.port(), 8089);
+        assert_eq!(resolved(&text, &[], &none).unwrap().admin.listen.port(), 1);
+        assert_eq!(resolved(&text, &environment, &none).unwrap().admin.listen.port(), 2);
+        let settings = resolved(&text, &environment, &flags).unwrap();
+        assert_eq!((settings.admin.listen.port(), settings.log.level), (3, LogLevel::Warn));
+    }
+
+    #[test]
+    fn every_variable_is_read() {
+        let text = LEAST.replace("data_dir = \"data\"\n", "");
+        let good = [
+            ("KEYWARD_DATA_DIR", "/srv"),
+            ("KEYWARD_TRUSTED_PROXIES", "10.0.0.0/8, 127.0.0.1"),
+            ("KEYWARD_ADMIN_LISTEN", "0.0.0.0:9"),
+            ("KEYWARD_ADMIN_KEY_FILE", "key"),
+            ("KEYWARD_ADMIN_HOSTS", "Admin.example:9"),
+            ("KEYWARD_CACHE_PROOFS_MAX", "0"),
+            ("KEYWARD_CACHE_STORE_BYTES", "2MiB"),
+            ("KEYWARD_CHECKPOINT_INTERVAL", "250ms"),
+            ("KEYWARD_SLOW_HASH_MEMORY_KIB", "65536"),
+            ("KEYWARD_SLOW_HASH_PASSES", "3"),
+            ("KEYWARD_SLOW_HASH_QUEUE_MAX", "9"),
+            ("KEYWARD_SLOW_HASH_WORKERS", "4"),
+            ("KEYWARD_LOG_FORMAT", "json"),
+            ("KEYWARD_LOG_LEVEL", "debug"),
+        ];
+        assert_eq!(good.map(|(name, _)| name.to_owned()), overlay::PATHS.map(overlay::variable));
+        let settings = resolved(&text, &good, &Flags::default()).unwrap();
+        assert_eq!(settings.data_dir, Path::new("/srv"));
+        assert!(settings.trusted_proxies.unwrap().admit(Some("10.9.9.9".parse().unwrap())));
+        assert_eq!(settings.admin.listen.to_string(), "0.0.0.0:9");
+        assert_eq!(settings.admin.key_file, Path::new("key"));
+        assert_eq!(settings.admin.hosts, ["admin.example:9"]);
+        assert_eq!((settings.cache.proofs_max, settings.cache.store_bytes), (0, 2 << 20));
+        assert_eq!(settings.checkpoint_interval, Duration::from_millis(250));
+        assert_eq!(Some(settings.slow_hash.cost), SlowHashCost::new(65_536, 3));
+        assert_eq!((settings.slow_hash.queue_max, settings.slow_hash.workers), (9, 4));
+        assert_eq!((settings.log.format, settings.log.level), (LogFormat::Json, LogLevel::Debug));
+        for (name, _) in good {
+            let problems = resolved(LEAST, &[(name, "\u{1}")], &Flags::default()).unwrap_err();
+            assert!(problems.iter().any(|problem| problem.starts_with(name)), "{name}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_variable_is_a_problem() {
+        let problems = resolved(LEAST, &[("KEYWARD_ADMIN_PORT", "1")], &Flags::default()).unwrap_err();
+        assert!(
+            problems.len() == 1 && problems[0].starts_with("KEYWARD_ADMIN_PORT: unknown"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn paths_of_the_file_are_relative_to_it_and_those_of_flags_to_the_process() {
+        let settings = resolved(LEAST, &[], &Flags::default()).unwrap();
+        assert_eq!(settings.data_dir, Path::new("/etc/keyward/data"));
+        assert_eq!(settings.admin.key_file, Path::new("/etc/keyward/admin.key"));
+        let flags = Flags { data_dir: Some("here".to_owned()), ..Flags::default() };
+        assert_eq!(resolved(LEAST, &[], &flags).unwrap().data_dir, Path::new("here"));
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_with_its_line_and_range() {
+        let text = LEAST.replace("127.0.0.1:8080", "localhost:8080").replace("\"sandbox\"", "\"https://x\"")
+            + "colour = 1\n[checkpoint]\ninterval = \"50ms\"\n[slow_hash]\nmemory_kib = 65537\n[log]\nformat = \"xml\"\n";
+        let problems = resolved(&text, &[("KEYWARD_CACHE_PROOFS_MAX", "-1")], &Flags::default()).unwrap_err();
+        assert_eq!(
+            problems,
+            [
+                "KEYWARD_CACHE_PROOFS_MAX: cache.proofs_max: expected a whole number from 0 to 10000000",
+                "keyward.toml:5: profile[0].upstream: expected \"sandbox\" or an http:// URL; https:// and unix: are not supported yet",
+                "keyward.toml:7: listener[0].listen: expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
+                "keyward.toml:9: listener[0].colour: unknown; known here: listen, hosts, profiles",
+                "keyward.toml:11: checkpoint.interval: expected a duration from 100ms to 60s, such as \"1s\"",
+                "keyward.toml:13: slow_hash.memory_kib: expected a whole number from 19456 to 65536",
+                "keyward.toml:15: log.format: expected human or json",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_profile_is_shipped_or_a_file_and_distinct() {
+        let second =
+            |text: &str| format!("{LEAST}[[profile]]\nupstream = \"http://127.0.0.1:3000\"\n{text}\n");
+        let settings = resolved(&second("file = \"my-product.toml\""), &[], &Flags::default()).unwrap();
+        assert_eq!(settings.profiles[1].loaded.profile.name, "my-product");
+        let UpstreamSetting::Http(uri) = &settings.profiles[1].upstream else { panic!() };
+        assert_eq!(uri.authority().unwrap().as_str(), "127.0.0.1:3000");
+        refused(&second("name = \"socialcrm\""), "the profile socialcrm is given twice");
+        refused(&second("name = \"nosuch\""), "expected a shipped profile, one of: socialcrm");
+        refused(&second("file = \"absent.toml\""), "profile[1].file: cannot be read: entity not found");
+        refused(&second("name = \"socialcrm\"\nfile = \"my-product.toml\""), "name or file, not both");
+        refused(&second(""), "expected name (a shipped profile) or file");
+    }
+
+    #[test]
+    fn two_profiles_cannot_share_a_tag_or_a_path_of_one_listener() {
+        let two = format!("{LEAST}[[profile]]\nfile = \"my-product.toml\"\nupstream = \"sandbox\"\n")
+            .replace("profiles = [\"socialcrm\"]", "profiles = [\"socialcrm\", \"my-product\"]");
+        refused(&two, "keyward.toml:8: listener[0].profiles[1]: its path /v1 overlaps /v1 of socialcrm");
+        let report = Report::new("t", "", &[]);
+        let table = report.parse().unwrap();
+        let new = load_profile(&shipped("socialcrm").unwrap().replacen("socialcrm", "x", 9), "x").unwrap();
+        let known = resolved(LEAST, &[], &Flags::default()).unwrap();
+        let renamed = Profile { name: "y".to_owned(), ..std::sync::Arc::into_inner(new.profile).unwrap() };
+        check_distinct(&Section::root(&report, &table), &renamed, known.profiles.iter());
+        assert!(report.finish()[0].message.contains("same tag"));
+    }
+
+    #[test]
+    fn an_upstream_is_a_plain_http_origin_and_none_of_ours() {
+        let with = |upstream: &str| LEAST.replace("\"sandbox\"", upstream);
+        for bad in [
+            "\"http://a/path\"",
+            "\"http://a?q\"",
+            "\"http://u:p@a\"",
+            "\"ftp://a\"",
+            "\"a:1\"",
+            "\"http://\"",
+            "1",
+        ] {
+            refused(&with(bad), "profile[0].upstream: expected \"sandbox\"");
+        }
+        refused(&with("{ command = [\"npx\"] }"), "a command is not supported yet");
+        refused(&with("\"unix:/run/x\""), "not supported yet");
+        refused(&with("\"http://127.0.0.1:8089\""), "one of our own listeners");
+        refused(&format!("{LEAST}[admin]\nlisten = \"unix:/run/x\"\n"), "unix sockets are not supported yet");
+    }
+}

@@ -1,0 +1,31 @@
+//! The configuration and the profiles: TOML in, plain values and domain types out.
+//!
+//! Defaults, then the file, then `KEYWARD_*`, then flags. Unknown names are refused, and every problem is
+//! told at once with the range that would be taken. What came out whole needs no further check anywhere.
+//!
+//! Never here: starting anything. And nobody but this room reads the environment.
+
+mod door;
+mod file;
+mod listener;
+mod overlay;
+mod problem;
+mod profile;
+mod quantity;
+mod reader;
+mod settings;
+mod shipped;
+#[cfg(test)]
+mod spoken;
+mod tuning;
+mod words;
+
+pub use file::{ConfigFile, load, resolve, template};
+pub use overlay::{Flags, environment};
+pub use problem::Problem;
+pub use profile::{LoadedProfile, load_profile};
+pub use settings::{
+    AdminSettings, CacheSettings, ListenerSettings, LogFormat, LogLevel, LogSettings, ProfileSettings,
+    Settings, SlowHashSettings, UpstreamSetting,
+};
+pub use shipped::{shipped, shipped_names, system_profile};

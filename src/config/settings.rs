@@ -1,0 +1,131 @@
+//! The configuration of one daemon, resolved: what every room is built from, in plain values.
+//!
+//! Settings that came out of this room are whole: every name resolves, no two profiles claim one tag or, on
+//! one listener, one path, and nothing that is reachable from outside serves every host.
+//!
+//! Never here: reading. And no room sees the whole of it; `app` hands each its own part.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::profile::LoadedProfile;
+use crate::domain::address::AddressRules;
+use crate::domain::hash::SlowHashCost;
+
+/// One daemon's configuration.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where the redb files and the install secret lie.
+    pub data_dir: PathBuf,
+    /// Peers whose `X-Forwarded-For` is believed; `None` is nobody.
+    pub trusted_proxies: Option<AddressRules>,
+    /// The admin listener.
+    pub admin: AdminSettings,
+    /// The products; at least one.
+    pub profiles: Vec<ProfileSettings>,
+    /// The data listeners.
+    pub listeners: Vec<ListenerSettings>,
+    /// What is kept in memory.
+    pub cache: CacheSettings,
+    /// Between two checkpoints: 100 ms to 60 s. A crash loses what was counted in it, metered calls among it.
+    pub checkpoint_interval: Duration,
+    /// The slow hash.
+    pub slow_hash: SlowHashSettings,
+    /// The log.
+    pub log: LogSettings,
+}
+
+/// The admin listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AdminSettings {
+    /// Where it listens; port 0 is any free one.
+    pub listen: SocketAddr,
+    /// The first admin key's own file.
+    pub key_file: PathBuf,
+    /// Hosts it serves, in lower case; empty, on loopback only, is this machine's own names and the
+    /// listener's address.
+    pub hosts: Vec<String>,
+}
+
+/// One product of this daemon.
+#[derive(Debug)]
+pub struct ProfileSettings {
+    /// The product and its dialects.
+    pub loaded: LoadedProfile,
+    /// What stands behind its gate.
+    pub upstream: UpstreamSetting,
+}
+
+/// What stands behind a gate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UpstreamSetting {
+    /// The built-in one.
+    Sandbox,
+    /// A server: `http://`, a host, perhaps a port, nothing else.
+    Http(http::Uri),
+}
+
+/// One data listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerSettings {
+    /// Where it listens; port 0 is any free one.
+    pub listen: SocketAddr,
+    /// Hosts it serves, in lower case; empty is any, on loopback only.
+    pub hosts: Vec<String>,
+    /// The products it serves, as places in [`Settings::profiles`]; at least one.
+    pub profiles: Vec<usize>,
+}
+
+/// What is kept in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CacheSettings {
+    /// Proofs, all together; 0 is no cache.
+    pub proofs_max: usize,
+    /// Bytes of the store's own cache: 1 MiB to 64 GiB.
+    pub store_bytes: u64,
+}
+
+/// The slow hash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlowHashSettings {
+    /// What a new hash costs.
+    pub cost: SlowHashCost,
+    /// Hashes that may wait: 1 to 4,096.
+    pub queue_max: usize,
+    /// Hashes at a time: 1 to 64.
+    pub workers: usize,
+}
+
+/// The log on stderr.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogSettings {
+    /// Its form.
+    pub format: LogFormat,
+    /// The least that is written.
+    pub level: LogLevel,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The least that is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What looks wrong.
+    Warn,
+    /// What happened.
+    Info,
+    /// What it went through.
+    Debug,
+    /// Everything.
+    Trace,
+}
