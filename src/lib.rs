@@ -13,6 +13,7 @@
 //! app, cli, main                   puts it together, starts and stops it
 //! ```
 
+pub mod app;
 pub mod clock;
 pub mod config;
 pub mod dialect;

@@ -1,0 +1,344 @@
+//! Builds the daemon out of its rooms, starts its long tasks, and stops them in order.
+//!
+//! The store is opened before anything listens: its lock is what keeps a second daemon away. A stop drains
+//! the listeners, saves a last checkpoint, ends the slow hash and closes the files, in this order, so that
+//! nothing is counted that is not saved.
+//!
+//! Never here: a decision about a request.
+
+mod bootstrap;
+mod files;
+mod tasks;
+
+pub(crate) use files::write_key;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::{ProfileSettings, Settings, UpstreamSetting, system_profile};
+use crate::domain::bucket::Rate;
+use crate::engine::{ChangeRefused, Engine, EngineOptions, InstallSecretError, SlowHashOptions};
+use crate::gateway::{Upstream, UpstreamOptions};
+use crate::sandbox::{Sandbox, SandboxError};
+use crate::store::{Store, StoreError, StoreOptions};
+use crate::surface::admin::AdminSurface;
+use crate::surface::data::{DataSurface, Product};
+
+/// The store's file in the data directory.
+const STORE_FILE: &str = "keyward.redb";
+/// The sandbox's file in the data directory.
+const SANDBOX_FILE: &str = "sandbox.redb";
+/// The install secret's file in the data directory.
+const INSTALL_SECRET_FILE: &str = "install.secret";
+
+/// Keyless messages from one address: 300 a minute. Clients send a handful to start a session; more is
+/// somebody else.
+const KEYLESS_LIMIT: u64 = 300;
+const KEYLESS_WINDOW_SECS: u32 = 60;
+/// Reads of the file at the same time: enough to keep a disk busy, few enough that a flood leaves threads for
+/// others.
+const READS_MAX: usize = 32;
+
+/// What is said at the start and stands in no file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LaunchFlags {
+    /// Go on although the install secret is missing or another one: stored fingerprints are of no use then,
+    /// and the slow hash proves every key.
+    pub new_install_secret: bool,
+}
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be had.
+    #[error("the data directory {path} cannot be used: {why}")]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong, and what was expected.
+        why: String,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The sandbox's file cannot be opened.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The install secret cannot be had.
+    #[error(transparent)]
+    InstallSecret(#[from] InstallSecretError),
+    /// The install secret under which the stored fingerprints were made is not there.
+    #[error(
+        "{path} is {what}, but the store holds fingerprints made under the install secret that was there: put that file back, or start with --new-install-secret (no key is lost; each key's next first use runs the slow hash)"
+    )]
+    InstallSecretLost {
+        /// The file.
+        path: PathBuf,
+        /// `missing`, or `another secret`.
+        what: &'static str,
+    },
+    /// The first admin key cannot be read or made.
+    #[error("the admin key {path} cannot be used: {why}")]
+    AdminKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what was expected.
+        why: String,
+    },
+    /// The first admin key could not be stored.
+    #[error("the first admin key could not be stored")]
+    FirstKey(#[source] ChangeRefused),
+    /// A listener cannot be bound.
+    #[error("cannot listen on {address}: {why}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why, and what can be done.
+        why: String,
+    },
+    /// An upstream cannot be used.
+    #[error("the upstream of profile {profile} cannot be used: {why}")]
+    Upstream {
+        /// The profile.
+        profile: String,
+        /// Why.
+        why: String,
+    },
+    /// The operating system refused a thread.
+    #[error("a worker thread could not be started")]
+    Thread(#[source] std::io::Error),
+    /// A part broke while it was being built.
+    #[error("the start was given up: {0}")]
+    BrokeOff(&'static str),
+}
+
+/// Why a stop was not clean. Everything that could be saved was.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// The last checkpoint could not be saved: what was counted since the one before is lost.
+    #[error("the last checkpoint could not be saved")]
+    Checkpoint(#[source] crate::store::ChangeError),
+    /// The store could not be closed cleanly; the next start repairs it.
+    #[error("the store could not be closed")]
+    Store(#[from] StoreError),
+    /// The sandbox's file could not be closed cleanly.
+    #[error("the sandbox could not be closed")]
+    Sandbox(#[from] SandboxError),
+}
+
+/// A daemon that serves.
+pub struct Running {
+    surfaces: BTreeMap<String, SocketAddr>,
+    admin: SocketAddr,
+    admin_key_file: PathBuf,
+    engine: Arc<Engine>,
+    store: Store,
+    sandbox: Option<Sandbox>,
+    /// Ends the listeners and the checkpoints.
+    shutdown: CancellationToken,
+    serving: TaskTracker,
+    /// Ends the sandbox, once nothing is forwarded any more.
+    sandbox_shutdown: CancellationToken,
+    sandbox_tasks: TaskTracker,
+}
+
+/// Starts a daemon. It serves when this returns.
+pub async fn launch(settings: Settings, clock: Clock, flags: LaunchFlags) -> Result<Running, StartError> {
+    files::data_dir(&settings.data_dir)?;
+    let store = open_store(&settings).await?;
+    let launched = launch_over(&store, settings, clock, flags).await;
+    if launched.is_err() {
+        let _ = blocking(move || store.close()).await;
+    }
+    launched
+}
+
+async fn launch_over(
+    store: &Store,
+    settings: Settings,
+    clock: Clock,
+    flags: LaunchFlags,
+) -> Result<Running, StartError> {
+    let secret = bootstrap::install_secret(&settings.data_dir.join(INSTALL_SECRET_FILE), store, flags)?;
+    let system = system_profile();
+    let profiles = settings.profiles.iter().map(|profile| Arc::clone(&profile.loaded.profile));
+    let options = engine_options(&settings);
+    let profiles: Vec<_> = profiles.chain([Arc::clone(&system)]).collect();
+    let engine =
+        Engine::new(store.clone(), clock.clone(), profiles, &secret, options).map_err(StartError::Thread)?;
+    bootstrap::first_admin_key(&engine, &settings.admin.key_file).await?;
+
+    let (sandbox_shutdown, sandbox_tasks) = (CancellationToken::new(), TaskTracker::new());
+    let uses_sandbox = settings.profiles.iter().any(|profile| profile.upstream == UpstreamSetting::Sandbox);
+    let sandbox = if uses_sandbox { Some(open_sandbox(&settings.data_dir, &clock).await?) } else { None };
+
+    let admin = bind(settings.admin.listen).await?;
+    let mut listeners = Vec::new();
+    for listener in &settings.listeners {
+        listeners.push(bind(listener.listen).await?);
+    }
+
+    let (shutdown, serving) = (CancellationToken::new(), TaskTracker::new());
+    let mut products = Vec::new();
+    for profile in settings.profiles {
+        let upstream = upstream(&profile, sandbox.as_ref(), &sandbox_shutdown, &sandbox_tasks)?;
+        let loaded = profile.loaded;
+        let product = Product { profile: loaded.profile, rest: loaded.rest, rpc: loaded.rpc, upstream };
+        products.push(Arc::new(product));
+    }
+    let trusted = Arc::new(settings.trusted_proxies);
+    let mut surfaces = BTreeMap::new();
+    for (listener, settings) in listeners.into_iter().zip(settings.listeners) {
+        let address = local_address(&listener)?;
+        let served: Vec<_> =
+            settings.profiles.iter().filter_map(|place| products.get(*place).cloned()).collect();
+        for product in &served {
+            surfaces.entry(product.profile.name.clone()).or_insert(address);
+        }
+        let surface =
+            Arc::new(DataSurface::new(Arc::clone(&engine), settings.hosts, served, Arc::clone(&trusted)));
+        tasks::serve_door(&serving, listener, &shutdown, move |request, peer| {
+            let surface = Arc::clone(&surface);
+            async move { surface.answer(request, peer).await }
+        });
+    }
+    let admin_address = local_address(&admin)?;
+    let hosts = bootstrap::admin_hosts(settings.admin.hosts, admin_address);
+    let surface = Arc::new(AdminSurface::new(Arc::clone(&engine), system, hosts));
+    tasks::serve_door(&serving, admin, &shutdown, move |request, peer| {
+        let surface = Arc::clone(&surface);
+        async move { surface.answer(request, peer).await }
+    });
+    tasks::checkpoints(&serving, &engine, settings.checkpoint_interval, &shutdown);
+    serving.close();
+    tracing::info!(admin = %admin_address, surfaces = ?surfaces, "keyward is serving");
+    Ok(Running {
+        surfaces,
+        admin: admin_address,
+        admin_key_file: settings.admin.key_file,
+        engine,
+        store: store.clone(),
+        sandbox,
+        shutdown,
+        serving,
+        sandbox_shutdown,
+        sandbox_tasks,
+    })
+}
+
+impl Running {
+    /// Where each profile is served.
+    pub const fn surfaces(&self) -> &BTreeMap<String, SocketAddr> {
+        &self.surfaces
+    }
+
+    /// Where the admin API is served.
+    pub const fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The file that the first admin key stands in.
+    pub fn admin_key_file(&self) -> &Path {
+        &self.admin_key_file
+    }
+
+    /// The engine behind the doors.
+    pub const fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Lets requests in flight end, saves what is counted and closes the files.
+    pub async fn stop(self) -> Result<(), StopError> {
+        self.shutdown.cancel();
+        self.serving.wait().await;
+        self.sandbox_shutdown.cancel();
+        self.sandbox_tasks.close();
+        self.sandbox_tasks.wait().await;
+        let saved = self.engine.checkpoint().await;
+        let (engine, store) = (self.engine, self.store);
+        let closed = blocking(move || {
+            engine.stop();
+            store.close()
+        })
+        .await;
+        let sandbox_closed = match self.sandbox {
+            Some(sandbox) => sandbox.close().await,
+            None => Ok(()),
+        };
+        // Everything was tried; the gravest failure is told.
+        saved.map_err(StopError::Checkpoint)?;
+        closed.unwrap_or(Err(StoreError::BrokeOff))?;
+        sandbox_closed?;
+        tracing::info!("keyward has stopped");
+        Ok(())
+    }
+}
+
+fn engine_options(settings: &Settings) -> EngineOptions {
+    EngineOptions {
+        proofs_max: settings.cache.proofs_max,
+        slow_hash: SlowHashOptions {
+            cost: settings.slow_hash.cost,
+            workers: settings.slow_hash.workers,
+            queue_max: settings.slow_hash.queue_max,
+        },
+        keyless_rate: Rate::new(KEYLESS_LIMIT, KEYLESS_WINDOW_SECS, None).ok(),
+        reads_max: READS_MAX,
+    }
+}
+
+async fn open_store(settings: &Settings) -> Result<Store, StartError> {
+    let path = settings.data_dir.join(STORE_FILE);
+    let cache_bytes = usize::try_from(settings.cache.store_bytes).unwrap_or(usize::MAX);
+    let opened = blocking(move || Store::open(&path, StoreOptions { cache_bytes })).await;
+    Ok(opened.ok_or(StartError::BrokeOff("the store"))??)
+}
+
+async fn open_sandbox(data_dir: &Path, clock: &Clock) -> Result<Sandbox, StartError> {
+    let (path, clock) = (data_dir.join(SANDBOX_FILE), clock.clone());
+    let opened = blocking(move || Sandbox::open(&path, Arc::new(move || clock.now().wall))).await;
+    Ok(opened.ok_or(StartError::BrokeOff("the sandbox"))??)
+}
+
+fn upstream(
+    profile: &ProfileSettings,
+    sandbox: Option<&Sandbox>,
+    shutdown: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<Upstream, StartError> {
+    let refused = |why: String| StartError::Upstream { profile: profile.loaded.profile.name.clone(), why };
+    match (&profile.upstream, sandbox) {
+        (UpstreamSetting::Http(base), _) => Upstream::http(&base.to_string(), UpstreamOptions::default())
+            .map_err(|error| refused(error.to_string())),
+        (UpstreamSetting::Sandbox, Some(sandbox)) => Ok(tasks::sandbox(tasks, sandbox, shutdown)),
+        (UpstreamSetting::Sandbox, None) => Err(refused("the sandbox is not open".to_owned())),
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!("another process listens there (ss -ltnp 'sport = :{}' shows which); stop it, or choose another port", address.port()),
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need the capability CAP_NET_BIND_SERVICE".to_owned(),
+            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+            _ => error.to_string(),
+        };
+        StartError::Listen { address, why }
+    })
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|_| StartError::BrokeOff("a listener without an address"))
+}
+
+/// Runs what blocks on a thread made for it; `None` when it broke off.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}

@@ -1,0 +1,69 @@
+//! The long tasks: listeners, checkpoints, the sandbox's connections. Each ends when it is told.
+//!
+//! Never here: what a task does; each is a loop around a call into another room.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::domain::causes::Causes;
+use crate::engine::Engine;
+use crate::gateway::{MemoryDialer, Upstream, UpstreamOptions};
+use crate::http::server::{ServerOptions, serve};
+use crate::http::{Peer, Request, Response};
+use crate::sandbox::Sandbox;
+
+/// Serves a listener by `answer` until the shutdown, and then what is in flight.
+pub(super) fn serve_door<S, F>(
+    tasks: &TaskTracker,
+    listener: TcpListener,
+    shutdown: &CancellationToken,
+    answer: S,
+) where
+    S: Fn(Request, Peer) -> F + Clone + Send + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    tasks.spawn(serve(listener, ServerOptions::default(), shutdown.clone(), answer));
+}
+
+/// Saves what is counted, each `interval`. A failure is logged when it begins and when it ends, not each
+/// second between.
+pub(super) fn checkpoints(
+    tasks: &TaskTracker,
+    engine: &Arc<Engine>,
+    interval: Duration,
+    shutdown: &CancellationToken,
+) {
+    let (engine, shutdown) = (Arc::clone(engine), shutdown.clone());
+    tasks.spawn(async move {
+        let mut failing = false;
+        while shutdown.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+            match engine.checkpoint().await {
+                Err(error) if !failing => {
+                    tracing::error!(error = %Causes(&error), "a checkpoint could not be saved, trying again");
+                }
+                Ok(_) if failing => tracing::info!("checkpoints are saved again"),
+                Ok(_) | Err(_) => {}
+            }
+            failing = !engine.is_ready();
+        }
+    });
+}
+
+/// Serves the sandbox over connections in memory and gives the upstream that dials it.
+pub(super) fn sandbox(tasks: &TaskTracker, sandbox: &Sandbox, shutdown: &CancellationToken) -> Upstream {
+    let (dialer, mut dialled) = MemoryDialer::new();
+    let (sandbox, shutdown, connections) = (sandbox.clone(), shutdown.clone(), tasks.clone());
+    tasks.spawn(async move {
+        while let Some(Some(connection)) = shutdown.run_until_cancelled(dialled.recv()).await {
+            let (sandbox, shutdown) = (sandbox.clone(), shutdown.clone());
+            connections.spawn(async move {
+                shutdown.run_until_cancelled(sandbox.serve(connection)).await;
+            });
+        }
+    });
+    Upstream::memory(dialer, UpstreamOptions::default())
+}
