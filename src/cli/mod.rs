@@ -1,0 +1,84 @@
+//! The command line: reads arguments, runs one command, says how it ended.
+//!
+//! Results go to stdout, logs and remarks to stderr. A raw key is never an argument and is printed only by
+//! the command that made it. Commands that change something speak to a running daemon's admin API.
+//!
+//! Never here: a decision about a key, or the store.
+
+mod admin_calls;
+mod admin_client;
+mod arguments;
+mod demo;
+mod exit;
+mod failure;
+mod init;
+mod key_file;
+mod logs;
+mod output;
+mod profiles;
+mod reach;
+mod serve;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::runtime;
+
+pub use exit::Exit;
+
+use arguments::{Arguments, Command};
+use failure::CliError;
+use output::Output;
+
+/// Runs the command that the process' arguments name.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version go to stdout and end well, the rest goes to stderr.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    let mut output = Output::standard();
+    let done = command(arguments, &mut output);
+    let done = done.and_then(|()| output.lost().map_or(Ok(()), |error| Err(CliError::Output(error))));
+    match done {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            error.tell(&mut output);
+            error.exit().into()
+        }
+    }
+}
+
+fn command(arguments: Arguments, output: &mut Output) -> Result<(), CliError> {
+    let json = arguments.json;
+    match arguments.command {
+        Command::Demo(arguments) => on_all_cores(demo::demo(arguments, json, output)),
+        Command::Serve(arguments) => on_all_cores(serve::serve(arguments, json, output)),
+        Command::Init { dir } => init::init(&dir, json, output),
+        Command::Check { config } => init::check(&config, json, output),
+        Command::Key(command) => on_this_thread(admin_calls::key(command, json, output)),
+        Command::Workspace(command) => on_this_thread(admin_calls::workspace(command, json, output)),
+        Command::Profile(command) => profiles::run(&command, json, output),
+    }
+}
+
+/// Runs a daemon.
+fn on_all_cores(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let mut builder = runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().build().map_err(|error| CliError::System("a runtime", error))?;
+    let done = runtime.block_on(work);
+    // A stop at once waits for nothing; after a drain there is nothing left to wait for.
+    runtime.shutdown_background();
+    done
+}
+
+/// Runs a call or two.
+fn on_this_thread(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let mut builder = runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build().map_err(|error| CliError::System("a runtime", error))?;
+    runtime.block_on(work)
+}
