@@ -1,0 +1,30 @@
+#![cfg(test)]
+//! Everything that is seen over a socket: each module holds one theme and says which promises it keeps.
+//!
+//! [`daemon`] starts a whole daemon in the test's process with a clock that the test moves; [`program`]
+//! starts the real binary, for what only a process can show. [`transcript`] plays the examples of the public
+//! pages. A test that expects refusals has a good key pass before and after, since a daemon that is dead
+//! refuses everything.
+//!
+//! Never here: a sleep that waits for a state, an address that is not loopback, a key in a failure's text.
+
+mod admin_apart;
+mod admin_input;
+mod admin_lists;
+mod bad_input;
+mod credentials;
+mod daemon;
+mod durability;
+mod limits;
+mod narrowing;
+mod order;
+mod program;
+mod routes;
+mod rpc;
+mod rpc_tools;
+mod stored;
+mod transcript;
+mod transcripts;
+mod upstream;
+mod verify_call;
+mod wire;

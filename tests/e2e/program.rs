@@ -1,0 +1,392 @@
+//! The real binary in a process of its own: what a newcomer starts, what a kill leaves, what stands in its
+//! files and its log.
+//!
+//! A process is killed when its test ends, however it ends.
+//!
+//! Never here: anything that a daemon inside the test's process can show as well.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::daemon::Hidden;
+use crate::wire::{Answer, Call, PATIENCE, call_once};
+
+/// A process of the binary that serves.
+struct Program {
+    child: Child,
+    data: SocketAddr,
+    admin: SocketAddr,
+    announced: Value,
+    admin_key: Hidden,
+}
+
+impl Program {
+    /// Starts the binary and waits for the one line that says where it serves.
+    async fn start(dir: &Path, arguments: &[&str]) -> Self {
+        let mut child = command(dir, arguments).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let first_line = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            BufReader::new(stdout).read_line(&mut line).map(|_| line)
+        });
+        let line =
+            tokio::time::timeout(PATIENCE, first_line).await.expect("it announces itself").unwrap().unwrap();
+        let Ok(announced) = serde_json::from_str::<Value>(&line) else {
+            let _ = child.kill();
+            let mut said = String::new();
+            let _ = child.stderr.take().unwrap().read_to_string(&mut said);
+            panic!("it did not start: {said}");
+        };
+        let address = |url: &Value| url.as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+        let admin_key = std::fs::read_to_string(dir.join("admin.key"))
+            .or_else(|_| std::fs::read_to_string(dir.join("data/admin.key")));
+        Self {
+            child,
+            data: address(&announced["surfaces"]["socialcrm"]),
+            admin: address(&announced["admin"]),
+            admin_key: Hidden(admin_key.unwrap_or_default().trim().to_owned()),
+            announced,
+        }
+    }
+
+    /// Starts a daemon over the configuration that lies in `dir`.
+    async fn serve(dir: &Path) -> Self {
+        Self::start(dir, &["serve", "--config", "keyward.toml", "--json"]).await
+    }
+
+    async fn admin(&self, call: Call) -> Answer {
+        call_once(self.admin, &call.bearer(&self.admin_key)).await
+    }
+
+    async fn admin_json(&self, call: Call) -> Value {
+        let answer = self.admin(call).await;
+        assert!((200..300).contains(&answer.status), "{answer:?}");
+        answer.json()
+    }
+
+    async fn list_posts(&self, key: &str) -> Answer {
+        call_once(self.data, &Call::get("/v1/posts").bearer(key)).await
+    }
+
+    /// kill -9: nothing in the process runs again.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal and waits for the end; gives how it ended and what it wrote to stderr.
+    async fn end_by(mut self, signal: &str) -> (ExitStatus, String) {
+        let sent =
+            Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.child.id())]).status().unwrap();
+        assert!(sent.success());
+        let mut stderr = self.child.stderr.take().unwrap();
+        let said = tokio::task::spawn_blocking(move || {
+            let mut said = String::new();
+            stderr.read_to_string(&mut said).map(|_| said)
+        });
+        // Its stderr ends when it does.
+        let said = tokio::time::timeout(PATIENCE, said).await.expect("it ends").unwrap().unwrap();
+        (self.child.wait().unwrap(), said)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(dir: &Path, arguments: &[&str]) -> Command {
+    // The mode of every file must be the program's own doing.
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_keyward")]).args(arguments);
+    command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs a command of the binary to its end.
+fn run(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = command(dir, arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// A directory with a configuration that takes free ports and saves often.
+fn configured() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let config = r#"
+        data_dir = "data"
+        [admin]
+        listen = "127.0.0.1:0"
+        [[profile]]
+        name = "socialcrm"
+        upstream = "sandbox"
+        [[listener]]
+        listen = "127.0.0.1:0"
+        profiles = ["socialcrm"]
+        [checkpoint]
+        interval = "100ms"
+    "#;
+    std::fs::write(dir.path().join("keyward.toml"), config).unwrap();
+    dir
+}
+
+fn new_workspace() -> Call {
+    Call::post("/api/v1/workspaces", &json!({"name": "Acme", "profile": "socialcrm", "plan": "pro"}))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_demo_says_where_it_is_and_its_key_works_again_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["demo", "--data", "demo", "--port", "0", "--json"];
+    let mut first_key = None;
+    for _ in 0..2 {
+        let demo = Program::start(dir.path(), &arguments).await;
+        let key = Hidden(text(&demo.announced["keys"]["socialcrm"]));
+        let admin_key = Hidden(text(&demo.announced["admin_key"]));
+        let mut members: Vec<_> = demo.announced.as_object().unwrap().keys().cloned().collect();
+        members.sort_unstable();
+        assert_eq!(members, ["admin", "admin_key", "keys", "surfaces"]);
+        assert_eq!(
+            *first_key.get_or_insert_with(|| key.clone()),
+            key,
+            "a demo that forgets its keys is useless"
+        );
+        assert_eq!(demo.list_posts(&key).await.status, 200);
+        let paid = Call::post("/v1/ai/rewrite", &json!({"text": "a", "tone": "b"})).bearer(&key);
+        assert_eq!(call_once(demo.data, &paid).await.status, 501, "it is on the best plan");
+        let tools = Call::rpc(&json!({"jsonrpc": "2.0", "id": "1", "method": "tools/list"})).bearer(&key);
+        assert_eq!(call_once(demo.data, &tools).await.json()["result"]["tools"].as_array().unwrap().len(), 6);
+        let workspaces = call_once(demo.admin, &Call::get("/api/v1/workspaces").bearer(&admin_key)).await;
+        assert_eq!((workspaces.status, &workspaces.json()["total"]), (200, &json!(1)));
+        let (ended, said) = demo.end_by("TERM").await;
+        assert_eq!(ended.code(), Some(0), "{said}");
+        for hidden in [&key, &admin_key] {
+            assert!(!said.contains(&hidden[8..]), "the log shows a key");
+        }
+    }
+    let key = first_key.unwrap();
+    for file in files_under(&dir.path().join("demo")) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600, "{name}");
+        let may_hold = name == "keys.json" || name == "admin.key";
+        assert!(may_hold || !crate::stored::file_holds(&file, &key[16..38]), "{name} holds a secret");
+    }
+    assert_eq!(dir.path().join("demo").metadata().unwrap().mode() & 0o777, 0o700);
+}
+
+fn files_under(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700, "{}", path.display());
+            files.extend(files_under(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[tokio::test]
+async fn both_signals_end_it_well_with_a_client_connected() {
+    for signal in ["TERM", "INT"] {
+        let dir = configured();
+        let daemon = Program::serve(dir.path()).await;
+        let made = daemon.admin_json(new_workspace()).await;
+        let key = text(&made["default_key"]["key"]);
+        let mut connection = crate::wire::Connection::open(daemon.data).await.unwrap();
+        assert_eq!(connection.call(&Call::get("/v1/posts").bearer(&key)).await.status, 200);
+        let (ended, said) = daemon.end_by(signal).await;
+        assert_eq!(ended.code(), Some(0), "{signal}: {said}");
+        assert!(connection.is_closed().await, "{signal}");
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledged_change_survives_kill_9() {
+    let dir = configured();
+    let mut daemon = Program::serve(dir.path()).await;
+    let workspace = daemon.admin_json(new_workspace()).await;
+    let id = text(&workspace["workspace"]["id"]);
+    daemon.kill();
+    let mut keys = vec![Hidden(text(&workspace["default_key"]["key"]))];
+    for round in 0..5 {
+        daemon = Program::serve(dir.path()).await;
+        for (number, key) in keys.iter().enumerate() {
+            assert_eq!(daemon.list_posts(key).await.status, 200, "key {number} in round {round}");
+        }
+        let wanted = json!({"workspace_id": id, "permissions": ["posts:read"]});
+        let made = daemon.admin_json(Call::post("/api/v1/keys", &wanted)).await;
+        daemon.kill();
+        keys.push(Hidden(text(&made["key"])));
+    }
+    daemon = Program::serve(dir.path()).await;
+    let listed = daemon.admin_json(Call::get(&format!("/api/v1/keys?workspace_id={id}"))).await;
+    assert_eq!(listed["total"], keys.len());
+    let audit = daemon.admin_json(Call::get("/api/v1/audit")).await;
+    // The admin keys' workspace, this one, and each key: one row for each change and none for a start.
+    assert_eq!(audit["data"].as_array().unwrap().len(), 2 + 5);
+    let newest = listed["data"].as_array().unwrap().last().unwrap().clone();
+    let path = format!("/api/v1/keys/{}", text(&newest["id"]));
+    daemon.admin_json(Call::post(&format!("{path}/revoke"), &json!({}))).await;
+    daemon.kill();
+    daemon = Program::serve(dir.path()).await;
+    assert_eq!(daemon.admin_json(Call::get(&path)).await["status"], "revoked");
+    assert_eq!(daemon.list_posts(keys.last().unwrap()).await.status, 401);
+    let suspend = json!({"status": "suspended"});
+    daemon.admin_json(Call::new("PATCH", &format!("/api/v1/workspaces/{id}")).json(&suspend)).await;
+    daemon.kill();
+    daemon = Program::serve(dir.path()).await;
+    assert_eq!(daemon.list_posts(&keys[0]).await.status, 401);
+    daemon.kill();
+}
+
+/// What the store has committed since the start.
+async fn commits(daemon: &Program) -> u64 {
+    let metrics = call_once(daemon.admin, &Call::get("/metrics")).await.text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("keyward_commits_total ")).unwrap();
+    line.parse().unwrap()
+}
+
+/// Waits until everything that was counted before this call is saved. Checkpoints follow one another, so the
+/// second one that is committed from here on began after this call; each admin call gives the next one
+/// something to save.
+async fn saved(daemon: &Program) {
+    for _ in 0..2 {
+        let before = commits(daemon).await;
+        daemon.admin_json(Call::get("/api/v1/workspaces")).await;
+        let waiting = async {
+            while commits(daemon).await == before {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("checkpoints go on");
+    }
+}
+
+#[tokio::test]
+async fn counters_come_back_after_kill_9_as_of_the_last_checkpoint() {
+    let dir = configured();
+    let daemon = Program::serve(dir.path()).await;
+    let workspace = daemon.admin_json(new_workspace()).await;
+    let id = text(&workspace["workspace"]["id"]);
+    // So slow that no token comes back while this test runs.
+    let rate = json!({"limit": 10, "window_s": 2_678_400});
+    let wanted = json!({"workspace_id": id, "permissions": ["*:*"], "rate": rate});
+    let key = daemon.admin_json(Call::post("/api/v1/keys", &wanted)).await;
+    let (key_path, meters) =
+        (format!("/api/v1/keys/{}", text(&key["id"])), format!("/api/v1/workspaces/{id}/meters"));
+    let ask = json!({"key": key["key"], "permission": "ai:generate"});
+    let used = async |daemon: &Program| {
+        daemon.admin_json(Call::get(&meters)).await["data"][0]["used"].as_u64().unwrap()
+    };
+    for _ in 0..3 {
+        assert_eq!(daemon.admin_json(Call::post("/api/v1/verify", &ask)).await["code"], "valid");
+    }
+    saved(&daemon).await;
+    let last_used_at = daemon.admin_json(Call::get(&key_path)).await["last_used_at"].clone();
+    assert!(last_used_at.is_string());
+    // Whether this one is saved before the kill is not promised.
+    assert_eq!(daemon.admin_json(Call::post("/api/v1/verify", &ask)).await["code"], "valid");
+    let latest = daemon.admin_json(Call::get(&key_path)).await["last_used_at"].clone();
+    daemon.kill();
+
+    let daemon = Program::serve(dir.path()).await;
+    let (known, after) =
+        (used(&daemon).await, daemon.admin_json(Call::get(&key_path)).await["last_used_at"].clone());
+    assert!(known == 3 || known == 4, "{known} of 3 saved and 1 in doubt");
+    assert!(after == last_used_at || after == latest, "{after} is neither {last_used_at} nor {latest}");
+    let rehearsed = daemon.admin_json(Call::post("/api/v1/verify", &ask)).await;
+    let left = rehearsed["remaining"].as_u64().unwrap();
+    assert!(left == 5 || left == 6, "{left} left of 10 after 3 saved, 1 in doubt, 1 now");
+    daemon.kill();
+}
+
+#[tokio::test]
+async fn a_second_daemon_on_the_same_files_is_refused_and_the_first_goes_on() {
+    let dir = configured();
+    let daemon = Program::serve(dir.path()).await;
+    let key = Hidden(text(&daemon.admin_json(new_workspace()).await["default_key"]["key"]));
+    let (code, out, said) = run(dir.path(), &["serve", "--config", "keyward.toml", "--json"]);
+    assert!(code.is_some_and(|code| code != 0) && out.is_empty(), "{code:?} {out} {said}");
+    assert!(said.contains("keyward.redb") && said.contains("process"), "{said}");
+    assert_eq!(daemon.list_posts(&key).await.status, 200);
+    let (ended, _) = daemon.end_by("TERM").await;
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_taken_port_an_open_file_and_a_bad_configuration_are_told_plainly() {
+    let dir = configured();
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = std::fs::read_to_string(dir.path().join("keyward.toml")).unwrap();
+    std::fs::write(dir.path().join("taken.toml"), config.replacen("127.0.0.1:0", &address, 1)).unwrap();
+    let (code, out, said) = run(dir.path(), &["serve", "--config", "taken.toml", "--json"]);
+    assert!(
+        code.is_some_and(|code| code != 0) && out.is_empty() && said.contains(&address),
+        "{code:?} {out} {said}"
+    );
+
+    Program::serve(dir.path()).await.kill();
+    let store = dir.path().join("data/keyward.redb");
+    std::fs::set_permissions(&store, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let (code, _, said) = run(dir.path(), &["serve", "--config", "keyward.toml"]);
+    assert!(code.is_some_and(|code| code != 0) && said.contains("600"), "{code:?} {said}");
+
+    std::fs::write(
+        dir.path().join("bad.toml"),
+        format!("{config}\n[cache]\nproofs_max = -1\nunknown_name = 1\n"),
+    )
+    .unwrap();
+    let (code, out, said) = run(dir.path(), &["check", "--config", "bad.toml"]);
+    let told = out + &said;
+    assert!(
+        code == Some(1) && told.contains("proofs_max") && told.contains("unknown_name"),
+        "{code:?} {told}"
+    );
+    let (code, out, said) = run(dir.path(), &["check", "--config", "keyward.toml"]);
+    assert_eq!(code, Some(0), "{out}{said}");
+}
+
+#[tokio::test]
+async fn a_key_is_made_used_and_revoked_from_a_shell() {
+    let dir = configured();
+    let daemon = Program::serve(dir.path()).await;
+    let admin = format!("http://{}", daemon.admin);
+    let shell = |arguments: &[&str]| {
+        let reach = ["--json", "--admin", &admin, "--config", "keyward.toml"];
+        let whole: Vec<_> = arguments.iter().copied().chain(reach).collect();
+        let (code, out, said) = run(dir.path(), &whole);
+        (code, serde_json::from_str::<Value>(&out).unwrap_or_default(), said)
+    };
+    let (code, made, said) =
+        shell(&["workspace", "create", "--name", "Acme", "--profile", "socialcrm", "--plan", "free"]);
+    assert_eq!(code, Some(0), "{said}");
+    let id = text(&made["workspace"]["id"]);
+    let (code, key, said) = shell(&["key", "create", "--workspace", &id, "--permission", "posts:read"]);
+    assert_eq!(code, Some(0), "{said}");
+    let (key_id, key) = (text(&key["id"]), Hidden(text(&key["key"])));
+    assert_eq!(daemon.list_posts(&key).await.status, 200);
+    let (code, shown, _) = shell(&["key", "show", &key_id]);
+    assert_eq!((code, &shown["status"]), (Some(0), &json!("active")));
+    let (code, _, _) = shell(&["key", "revoke", &key_id]);
+    assert_eq!(code, Some(0));
+    assert_eq!(daemon.list_posts(&key).await.status, 401);
+    let (code, _, said) = shell(&["key", "create", "--workspace", &id, "--permission", "posts:fly"]);
+    assert!(code.is_some_and(|code| code != 0) && said.contains("posts:fly"), "{code:?} {said}");
+    let (ended, _) = daemon.end_by("TERM").await;
+    assert_eq!(ended.code(), Some(0));
+}

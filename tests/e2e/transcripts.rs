@@ -1,0 +1,54 @@
+//! The examples of the public pages, each played from its text file.
+//!
+//! Never here: what is expected; see `tests/transcripts/`.
+
+use crate::transcript::{names_in, play};
+
+macro_rules! played {
+    ($($name:ident)+) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                play(concat!("socialcrm/", stringify!($name))).await;
+            }
+        )+
+
+        const PLAYED: &[&str] = &[$(stringify!($name)),+];
+    };
+}
+
+played! {
+    rest_accounts
+    rest_ai_not_built
+    rest_both_headers
+    rest_create_a_post
+    rest_expired
+    rest_failed_to_validate
+    rest_forbidden_scope
+    rest_list_pages
+    rest_list_posts
+    rest_not_found
+    rest_payment_required
+    rest_post_life
+    rest_quota_exceeded
+    rest_rate_limited
+    rest_unauthorized
+    rest_wrong_method
+    rest_x_api_key
+    rpc_discovery
+    rpc_expired
+    rpc_failed_to_validate
+    rpc_invalid_key
+    rpc_lifecycle
+    rpc_limits
+    rpc_missing_header
+    rpc_tools_call
+    rpc_tools_list
+}
+
+#[test]
+fn every_transcript_is_played() {
+    let mut played: Vec<_> = PLAYED.to_vec();
+    played.sort_unstable();
+    assert_eq!(names_in("socialcrm"), played);
+}
