@@ -1,0 +1,101 @@
+//! A small world for the benches: a store in a temporary directory, an engine over it, keys that may do
+//! everything.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "shared by benches, each of which uses a part"
+)]
+
+use std::sync::Arc;
+
+use keyward::clock::Clock;
+use keyward::config::{load_profile, shipped};
+use keyward::domain::bucket::Rate;
+use keyward::domain::hash::SlowHashCost;
+use keyward::domain::id::WorkspaceId;
+use keyward::domain::key::RawKey;
+use keyward::domain::permission::Permission;
+use keyward::domain::profile::Profile;
+use keyward::domain::record::{Actor, Label};
+use keyward::engine::{Engine, EngineOptions, InstallSecret, NewKey, NewWorkspace, SlowHashOptions};
+use keyward::store::{Store, StoreOptions};
+use tokio::runtime::Runtime;
+
+pub(crate) struct World {
+    pub(crate) runtime: Runtime,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) store: Store,
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) keys: Vec<RawKey>,
+    _dir: tempfile::TempDir,
+}
+
+/// The cheapest hash there is: the benches measure what happens without one.
+pub(crate) fn cheap() -> SlowHashCost {
+    SlowHashCost::new(8, 1).unwrap()
+}
+
+/// Creations under way at once: they share commits.
+const CREATIONS: usize = 256;
+
+impl World {
+    /// A world with so many keys of the one tag, and a proof cache of this size.
+    pub(crate) fn with_keys(count: usize, proofs_max: usize) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("keyward.redb"), StoreOptions::default()).unwrap();
+        let secret = InstallSecret::create(&dir.path().join("install.secret")).unwrap();
+        let profile = load_profile(shipped("socialcrm").unwrap(), "socialcrm").unwrap().profile;
+        let options = EngineOptions {
+            proofs_max,
+            slow_hash: SlowHashOptions { cost: cheap(), workers: 2, queue_max: CREATIONS },
+            keyless_rate: None,
+            reads_max: 32,
+        };
+        let engine =
+            Engine::new(store.clone(), Clock::machine(), [Arc::clone(&profile)], &secret, options).unwrap();
+        let keys = runtime.block_on(make_keys(&engine, count));
+        Self { runtime, engine, store, profile, keys, _dir: dir }
+    }
+}
+
+async fn make_keys(engine: &Arc<Engine>, count: usize) -> Vec<RawKey> {
+    let new = NewWorkspace {
+        name: Label::parse("bench").unwrap(),
+        profile: "socialcrm".to_owned(),
+        plan: "enterprise".to_owned(),
+        billing_anchor: None,
+        brands: Vec::new(),
+    };
+    let workspace = engine.create_workspace(Actor::System, new).await.unwrap().workspace.id;
+    let mut keys = Vec::with_capacity(count);
+    while keys.len() < count {
+        let group: Vec<_> = (0..CREATIONS.min(count - keys.len()))
+            .map(|_| {
+                let engine = Arc::clone(engine);
+                tokio::spawn(async move { engine.create_key(Actor::System, new_key(workspace)).await })
+            })
+            .collect();
+        for made in group {
+            keys.push(made.await.unwrap().unwrap().raw);
+        }
+    }
+    keys
+}
+
+fn new_key(workspace: WorkspaceId) -> NewKey {
+    NewKey {
+        workspace,
+        name: None,
+        description: None,
+        permissions: vec![Permission::everything()],
+        expires_at: None,
+        addresses: None,
+        // The fastest there is, so that a bench in turn over ten keys is never refused.
+        rate: Some(Rate::new(1_000_000, 1, None).unwrap()),
+        metadata: None,
+    }
+}
