@@ -251,11 +251,44 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_own_word() {
-        assert_eq!(Refusal::from(Denial::Rate { retry_after_nanos: None }).name(), "rate");
-        assert_eq!(Refusal::from(Denial::Plan).name(), "plan");
-        assert_eq!(Refusal::from(Fault::Credential).name(), "credential_fault");
-        assert_eq!(Refusal::from(Fault::UpstreamLate).name(), "upstream_late");
-        let distinct: std::collections::BTreeSet<_> = REFUSAL_NAMES.iter().collect();
-        assert_eq!(distinct.len(), REFUSAL_NAMES.len());
+        let allow = VerbSet::default();
+        let (needed, resets_at) = (None, Wall::from_secs(0));
+        let denials = [
+            (Denial::Invalid(Invalid::Host), "invalid"),
+            (Denial::TooLarge { max_bytes: 0 }, "too_large"),
+            (Denial::ContentType, "content_type"),
+            (Denial::TwoCredentials, "two_credentials"),
+            (Denial::Missing, "missing"),
+            (Denial::Malformed, "malformed"),
+            (Denial::Unknown, "unknown"),
+            (Denial::Revoked, "revoked"),
+            (Denial::Suspended, "suspended"),
+            (Denial::Expired, "expired"),
+            (Denial::Address, "address"),
+            (Denial::Signature, "signature"),
+            (Denial::Rate { retry_after_nanos: None }, "rate"),
+            (Denial::NotFound, "not_found"),
+            (Denial::Method { allow }, "method"),
+            (Denial::UnknownMethod, "unknown_method"),
+            (Denial::Permission { needed }, "permission"),
+            (Denial::Plan, "plan"),
+            (Denial::Quota { meter: MeterNo(0), resets_at }, "quota"),
+        ];
+        let faults = [
+            (Fault::Credential, "credential_fault"),
+            (Fault::Internal, "internal_fault"),
+            (Fault::Busy { retry_after_secs: 1 }, "busy"),
+            (Fault::NotDurable, "not_durable"),
+            (Fault::UpstreamUnreachable, "upstream_unreachable"),
+            (Fault::UpstreamBroken, "upstream_broken"),
+            (Fault::UpstreamLate, "upstream_late"),
+        ];
+        let denials = denials.into_iter().map(|(denial, name)| (Refusal::from(denial), name));
+        let all = denials.chain(faults.into_iter().map(|(fault, name)| (Refusal::from(fault), name)));
+        let named: Vec<_> = all.map(|(refusal, name)| (refusal.ordinal(), refusal.name(), name)).collect();
+        assert_eq!(named.len(), REFUSAL_NAMES.len());
+        for (place, (ordinal, said, name)) in named.into_iter().enumerate() {
+            assert_eq!((ordinal, said), (place, name));
+        }
     }
 }
