@@ -71,7 +71,7 @@ impl Engine {
                 listed.items.into_iter().map(with_counters).collect::<Result<Vec<_>, StoreError>>()?;
             Ok(Listed { items, total: listed.total, unreadable: listed.unreadable })
         });
-        let listed = read.await.map_err(|error| read_failed(&error))?;
+        let listed = note_unreadable(read.await.map_err(|error| read_failed(&error))?);
         let items = listed.items.into_iter().map(|(record, counters)| self.view(record, counters)).collect();
         Ok(Listed { items, total: listed.total, unreadable: listed.unreadable })
     }
@@ -86,7 +86,7 @@ impl Engine {
         let read = self.read(move |store| {
             store.workspaces(WorkspaceFilter { leave_out_profile: Some(&left_out) }, page)
         });
-        read.await.map_err(|error| read_failed(&error))
+        read.await.map(note_unreadable).map_err(|error| read_failed(&error))
     }
 
     /// The meters of a workspace in the present period.
@@ -115,4 +115,12 @@ impl Engine {
         let saved = counters.and_then(|counters| counters.last_used_at);
         KeyView { record, last_used_at: live.max(saved) }
     }
+}
+
+/// Says that a list is shorter than it should be.
+fn note_unreadable<T>(listed: Listed<T>) -> Listed<T> {
+    if listed.unreadable > 0 {
+        tracing::error!(records = listed.unreadable, "a list leaves out records that cannot be read");
+    }
+    listed
 }
