@@ -45,15 +45,12 @@ pub(super) async fn ready_key(
     if !DOES_NOT_STAND.contains(&code.as_str()) {
         return Ok(ReadyKey { key: kept.clone(), is_new: false, remark: None });
     }
-    let (key, of) = match key_in(client, product, &kept.workspace_id).await? {
-        Some(key) => (key, "same"),
-        None => (new_workspace(client, product).await?, "new"),
+    let (key, place) = match key_in(client, product, &kept.workspace_id).await? {
+        Some(key) => (key, "the same workspace"),
+        None => (new_workspace(client, product).await?, "a new workspace"),
     };
-    let remark = format!(
-        "the kept key of {} no longer works ({code}); a new one was made in a {of} workspace",
-        product.name
-    );
-    let remark = remark.replace("a same", "the same");
+    let remark =
+        format!("the kept key of {} no longer works ({code}); a new one was made in {place}", product.name);
     Ok(ReadyKey { key, is_new: true, remark: Some(remark) })
 }
 
