@@ -144,8 +144,11 @@ impl Watch {
             self.begun.extend_from_slice(here);
             Cow::Owned(std::mem::take(&mut self.begun))
         };
-        let line = line.strip_suffix(b"\n").unwrap_or(&line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // A line that ends otherwise is one line to some readers and two to others.
+        let Some(line) = line.strip_suffix(b"\r\n") else {
+            self.place = self.lost(Doubt::Framing);
+            return rest;
+        };
         let place = match self.place {
             Place::Between | Place::Trailers if line.is_empty() => Some(Place::Between),
             Place::Between => {
@@ -306,6 +309,16 @@ mod tests {
         }
         let unreadable = b"POST /a HTTP/1.1\r\nContent-Length: 1x\r\n\r\n";
         assert_eq!(seen(&[GET, unreadable]).0, [None, doubt, doubt]);
+    }
+
+    #[test]
+    fn a_line_that_ends_in_a_bare_newline_ends_all_certainty() {
+        // To the parser all of this is trailers of one request; to a lenient reader a second request stands in it.
+        let trailers = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a\n\n\
+            GET / HTTP/1.1\nContent-Length: 9999\r\n\r\n";
+        let doubt = Some(Doubt::Framing);
+        assert_eq!(seen(&[trailers, GET]).0, [None, doubt, doubt]);
+        assert_eq!(seen(&[b"GET /a HTTP/1.1\nHost: a\n\n"]).0, [doubt; 3]);
     }
 
     proptest! {
