@@ -1,35 +1,120 @@
 //! How much memory bodies that are read whole may take at one time.
 //!
-//! Whoever reads a body takes room for the most that it may become, before the first byte, and gives it back
-//! with the permit. When there is no room the request is refused as busy, so that many slow senders cannot
-//! add up.
+//! Whoever reads a body takes room for the most that it may become, before the first byte, and keeps what it became
+//! afterwards. Callers with a key and those without have rooms of their own, and no workspace or address takes more than
+//! its share of one, so that many slow senders neither add up nor lock others out. Without room a request is
+//! refused as busy.
 //!
-//! Never here: the reading of a body, or a wait for room.
+//! Never here: a body, or a wait for room.
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::denial::Fault;
+use crate::domain::id::WorkspaceId;
 
-/// Room for all bodies together: 256 MiB, in KiB. A quarter of a small machine's memory.
-const ROOM_KIB: usize = 256 * 1024;
+/// Room for all bodies of proven callers together: 256 MiB, a quarter of a small machine's memory.
+const PROVEN_BYTES_MAX: u64 = 256 << 20;
+/// Room for all bodies of everybody else together.
+const KEYLESS_BYTES_MAX: u64 = 32 << 20;
+/// The part of a room that one workspace or address may take.
+const SHARE: u64 = 8;
 /// What a caller is told to wait when there is no room, in whole seconds.
 const BUSY_RETRY_SECS: u32 = 1;
 
-/// The room.
+/// Who a body is read for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Holder {
+    /// A proven caller of this workspace.
+    Workspace(WorkspaceId),
+    /// A caller without a key, or without a token, at this address; unknown ones share one place.
+    Address(Option<IpAddr>),
+}
+
+/// The rooms.
 #[derive(Debug)]
-pub(super) struct Buffers(Semaphore);
+pub(super) struct Buffers {
+    proven: Room,
+    keyless: Room,
+}
+
+#[derive(Debug)]
+struct Room {
+    bytes_max: u64,
+    held: Mutex<HeldBytes>,
+}
+
+#[derive(Debug, Default)]
+struct HeldBytes {
+    all: u64,
+    by_holder: HashMap<Holder, u64>,
+}
 
 impl Default for Buffers {
     fn default() -> Self {
-        Self(Semaphore::new(ROOM_KIB))
+        let room = |bytes_max| Room { bytes_max, held: Mutex::default() };
+        Self { proven: room(PROVEN_BYTES_MAX), keyless: room(KEYLESS_BYTES_MAX) }
     }
 }
 
 impl Buffers {
-    /// Room for a body of at most `max_bytes`, until the permit is dropped.
-    pub(super) fn hold(&self, max_bytes: u64) -> Result<SemaphorePermit<'_>, Fault> {
-        let kib = u32::try_from(max_bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        self.0.try_acquire_many(kib).map_err(|_| Fault::Busy { retry_after_secs: BUSY_RETRY_SECS })
+    /// Room for a body of at most `bytes`, until what is given back is dropped.
+    pub(super) fn hold(&self, holder: Holder, bytes: u64) -> Result<Held<'_>, Fault> {
+        let room = match holder {
+            Holder::Workspace(_) => &self.proven,
+            Holder::Address(_) => &self.keyless,
+        };
+        let mut held = room.lock();
+        let own = held.by_holder.get(&holder).copied().unwrap_or(0);
+        if held.all + bytes > room.bytes_max || own + bytes > room.bytes_max / SHARE {
+            return Err(Fault::Busy { retry_after_secs: BUSY_RETRY_SECS });
+        }
+        held.all += bytes;
+        held.by_holder.insert(holder, own + bytes);
+        drop(held);
+        Ok(Held { room, holder, bytes })
+    }
+}
+
+impl Room {
+    /// Nothing here leaves half a change behind, so a poisoned lock is still good.
+    fn lock(&self) -> MutexGuard<'_, HeldBytes> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_back(&self, holder: Holder, bytes: u64) {
+        let mut held = self.lock();
+        held.all = held.all.saturating_sub(bytes);
+        if let Some(own) = held.by_holder.get_mut(&holder) {
+            *own = own.saturating_sub(bytes);
+            if *own == 0 {
+                held.by_holder.remove(&holder);
+            }
+        }
+    }
+}
+
+/// Room that is taken.
+#[derive(Debug)]
+pub(super) struct Held<'a> {
+    room: &'a Room,
+    holder: Holder,
+    bytes: u64,
+}
+
+impl Held<'_> {
+    /// Gives back what a body did not need.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        let needed = u64::try_from(bytes).unwrap_or(u64::MAX).min(self.bytes);
+        self.room.give_back(self.holder, self.bytes - needed);
+        self.bytes = needed;
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.room.give_back(self.holder, self.bytes);
     }
 }
 
@@ -37,12 +122,36 @@ impl Buffers {
 mod tests {
     use super::*;
 
+    const MIB: u64 = 1 << 20;
+
+    fn workspace(number: u128) -> Holder {
+        Holder::Workspace(WorkspaceId::from_u128(number))
+    }
+
     #[test]
-    fn room_is_taken_for_the_most_that_a_body_may_become_and_given_back() {
+    fn no_holder_takes_more_than_its_share_and_all_of_them_no_more_than_the_room() {
         let buffers = Buffers::default();
-        let all: Vec<_> = (0..256).map(|_| buffers.hold(1024 * 1024).unwrap()).collect();
-        assert!(matches!(buffers.hold(1), Err(Fault::Busy { .. })));
-        drop(all);
-        assert!(buffers.hold(1).is_ok());
+        let mut held: Vec<_> = (0..32).map(|_| buffers.hold(workspace(1), MIB).unwrap()).collect();
+        assert!(buffers.hold(workspace(1), 1).is_err(), "an eighth is its share");
+        for other in 2..9 {
+            held.extend((0..32).map(|_| buffers.hold(workspace(other), MIB).unwrap()));
+        }
+        assert!(matches!(buffers.hold(workspace(9), 1), Err(Fault::Busy { .. })));
+        assert!(buffers.hold(Holder::Address(None), MIB).is_ok(), "another room");
+        drop(held);
+        assert!(buffers.hold(workspace(1), MIB).is_ok());
+        assert!(buffers.proven.lock().by_holder.is_empty());
+    }
+
+    #[test]
+    fn what_a_body_did_not_need_is_given_back_at_once() {
+        let buffers = Buffers::default();
+        let mut held: Vec<_> = (0..32).map(|_| buffers.hold(workspace(1), MIB).unwrap()).collect();
+        for held in &mut held {
+            held.shrink_to(100);
+        }
+        assert!(buffers.hold(workspace(1), MIB).is_ok());
+        drop(held);
+        assert_eq!(buffers.proven.lock().all, 0);
     }
 }

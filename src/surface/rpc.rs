@@ -15,7 +15,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 
-use super::buffers::Buffers;
+use super::buffers::{Buffers, Holder};
 use super::credential::credential;
 use super::data::{Exchange, Product};
 use super::is_json;
@@ -109,7 +109,11 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
     };
     let is_paid = caller.as_ref().is_some_and(|caller| !caller.is_too_fast());
     let max_bytes = if is_paid { MESSAGE_BYTES_MAX } else { KEYLESS_BYTES_MAX };
-    let _held = buffers.hold(max_bytes)?;
+    let holder = match &caller {
+        Some(caller) if is_paid => Holder::Workspace(caller.workspace()),
+        _ => Holder::Address(address),
+    };
+    let mut held = buffers.hold(holder, max_bytes)?;
     let read = match body.as_mut() {
         _ if !is_json(&parts.headers) => Err(Denial::ContentType),
         Some(body) => {
@@ -127,6 +131,7 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
         }
         (Err(denial), None) => return Err(denial.into()),
     };
+    held.shrink_to(read.len());
     let (asked, id) = Asked::read(&read, door, &parts.headers);
     let refused = |refusal: Refusal| Refused { refusal, id: id.clone() };
     let (pass, reach) = if let Some(caller) = caller {
@@ -145,7 +150,7 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
     let outgoing = outgoing(product, parts, Body::Whole(read), address, request_id);
     let forwarded = product.upstream.forward(pass, outgoing).await.map_err(refused)?;
     match reach {
-        Some(reach) => filtered(forwarded, door, &reach, buffers).await.map_err(refused),
+        Some(reach) => filtered(forwarded, door, &reach, buffers, holder).await.map_err(refused),
         None => Ok(forwarded),
     }
 }
@@ -251,6 +256,7 @@ async fn filtered(
     door: &RpcDoor,
     reach: &Reach,
     buffers: &Buffers,
+    holder: Holder,
 ) -> Result<Response, Refusal> {
     if !response.status().is_success() {
         return Ok(response);
@@ -259,7 +265,7 @@ async fn filtered(
         // Lists in event streams cannot be filtered yet, and an unfiltered one is never shown.
         return Err(Fault::UpstreamBroken.into());
     }
-    let _held = buffers.hold(TOOL_LIST_BYTES_MAX)?;
+    let _held = buffers.hold(holder, TOOL_LIST_BYTES_MAX)?;
     let (mut parts, body) = response.into_parts();
     let whole = body::read(body, TOOL_LIST_BYTES_MAX, MESSAGE_TIME_MAX).await;
     let whole = whole.map_err(|_| Fault::UpstreamBroken)?;
