@@ -91,7 +91,7 @@ pub struct Engine {
     slow_hash: SlowHash,
     keyless: Generations<IpAddr, Arc<Bucket>, RandomState>,
     keyless_rate: Option<Rate>,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     tally: Tally,
     checkpoints: Checkpoints,
     /// Keeps a checkpoint and a move of an anchor apart: meter rows are numbered from the anchor.
@@ -119,7 +119,7 @@ impl Engine {
             slow_hash: SlowHash::start(options.slow_hash)?,
             keyless: Generations::new(KEYLESS_ADDRESSES_MAX / 2),
             keyless_rate: options.keyless_rate,
-            reads: Semaphore::new(options.reads_max),
+            reads: Arc::new(Semaphore::new(options.reads_max)),
             tally: Tally::default(),
             checkpoints: Checkpoints::default(),
             numbering: tokio::sync::Mutex::default(),
@@ -181,9 +181,14 @@ impl Engine {
         read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         // The semaphore is never closed; a task that cannot run is a failed read.
-        let Ok(_turn) = self.reads.acquire().await else { return Err(StoreError::Closed) };
+        let Ok(turn) = Arc::clone(&self.reads).acquire_owned().await else { return Err(StoreError::Closed) };
         let store = self.store.clone();
-        tokio::task::spawn_blocking(move || read(&store)).await.unwrap_or(Err(StoreError::BrokeOff))
+        let read = move || {
+            // The turn is the read's own: a caller that hangs up does not let another one in beside it.
+            let _turn = turn;
+            read(&store)
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or(Err(StoreError::BrokeOff))
     }
 }
 

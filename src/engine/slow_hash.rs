@@ -46,7 +46,8 @@ struct Shared {
 
 enum Flight {
     UnderWay(Vec<oneshot::Sender<Answer>>),
-    Landed(Proof),
+    /// Its proof, and how many still have to put it away.
+    Landed(Proof, usize),
 }
 
 /// What a flight tells each of those who wait for it.
@@ -62,23 +63,29 @@ pub(super) enum Flown<T> {
     Refuted,
 }
 
-/// Keeps a landed flight on the list until the first of those who waited has put its proof away, or hung up.
+/// Keeps a landed flight on the list until one of those who waited has put its proof away, or all have hung up.
 pub(super) struct Landing {
     shared: Arc<Shared>,
     flight: Fingerprint,
 }
 
 impl Landing {
-    fn of(shared: &Arc<Shared>, flight: Fingerprint) -> Self {
-        Self { shared: Arc::clone(shared), flight }
+    /// The proof was put away. True for the first who says so.
+    pub(super) fn is_first_home(&self) -> bool {
+        let mut flights = lock(&self.shared.flights);
+        let landed = matches!(flights.get(&self.flight), Some(Flight::Landed(..)));
+        landed && flights.remove(&self.flight).is_some()
     }
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
         let mut flights = lock(&self.shared.flights);
-        if matches!(flights.get(&self.flight), Some(Flight::Landed(_))) {
-            flights.remove(&self.flight);
+        if let Some(Flight::Landed(_, left)) = flights.get_mut(&self.flight) {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                flights.remove(&self.flight);
+            }
         }
     }
 }
@@ -116,8 +123,9 @@ impl SlowHash {
         {
             let mut flights = lock(&self.shared.flights);
             match flights.get_mut(&flight) {
-                Some(Flight::Landed(proof)) => {
-                    return Ok(Flown::Proven(*proof, Landing::of(&self.shared, flight)));
+                Some(Flight::Landed(proof, left)) => {
+                    *left += 1;
+                    return Ok(Flown::Proven(*proof, self.landing(flight)));
                 }
                 Some(Flight::UnderWay(waiters)) if waiters.len() >= WAITERS_PER_FLIGHT_MAX => {
                     return Err(BUSY);
@@ -135,6 +143,10 @@ impl SlowHash {
         // A dropped sender means that the run broke: a fault, never an admission.
         let answer = answer.await.map_err(|_| Fault::Credential)?;
         Ok(answer.map_or(Flown::Refuted, |(proof, landing)| Flown::Proven(proof, landing)))
+    }
+
+    fn landing(&self, flight: Fingerprint) -> Landing {
+        Landing { shared: Arc::clone(&self.shared), flight }
     }
 
     /// Hashes a new key.
@@ -205,21 +217,21 @@ fn land(shared: &Arc<Shared>, flight: Fingerprint, proof: Option<Proof>) {
     let waiters = take_waiters(shared, flight, proof);
     for waiter in waiters {
         // To one who hung up the answer comes back unread, and its landing takes the flight off the list.
-        let _ = waiter.send(proof.map(|proof| (proof, Landing::of(shared, flight))));
+        let _ = waiter.send(proof.map(|proof| (proof, Landing { shared: Arc::clone(shared), flight })));
     }
 }
 
 /// Ends a flight; one that proved a key stays on the list as landed.
 fn take_waiters(shared: &Shared, flight: Fingerprint, proof: Option<Proof>) -> Vec<oneshot::Sender<Answer>> {
     let mut flights = lock(&shared.flights);
-    let ended = match proof {
-        Some(proof) => flights.insert(flight, Flight::Landed(proof)),
-        None => flights.remove(&flight),
-    };
-    match ended {
+    let waiters = match flights.remove(&flight) {
         Some(Flight::UnderWay(waiters)) => waiters,
-        Some(Flight::Landed(_)) | None => Vec::new(),
+        Some(Flight::Landed(..)) | None => Vec::new(),
+    };
+    if let Some(proof) = proof.filter(|_| !waiters.is_empty()) {
+        flights.insert(flight, Flight::Landed(proof, waiters.len()));
     }
+    waiters
 }
 
 /// No critical section of ours leaves half a change behind, so a poisoned lock is still good.

@@ -285,8 +285,9 @@ impl Engine {
                     unsure.iter().find(|record| record.id == proof.key()).ok_or(Fault::Credential)?;
                 let proven = CachedProof { proof, key: self.slot_of(record, profile).await? };
                 self.proofs.insert(print, proven.clone());
-                drop(landing);
-                self.learn(&proven, print);
+                if landing.is_first_home() {
+                    self.learn(&proven, print);
+                }
                 Ok(proven)
             }
         }
