@@ -24,7 +24,8 @@ impl<'a> Members<'a> {
         for (place, (name, _)) in members.iter().enumerate() {
             let doubled = members.iter().skip(place + 1).any(|(other, _)| other == name);
             let folded = fold(name);
-            let looks_alike = !known.contains(&name.as_ref()) && known.contains(&folded.as_str());
+            let looks_alike =
+                !known.contains(&name.as_ref()) && known.iter().any(|known| fold(known) == folded);
             if doubled || looks_alike {
                 return Err(Invalid::AmbiguousMember);
             }

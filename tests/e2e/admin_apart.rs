@@ -230,14 +230,27 @@ async fn an_admin_key_gives_no_more_than_it_holds() {
     let as_clerk = async |call: Call| call_once(daemon.admin_address(), &call.bearer(&clerk_key)).await;
     let customer_key = json!({"workspace_id": customers.id, "permissions": ["*:*"]});
     assert_eq!(as_clerk(Call::post("/api/v1/keys", &customer_key)).await.status, 201);
-    assert_eq!(as_clerk(make(&["keys:read"])).await.status, 201);
+    let reader = as_clerk(make(&["keys:read"])).await;
+    assert_eq!(reader.status, 201);
+    let path = |key: &serde_json::Value| format!("/api/v1/keys/{}", key["id"].as_str().unwrap());
     for permissions in [&["*:*"][..], &["keys:read", "audit:read"], &["*:read"], &["workspaces:write"]] {
         let answer = as_clerk(make(permissions)).await;
         assert!(matches!(answer.status, 400 | 403), "{permissions:?}: {answer:?}");
-        let path = format!("/api/v1/keys/{}", clerk["id"].as_str().unwrap());
-        let answer = as_clerk(Call::new("PATCH", &path).json(&json!({"permissions": permissions}))).await;
+        let widening = Call::new("PATCH", &path(&reader.json())).json(&json!({"permissions": permissions}));
+        let answer = as_clerk(widening).await;
         assert!(matches!(answer.status, 400 | 403), "{permissions:?}: {answer:?}");
     }
+    for fields in [
+        json!({"permissions": []}),
+        json!({"expires_at": "2001-01-01T00:00:00Z"}),
+        json!({"ip_allow": ["203.0.113.1"]}),
+        json!({"rate": {"limit": 0, "window_s": 1}}),
+    ] {
+        let answer = as_clerk(Call::new("PATCH", &path(&clerk)).json(&fields)).await;
+        check_problem("locking oneself out", &answer, 409, "use another one");
+    }
+    let renamed = as_clerk(Call::new("PATCH", &path(&clerk)).json(&json!({"name": "clerk"}))).await;
+    assert_eq!(renamed.status, 200);
     for call in [
         Call::get("/api/v1/workspaces"),
         Call::post("/api/v1/workspaces", &json!({"name": "x", "profile": "socialcrm", "plan": "pro"})),

@@ -283,15 +283,20 @@ pub(super) fn overrides(
     let fields =
         Fields::read(raw.get().as_bytes(), &["rate", "meters"]).map_err(|refusal| inside(field, refusal))?;
     let rate = fields.clearable("rate", |name, raw| rate(&format!("{field}.{name}"), raw))?;
-    let expected = format!("an object of whole numbers (or null) by meter: {}", profile.meters.join(", "));
-    let meters = fields.optional("meters", |name, raw| {
-        value::<BTreeMap<String, Option<u64>>>(&format!("{field}.{name}"), raw, &expected)
+    let at = format!("{field}.meters");
+    let known: Vec<_> = profile.meters.iter().map(String::as_str).collect();
+    let limits = fields.optional("meters", |_, raw| {
+        let named = Fields::read(raw.get().as_bytes(), &known).map_err(|refusal| inside(&at, refusal))?;
+        let mut limits = BTreeMap::new();
+        for name in &known {
+            let limit = named.clearable(name, |_, raw| {
+                value::<u64>(&format!("{at}.{name}"), raw, "a whole number, or null for the plan's")
+            })?;
+            limits.extend(limit.map(|limit| ((*name).to_owned(), limit)));
+        }
+        Ok(limits)
     })?;
-    let meters = meters.unwrap_or_default();
-    match meters.keys().find(|name| profile.meter(name).is_none()) {
-        Some(_) => Err(refused(&format!("{field}.meters"), expected)),
-        None => Ok((rate, meters)),
-    }
+    Ok((rate, limits.unwrap_or_default()))
 }
 
 /// The parameters of a query, each known and given once.

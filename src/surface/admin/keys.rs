@@ -102,6 +102,12 @@ pub(super) async fn update(call: Call<'_>) -> Answered {
         return Err(AdminRefusal::NoSuchThing.into());
     };
     signature_not_built(&fields)?;
+    let narrows = ["permissions", "expires_at", "ip_allow", "rate"];
+    if id == call.admin.key() && fields.names().iter().any(|field| narrows.contains(&field.as_str())) {
+        let detail =
+            "An admin key cannot narrow itself: use another one, so that nobody is locked out.".to_owned();
+        return Err(AdminRefusal::Conflict { detail }.into());
+    }
     // Whoever changes an admin key must hold all that it holds, before and after.
     own_only(&call, &present.permissions, profile)?;
     let permissions =
