@@ -1,8 +1,8 @@
 //! How much memory bodies that are read whole may take at one time.
 //!
 //! Whoever reads a body takes room for the most that it may become, before the first byte, and keeps what it became
-//! afterwards. Callers with a key and those without have rooms of their own, and no workspace or address takes more than
-//! its share of one, so that many slow senders neither add up nor lock others out. Without room a request is
+//! afterwards. Callers with a key and those without have rooms of their own, and no workspace or address takes more
+//! than its share of one, so that many slow senders neither add up nor lock others out. Without room a request is
 //! refused as busy.
 //!
 //! Never here: a body, or a wait for room.
