@@ -248,11 +248,10 @@ impl Engine {
         if let Some(known) = self.proofs.find(&print) {
             return Ok(known);
         }
-        let proven = self.prove_from_file(profile, &presented, print).await?;
-        self.proofs.insert(print, proven.clone());
-        Ok(proven)
+        self.prove_from_file(profile, &presented, print).await
     }
 
+    /// Compares with what the file has, and remembers the proof.
     async fn prove_from_file(
         &self,
         profile: &Arc<Profile>,
@@ -266,8 +265,9 @@ impl Engine {
         for record in candidates {
             match record.prove_by_fingerprint(presented, &print, self.fingerprinter.made_by()) {
                 Compared::Proven(proof) => {
-                    let key = self.slot_of(&record, profile).await?;
-                    return Ok(CachedProof { proof, key });
+                    let proven = CachedProof { proof, key: self.slot_of(&record, profile).await? };
+                    self.proofs.insert(print, proven.clone());
+                    return Ok(proven);
                 }
                 Compared::Different => {}
                 Compared::NeedsSlowHash => unsure.push(record),
