@@ -13,13 +13,14 @@ use std::sync::Arc;
 
 use keyward::clock::Clock;
 use keyward::config::{load_profile, shipped};
+use keyward::domain::audit::Actor;
 use keyward::domain::bucket::Rate;
 use keyward::domain::hash::SlowHashCost;
 use keyward::domain::id::WorkspaceId;
 use keyward::domain::key::RawKey;
 use keyward::domain::permission::Permission;
 use keyward::domain::profile::Profile;
-use keyward::domain::record::{Actor, Label};
+use keyward::domain::record::Label;
 use keyward::engine::{Engine, EngineOptions, InstallSecret, NewKey, NewWorkspace, SlowHashOptions};
 use keyward::store::{Store, StoreOptions};
 use tokio::runtime::Runtime;

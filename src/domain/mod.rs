@@ -9,13 +9,16 @@
 //! random bytes come in as arguments.
 
 pub mod address;
+pub mod audit;
 pub mod bucket;
 pub mod causes;
+pub mod counts;
 pub mod decision;
 pub mod denial;
 pub mod hash;
 pub mod id;
 pub mod key;
+pub mod legacy;
 pub mod meter;
 pub mod period;
 pub mod permission;

@@ -1,4 +1,4 @@
-//! What is kept of workspaces, keys and changes: the shapes that the store holds and the admin API edits.
+//! What is kept of workspaces and keys: the shapes that the store holds and the admin API edits.
 //!
 //! A record's `version` grows by one with every change, so that whoever holds two of them knows the newer. A
 //! changed record is made from the newest one by a function here; nothing edits a record in place.
@@ -12,7 +12,7 @@ use super::bucket::Rate;
 use super::hash::{StoredFingerprint, StoredHash};
 use super::id::{KeyId, WorkspaceId};
 use super::key::Prefix;
-use super::period::PeriodIndex;
+use super::legacy::ImportedText;
 use super::permission::Permission;
 use super::time::Wall;
 
@@ -167,6 +167,18 @@ pub struct KeyRecord {
     pub metadata: Option<String>,
     /// Whether every request must be signed.
     pub require_signature: bool,
+    /// How often one signature is taken inside its window.
+    pub signature_replay: SignatureReplay,
+}
+
+/// How often one signature is taken inside its window of time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SignatureReplay {
+    /// Once. Two equal requests of one second collide where a signature has no nonce.
+    #[default]
+    Once,
+    /// As often as it comes: whoever sees a signed request can repeat it until the window ends.
+    Window,
 }
 
 /// One secret of a key.
@@ -180,6 +192,9 @@ pub struct KeySecret {
     pub hash: StoredHash,
     /// Its fingerprint, when one may be stored.
     pub fingerprint: Option<StoredFingerprint>,
+    /// How its text is found and kept, of a secret that was made elsewhere. Its prefix is ours all the same, and
+    /// stands in no presented text.
+    pub imported: Option<ImportedText>,
     /// When it was made.
     pub created_at: Wall,
     /// From this moment on it is refused (an overlap's end).
@@ -205,6 +220,8 @@ pub struct KeyPatch {
     pub metadata: Option<Option<String>>,
     /// Whether it must sign.
     pub require_signature: Option<bool>,
+    /// How often one signature is taken.
+    pub signature_replay: Option<SignatureReplay>,
 }
 
 impl KeyRecord {
@@ -220,6 +237,7 @@ impl KeyRecord {
         self.rate = patch.rate.unwrap_or(self.rate);
         self.metadata = patch.metadata.unwrap_or(self.metadata);
         self.require_signature = patch.require_signature.unwrap_or(self.require_signature);
+        self.signature_replay = patch.signature_replay.unwrap_or(self.signature_replay);
         self
     }
 
@@ -269,109 +287,6 @@ pub enum KeyStatus {
     Expired,
     /// It was revoked.
     Revoked,
-}
-
-/// What is counted of a key beside its record, as a checkpoint saves it: absolute values.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct KeyCounters {
-    /// Its last successful authentication.
-    pub last_used_at: Option<Wall>,
-    /// How far its bucket was from full, in nanoseconds.
-    pub nanos_to_full: u64,
-    /// When that was, in microseconds of wall time.
-    pub saved_at_micros: i64,
-}
-
-/// One meter of one workspace in one period, as a checkpoint saves it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MeterCount {
-    /// Whose.
-    pub workspace: WorkspaceId,
-    /// The meter's name.
-    pub meter: String,
-    /// Which month after the anchor.
-    pub period: PeriodIndex,
-    /// Calls so far.
-    pub used: u64,
-}
-
-/// One row of the audit log: exactly one for each change, written in the change's own transaction.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AuditRow {
-    /// Its number, from 1, without gaps.
-    pub seq: u64,
-    /// What was done, by whom and when.
-    pub entry: AuditEntry,
-}
-
-/// What an audit row says.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AuditEntry {
-    /// When.
-    pub at: Wall,
-    /// By whom.
-    pub actor: Actor,
-    /// What.
-    pub action: AuditAction,
-    /// To what.
-    pub subject: Subject,
-    /// The names of the fields that were set, in order; values are not told.
-    pub fields: Vec<String>,
-}
-
-/// Who made a change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Actor {
-    /// Keyward itself, at a first start.
-    System,
-    /// The holder of this admin key.
-    AdminKey(KeyId),
-}
-
-/// What was done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AuditAction {
-    /// A workspace was made, with its default key.
-    WorkspaceCreated,
-    /// A workspace was changed.
-    WorkspaceUpdated,
-    /// A key was made.
-    KeyCreated,
-    /// A key was changed.
-    KeyUpdated,
-    /// A key was revoked.
-    KeyRevoked,
-}
-
-impl AuditAction {
-    /// Every action.
-    pub const ALL: [Self; 5] = [
-        Self::WorkspaceCreated,
-        Self::WorkspaceUpdated,
-        Self::KeyCreated,
-        Self::KeyUpdated,
-        Self::KeyRevoked,
-    ];
-
-    /// A stable word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::WorkspaceCreated => "workspace.created",
-            Self::WorkspaceUpdated => "workspace.updated",
-            Self::KeyCreated => "key.created",
-            Self::KeyUpdated => "key.updated",
-            Self::KeyRevoked => "key.revoked",
-        }
-    }
-}
-
-/// What a change was made to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Subject {
-    /// This workspace.
-    Workspace(WorkspaceId),
-    /// This key.
-    Key(KeyId),
 }
 
 #[cfg(test)]

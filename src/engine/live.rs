@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::domain::bucket::Bucket;
+use crate::domain::counts::{KeyCounters, MeterCount};
 use crate::domain::decision::{KeyFacts, WorkspaceFacts};
 use crate::domain::id::KeyId;
 use crate::domain::meter::PeriodMeter;
 use crate::domain::period::Period;
 use crate::domain::profile::{MeterNo, Profile};
 use crate::domain::proof::Proof;
-use crate::domain::record::{KeyCounters, KeyRecord, MeterCount, WorkspaceRecord};
+use crate::domain::record::{KeyRecord, WorkspaceRecord};
 use crate::domain::time::{Now, Wall};
 
 /// A proof and the live record it leads to: no second look-up by id.

@@ -13,6 +13,7 @@ mod generations;
 mod install_secret;
 mod live;
 mod loading;
+mod prove;
 mod slots;
 mod slow_hash;
 mod tally;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::clock::ManualTime;
+use crate::domain::audit::Actor;
 use crate::domain::decision::Wanted;
 use crate::domain::denial::Refusal;
 use crate::domain::id::{KeyId, WorkspaceId};
@@ -13,7 +14,7 @@ use crate::domain::key::{RawKey, Tag};
 use crate::domain::meter::Grace;
 use crate::domain::permission::{Catalogue, Permission};
 use crate::domain::profile::{Plan, Requirement, Terms};
-use crate::domain::record::{Actor, KeyPatch, Label, WorkspacePatch, WorkspaceStatus};
+use crate::domain::record::{KeyPatch, Label, WorkspacePatch, WorkspaceStatus};
 use crate::domain::time::Wall;
 use crate::store::StoreOptions;
 

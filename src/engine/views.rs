@@ -6,8 +6,10 @@
 
 use super::loading::read_failed;
 use super::{ChangeRefused, Engine};
+use crate::domain::audit::AuditRow;
+use crate::domain::counts::KeyCounters;
 use crate::domain::id::{KeyId, WorkspaceId};
-use crate::domain::record::{AuditRow, KeyCounters, KeyRecord, KeyStatus, WorkspaceRecord};
+use crate::domain::record::{KeyRecord, KeyStatus, WorkspaceRecord};
 use crate::domain::time::Wall;
 use crate::store::{KeyFilter, Listed, Page, StoreError, WorkspaceFilter};
 

@@ -14,11 +14,13 @@ use redb::ReadableTable;
 use super::codec;
 use super::error::{ChangeError, StoreError};
 use super::tables::WriteTables;
+use crate::domain::audit::AuditEntry;
+use crate::domain::counts::{KeyCounters, MeterCount};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::Prefix;
 use crate::domain::period::PeriodIndex;
 use crate::domain::profile::METERS_MAX;
-use crate::domain::record::{AuditEntry, KeyCounters, KeyRecord, MeterCount, WorkspaceRecord};
+use crate::domain::record::{KeyRecord, WorkspaceRecord};
 
 /// The most rows that a change of records writes: workspace, key, its two indexes twice, makers, audit.
 pub(super) const CHANGE_ROWS_MAX: usize = 8;

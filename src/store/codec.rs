@@ -2,7 +2,7 @@
 //!
 //! Each kind of record has a twin struct in a file below, which converts to and from the domain type by hand
 //! and reads every value through the domain's own constructors: what they refuse is [`StoreError::Corrupt`].
-//! A field that format 1 does not name is refused too, since rewriting the record would lose it; a new field
+//! A field that no known format names is refused too, since rewriting the record would lose it; a new field
 //! is a new format. Golden bytes pin each kind.
 //!
 //! Never here: a panic over bytes, or an error that shows them.
@@ -23,8 +23,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::StoreError;
 use crate::domain::bucket::Rate;
 
-/// The format that every record is written in.
-pub(super) const FORMAT: u8 = 1;
+/// The format that every record is written in. Format 2 added fields to format 1; both are read.
+pub(super) const FORMAT: u8 = 2;
 
 /// Which record is read, for the error that may come of it.
 #[derive(Clone, Copy)]
@@ -54,7 +54,7 @@ fn encode<T: Serialize>(twin: &T) -> Result<Vec<u8>, StoreError> {
 fn decode<T: DeserializeOwned>(place: Place<'_>, bytes: &[u8]) -> Result<T, StoreError> {
     let (format, body) = bytes.split_first().ok_or_else(|| place.corrupt("it is empty"))?;
     match *format {
-        FORMAT => {}
+        1..=FORMAT => {}
         0 => return Err(place.corrupt("its format byte is 0")),
         found => {
             let key = place.key.to_string();

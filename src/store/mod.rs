@@ -36,8 +36,10 @@ use self::changes::{CHANGE_ROWS_MAX, Done, WORKSPACE_CHANGE_ROWS_MAX};
 use self::queue::{CHECKPOINT_ROWS_MAX, Lane, Queue};
 use self::tables::WriteTables;
 use self::writer::Change;
+use crate::domain::audit::AuditEntry;
+use crate::domain::counts::{KeyCounters, MeterCount};
 use crate::domain::id::{KeyId, WorkspaceId};
-use crate::domain::record::{AuditEntry, KeyCounters, KeyRecord, MeterCount, WorkspaceRecord};
+use crate::domain::record::{KeyRecord, WorkspaceRecord};
 
 /// How a store is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

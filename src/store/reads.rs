@@ -13,11 +13,13 @@ use super::tables::{
     AUDIT, FINGERPRINT_MAKERS, KEY_COUNTERS, KEYS, KEYS_BY_PREFIX, KEYS_BY_WORKSPACE, METERS, WORKSPACES,
 };
 use super::{Store, codec};
+use crate::domain::audit::AuditRow;
+use crate::domain::counts::{KeyCounters, MeterCount};
 use crate::domain::hash::SecretId;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::Prefix;
 use crate::domain::period::PeriodIndex;
-use crate::domain::record::{AuditRow, KeyCounters, KeyRecord, MeterCount, WorkspaceRecord};
+use crate::domain::record::{KeyRecord, WorkspaceRecord};
 
 /// The most keys that one prefix yields. Creation keeps prefixes apart, so more than one is an import's
 /// doing, and imports stay below this.

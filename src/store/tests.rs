@@ -21,12 +21,13 @@ use std::sync::mpsc;
 use redb::ReadableTableMetadata;
 
 use super::*;
+use crate::domain::audit::{Actor, AuditAction, Subject};
 use crate::domain::hash::{
     Fingerprint, SALT_LEN, SecretId, SlowHashCost, SlowHashMemory, StoredFingerprint, StoredHash,
 };
 use crate::domain::key::{MINT_RANDOM_BYTES, Prefix, RawKey, Tag};
 use crate::domain::record::{
-    Actor, AuditAction, KeyPatch, KeySecret, Label, Overrides, Subject, WorkspacePatch, WorkspaceStatus,
+    KeyPatch, KeySecret, Label, Overrides, SignatureReplay, WorkspacePatch, WorkspaceStatus,
 };
 use crate::domain::time::Wall;
 
@@ -75,6 +76,7 @@ impl Room {
             rate: None,
             metadata: None,
             require_signature: false,
+            signature_replay: SignatureReplay::Once,
         }
     }
 
@@ -85,6 +87,8 @@ impl Room {
             epoch: 1,
             hash: self.hash.clone(),
             fingerprint: Some(StoredFingerprint { made_by, fingerprint: Fingerprint::from_bytes([2; 32]) }),
+
+            imported: None,
             created_at: AT,
             ends_at: None,
         }

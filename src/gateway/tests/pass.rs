@@ -15,7 +15,9 @@ use crate::domain::key::{RawKey, Tag};
 use crate::domain::permission::Catalogue;
 use crate::domain::profile::{Profile, Requirement, RpcDoor};
 use crate::domain::proof::Compared;
-use crate::domain::record::{KeyRecord, KeySecret, Label, Overrides, WorkspaceRecord, WorkspaceStatus};
+use crate::domain::record::{
+    KeyRecord, KeySecret, Label, Overrides, SignatureReplay, WorkspaceRecord, WorkspaceStatus,
+};
 use crate::domain::time::{Mono, Now, Wall};
 use crate::gateway::Pass;
 use std::collections::HashMap;
@@ -40,6 +42,8 @@ pub(super) fn granted_to(workspace: WorkspaceId) -> Pass {
         epoch: 0,
         hash: StoredHash::create(&presented, [3; 16], cost, &mut SlowHashMemory::default()).unwrap(),
         fingerprint: Some(StoredFingerprint { made_by: prints.made_by(), fingerprint: print }),
+
+        imported: None,
         created_at: now.wall,
         ends_at: None,
     };
@@ -58,6 +62,7 @@ pub(super) fn granted_to(workspace: WorkspaceId) -> Pass {
         rate: None,
         metadata: None,
         require_signature: false,
+        signature_replay: SignatureReplay::Once,
     };
     let account = WorkspaceRecord {
         id: workspace,

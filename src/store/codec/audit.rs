@@ -9,8 +9,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Place, decode, encode};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditRow, Subject};
 use crate::domain::id::{KeyId, WorkspaceId};
-use crate::domain::record::{Actor, AuditAction, AuditEntry, AuditRow, Subject};
 use crate::domain::time::Wall;
 use crate::store::error::StoreError;
 

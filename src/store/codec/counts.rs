@@ -9,9 +9,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Place, decode, encode};
+use crate::domain::counts::KeyCounters;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::period::PeriodIndex;
-use crate::domain::record::KeyCounters;
 use crate::domain::time::Wall;
 use crate::store::error::StoreError;
 

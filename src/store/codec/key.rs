@@ -1,8 +1,7 @@
 //! The record of a key, its secrets' hashes and fingerprints among it.
 //!
 //! The id is the table's key and is not repeated inside. A stored hash whose cost lies outside the bounds
-//! makes its own record unreadable and no other. The golden bytes at the end are format 1: they can never
-//! change.
+//! makes its own record unreadable and no other. The golden bytes at the end can never change.
 //!
 //! Never here: raw key text; there is none at rest.
 
@@ -13,8 +12,9 @@ use crate::domain::address::AddressRules;
 use crate::domain::hash::{Fingerprint, SecretId, StoredFingerprint, StoredHash};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::{PREFIX_LEN, Prefix};
+use crate::domain::legacy::ImportedText;
 use crate::domain::permission::Permission;
-use crate::domain::record::{KeyRecord, KeySecret, Label};
+use crate::domain::record::{KeyRecord, KeySecret, Label, SignatureReplay};
 use crate::domain::time::Wall;
 use crate::store::error::StoreError;
 
@@ -44,6 +44,9 @@ struct KeyTwin {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     metadata: Option<String>,
     require_signature: bool,
+    /// Since format 2. Absent: a signature is taken once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    takes_replays: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,6 +57,9 @@ struct SecretTwin {
     hash: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fingerprint: Option<FingerprintTwin>,
+    /// Since format 2. Absent: the text is of our own making.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    imported: Option<ImportedTwin>,
     created_us: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ends_us: Option<i64>,
@@ -64,6 +70,14 @@ struct SecretTwin {
 struct FingerprintTwin {
     made_by: Bytes<8>,
     fingerprint: Bytes<32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportedTwin {
+    profile: String,
+    head: String,
+    is_random: bool,
 }
 
 /// Writes a key down.
@@ -82,6 +96,7 @@ pub(in crate::store) fn to_bytes(record: &KeyRecord) -> Result<Vec<u8>, StoreErr
         rate: record.rate.map(RateTwin::from),
         metadata: record.metadata.clone(),
         require_signature: record.require_signature,
+        takes_replays: record.signature_replay == SignatureReplay::Window,
     })
 }
 
@@ -94,6 +109,11 @@ impl From<&KeySecret> for SecretTwin {
             fingerprint: secret.fingerprint.as_ref().map(|stored| FingerprintTwin {
                 made_by: Bytes(*stored.made_by.as_bytes()),
                 fingerprint: Bytes(*stored.fingerprint.as_bytes()),
+            }),
+            imported: secret.imported.as_ref().map(|imported| ImportedTwin {
+                profile: imported.profile.to_string(),
+                head: imported.head.to_string(),
+                is_random: imported.is_random,
             }),
             created_us: secret.created_at.micros(),
             ends_us: secret.ends_at.map(Wall::micros),
@@ -131,6 +151,7 @@ pub(in crate::store) fn from_bytes(id: KeyId, bytes: &[u8]) -> Result<KeyRecord,
         rate: twin.rate.map(|rate| rate.into_domain(place)).transpose()?,
         metadata: twin.metadata,
         require_signature: twin.require_signature,
+        signature_replay: if twin.takes_replays { SignatureReplay::Window } else { SignatureReplay::Once },
     })
 }
 
@@ -145,6 +166,11 @@ impl SecretTwin {
             fingerprint: self.fingerprint.map(|twin| StoredFingerprint {
                 made_by: SecretId::from_bytes(twin.made_by.0),
                 fingerprint: Fingerprint::from_bytes(twin.fingerprint.0),
+            }),
+            imported: self.imported.map(|twin| ImportedText {
+                profile: twin.profile.into(),
+                head: twin.head.into(),
+                is_random: twin.is_random,
             }),
             created_at: Wall::from_micros(self.created_us),
             ends_at: self.ends_us.map(Wall::from_micros),
@@ -170,6 +196,7 @@ mod tests {
                 made_by: SecretId::from_bytes([0xA1; 8]),
                 fingerprint: Fingerprint::from_bytes([0xF2; 32]),
             }),
+            imported: None,
             created_at: Wall::from_secs(1_700_000_000),
             ends_at: Some(Wall::from_secs(1_700_003_600)),
         }
@@ -191,7 +218,16 @@ mod tests {
             rate: Rate::new(60, 60, None).ok(),
             metadata: Some(r#"{"team":"a"}"#.to_owned()),
             require_signature: true,
+            signature_replay: SignatureReplay::Once,
         }
+    }
+
+    /// What format 1 could not say.
+    fn since_format_2() -> KeyRecord {
+        let imported =
+            ImportedText { profile: "socialcrm".into(), head: "sk_live_9f".into(), is_random: true };
+        let elsewhere = KeySecret { imported: Some(imported), ..secret(*b"aB3dE6gH", 1) };
+        KeyRecord { secrets: vec![elsewhere], signature_replay: SignatureReplay::Window, ..bare() }
     }
 
     fn bare() -> KeyRecord {
@@ -212,10 +248,11 @@ mod tests {
     }
 
     #[test]
-    fn format_1_is_pinned() {
+    fn formats_1_and_2_are_pinned() {
         let read = |bytes: &[u8]| from_bytes(full().id, bytes).unwrap();
         check_golden(&to_bytes(&full()).unwrap(), FULL, read, &full());
         check_golden(&to_bytes(&bare()).unwrap(), BARE, read, &bare());
+        check_golden(&to_bytes(&since_format_2()).unwrap(), SINCE_2, read, &since_format_2());
     }
 
     #[test]
@@ -256,4 +293,15 @@ mod tests {
         3d31393435362c743d322c703d312441774d4441774d4441774d4441774d4441774d44417724714c615136586b317132
         797151597159344a356d37734276536d567631634a336f36463062336351643141aa637265617465645f7573cf00060a
         24181e4000aa637265617465645f7573cf00060a24181e4000b1726571756972655f7369676e6174757265c2";
+
+    const SINCE_2: &str = "
+        0286a776657273696f6e04a9776f726b7370616365c41000000000000000000000000000000007a77365637265747391
+        87a6707265666978c4086142336445366748a565706f636801a468617368d961246172676f6e32696424763d3139246d
+        3d31393435362c743d322c703d312441774d4441774d4441774d4441774d4441774d44417724714c615136586b317132
+        797151597159344a356d37734276536d567631634a336f36463062336351643141ab66696e6765727072696e7482a76d
+        6164655f6279c408a1a1a1a1a1a1a1a1ab66696e6765727072696e74c420f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2
+        f2f2f2f2f2f2f2f2f2f2f2f2f2f2a8696d706f7274656483a770726f66696c65a9736f6369616c63726da468656164aa
+        736b5f6c6976655f3966a969735f72616e646f6dc3aa637265617465645f7573cf00060a24181e4000a7656e64735f75
+        73cf00060a24eeb1e400aa637265617465645f7573cf00060a24181e4000b1726571756972655f7369676e6174757265
+        c2ad74616b65735f7265706c617973c3";
 }

@@ -122,6 +122,7 @@ pub(super) async fn update(call: Call<'_>) -> Answered {
         rate: fields.clearable("rate", intake::rate)?,
         metadata: fields.clearable("metadata", intake::metadata)?,
         require_signature: None,
+        signature_replay: None,
     };
     call.engine.update_key(call.actor(), id, patch, fields.names()).await?;
     shown_now(&call, id).await

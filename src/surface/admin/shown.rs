@@ -4,9 +4,10 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::domain::audit::{Actor, AuditRow, Subject};
 use crate::domain::bucket::Rate;
 use crate::domain::permission::Permission;
-use crate::domain::record::{Actor, AuditRow, KeyStatus, Label, Subject, WorkspaceRecord, WorkspaceStatus};
+use crate::domain::record::{KeyStatus, Label, WorkspaceRecord, WorkspaceStatus};
 use crate::domain::time::Wall;
 use crate::engine::{KeyView, MeterView};
 

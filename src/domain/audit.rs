@@ -1,0 +1,87 @@
+//! The audit log's rows: who changed what, and when.
+//!
+//! Each change has exactly one row, written in the change's own transaction.
+//!
+//! Never here: a secret, a stored hash or a fingerprint.
+
+use super::id::{KeyId, WorkspaceId};
+use super::time::Wall;
+
+/// One row of the audit log: exactly one for each change, written in the change's own transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditRow {
+    /// Its number, from 1, without gaps.
+    pub seq: u64,
+    /// What was done, by whom and when.
+    pub entry: AuditEntry,
+}
+
+/// What an audit row says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditEntry {
+    /// When.
+    pub at: Wall,
+    /// By whom.
+    pub actor: Actor,
+    /// What.
+    pub action: AuditAction,
+    /// To what.
+    pub subject: Subject,
+    /// The names of the fields that were set, in order; values are not told.
+    pub fields: Vec<String>,
+}
+
+/// Who made a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Actor {
+    /// Keyward itself, at a first start.
+    System,
+    /// The holder of this admin key.
+    AdminKey(KeyId),
+}
+
+/// What was done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AuditAction {
+    /// A workspace was made, with its default key.
+    WorkspaceCreated,
+    /// A workspace was changed.
+    WorkspaceUpdated,
+    /// A key was made.
+    KeyCreated,
+    /// A key was changed.
+    KeyUpdated,
+    /// A key was revoked.
+    KeyRevoked,
+}
+
+impl AuditAction {
+    /// Every action.
+    pub const ALL: [Self; 5] = [
+        Self::WorkspaceCreated,
+        Self::WorkspaceUpdated,
+        Self::KeyCreated,
+        Self::KeyUpdated,
+        Self::KeyRevoked,
+    ];
+
+    /// A stable word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WorkspaceCreated => "workspace.created",
+            Self::WorkspaceUpdated => "workspace.updated",
+            Self::KeyCreated => "key.created",
+            Self::KeyUpdated => "key.updated",
+            Self::KeyRevoked => "key.revoked",
+        }
+    }
+}
+
+/// What a change was made to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// This workspace.
+    Workspace(WorkspaceId),
+    /// This key.
+    Key(KeyId),
+}
