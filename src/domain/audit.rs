@@ -53,16 +53,31 @@ pub enum AuditAction {
     KeyUpdated,
     /// A key was revoked.
     KeyRevoked,
+    /// A key got another secret.
+    KeyRotated,
+    /// A batch of keys from elsewhere was taken in.
+    KeysImported,
+    /// A workspace was deleted, with its keys.
+    WorkspaceDeleted,
+    /// A new install secret was made.
+    InstallSecretRotated,
+    /// Fingerprints of proven keys were stored.
+    FingerprintsLearnt,
 }
 
 impl AuditAction {
     /// Every action.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 10] = [
         Self::WorkspaceCreated,
         Self::WorkspaceUpdated,
         Self::KeyCreated,
         Self::KeyUpdated,
         Self::KeyRevoked,
+        Self::KeyRotated,
+        Self::KeysImported,
+        Self::WorkspaceDeleted,
+        Self::InstallSecretRotated,
+        Self::FingerprintsLearnt,
     ];
 
     /// A stable word.
@@ -73,6 +88,11 @@ impl AuditAction {
             Self::KeyCreated => "key.created",
             Self::KeyUpdated => "key.updated",
             Self::KeyRevoked => "key.revoked",
+            Self::KeyRotated => "key.rotated",
+            Self::KeysImported => "keys.imported",
+            Self::WorkspaceDeleted => "workspace.deleted",
+            Self::InstallSecretRotated => "install_secret.rotated",
+            Self::FingerprintsLearnt => "fingerprints.learnt",
         }
     }
 }
@@ -84,4 +104,13 @@ pub enum Subject {
     Workspace(WorkspaceId),
     /// This key.
     Key(KeyId),
+    /// A batch of keys that were changed as one.
+    Keys {
+        /// How many.
+        count: u32,
+        /// BLAKE3 over the changed records, in their order: the batch can be held against it later.
+        root: [u8; 32],
+    },
+    /// What belongs to no workspace, such as the install secret.
+    Installation,
 }

@@ -26,16 +26,32 @@ struct AuditTwin {
     to_workspace: Option<Bytes<16>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     to_key: Option<Bytes<16>>,
+    /// Since format 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to_keys: Option<BatchTwin>,
+    /// Since format 2.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    to_installation: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     fields: Vec<String>,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchTwin {
+    count: u32,
+    root: Bytes<32>,
+}
+
 /// Writes an audit entry down.
 pub(in crate::store) fn to_bytes(entry: &AuditEntry) -> Result<Vec<u8>, StoreError> {
-    let (to_workspace, to_key) = match entry.subject {
-        Subject::Workspace(id) => (Some(Bytes(id.as_u128().to_be_bytes())), None),
-        Subject::Key(id) => (None, Some(Bytes(id.as_u128().to_be_bytes()))),
-    };
+    let (mut to_workspace, mut to_key, mut to_keys, mut to_installation) = (None, None, None, false);
+    match entry.subject {
+        Subject::Workspace(id) => to_workspace = Some(Bytes(id.as_u128().to_be_bytes())),
+        Subject::Key(id) => to_key = Some(Bytes(id.as_u128().to_be_bytes())),
+        Subject::Keys { count, root } => to_keys = Some(BatchTwin { count, root: Bytes(root) }),
+        Subject::Installation => to_installation = true,
+    }
     encode(&AuditTwin {
         at_us: entry.at.micros(),
         by_admin_key: match entry.actor {
@@ -45,6 +61,8 @@ pub(in crate::store) fn to_bytes(entry: &AuditEntry) -> Result<Vec<u8>, StoreErr
         action: entry.action.name().to_owned(),
         to_workspace,
         to_key,
+        to_keys,
+        to_installation,
         fields: entry.fields.clone(),
     })
 }
@@ -54,9 +72,13 @@ pub(in crate::store) fn from_bytes(seq: u64, bytes: &[u8]) -> Result<AuditRow, S
     let place = Place { table: "audit", key: &seq };
     let twin: AuditTwin = decode(place, bytes)?;
     let action = AuditAction::ALL.into_iter().find(|action| action.name() == twin.action);
-    let subject = match (twin.to_workspace, twin.to_key) {
-        (Some(id), None) => Subject::Workspace(WorkspaceId::from_u128(u128::from_be_bytes(id.0))),
-        (None, Some(id)) => Subject::Key(KeyId::from_u128(u128::from_be_bytes(id.0))),
+    let subject = match (twin.to_workspace, twin.to_key, twin.to_keys, twin.to_installation) {
+        (Some(id), None, None, false) => {
+            Subject::Workspace(WorkspaceId::from_u128(u128::from_be_bytes(id.0)))
+        }
+        (None, Some(id), None, false) => Subject::Key(KeyId::from_u128(u128::from_be_bytes(id.0))),
+        (None, None, Some(batch), false) => Subject::Keys { count: batch.count, root: batch.root.0 },
+        (None, None, None, true) => Subject::Installation,
         _ => return Err(place.corrupt("it names no subject or two")),
     };
     let entry = AuditEntry {
@@ -107,6 +129,15 @@ mod tests {
     fn every_action_is_read_back() {
         for action in AuditAction::ALL {
             let entry = AuditEntry { action, ..by_admin() };
+            assert_eq!(from_bytes(5, &to_bytes(&entry).unwrap()).unwrap(), AuditRow { seq: 5, entry });
+        }
+    }
+
+    #[test]
+    fn every_kind_of_subject_is_read_back() {
+        let batch = Subject::Keys { count: 300, root: [0xAB; 32] };
+        for subject in [by_admin().subject, by_system().subject, batch, Subject::Installation] {
+            let entry = AuditEntry { subject, ..by_admin() };
             assert_eq!(from_bytes(5, &to_bytes(&entry).unwrap()).unwrap(), AuditRow { seq: 5, entry });
         }
     }

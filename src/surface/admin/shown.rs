@@ -70,9 +70,13 @@ pub(super) fn audit_row(row: &AuditRow) -> Value {
         Actor::System => "system".to_owned(),
         Actor::AdminKey(id) => id.to_string(),
     };
-    let subject = match row.entry.subject {
-        Subject::Workspace(id) => id.to_string(),
-        Subject::Key(id) => id.to_string(),
+    let (subject, batch) = match row.entry.subject {
+        Subject::Workspace(id) => (id.to_string(), Value::Null),
+        Subject::Key(id) => (id.to_string(), Value::Null),
+        Subject::Keys { count, root } => {
+            ("keys".to_owned(), json!({"count": count, "root": hex::encode(root)}))
+        }
+        Subject::Installation => ("installation".to_owned(), Value::Null),
     };
     json!({
         "seq": row.seq,
@@ -80,6 +84,7 @@ pub(super) fn audit_row(row: &AuditRow) -> Value {
         "actor": actor,
         "action": row.entry.action.name(),
         "subject": subject,
+        "batch": batch,
         "fields": row.entry.fields,
     })
 }
