@@ -31,7 +31,7 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) profile: Arc<Profile>,
     pub(crate) keys: Vec<RawKey>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// The cheapest hash there is: the benches measure what happens without one.
@@ -47,20 +47,43 @@ impl World {
     pub(crate) fn with_keys(count: usize, proofs_max: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("keyward.redb"), StoreOptions::default()).unwrap();
-        let secret = InstallSecret::create(&dir.path().join("install.secret")).unwrap();
-        let profile = load_profile(shipped("socialcrm").unwrap(), "socialcrm").unwrap().profile;
-        let options = EngineOptions {
-            proofs_max,
-            slow_hash: SlowHashOptions { cost: cheap(), workers: 2, queue_max: CREATIONS },
-            keyless_rate: None,
-            reads_max: 32,
-        };
-        let engine =
-            Engine::new(store.clone(), Clock::machine(), [Arc::clone(&profile)], &secret, options).unwrap();
+        let (store, profile) = (open_store(&dir), profile());
+        let secret = InstallSecret::create(&dir.path().join(SECRET_FILE)).unwrap();
+        let engine = engine(&store, &profile, &secret, proofs_max);
         let keys = runtime.block_on(make_keys(&engine, count));
-        Self { runtime, engine, store, profile, keys, _dir: dir }
+        Self { runtime, engine, store, profile, keys, dir }
     }
+
+    /// The same world after a stop without a checkpoint and a start on the same files.
+    pub(crate) fn restarted(self) -> Self {
+        let Self { runtime, engine: stopped, store: closed, profile, keys, dir } = self;
+        stopped.stop();
+        closed.close().unwrap();
+        let store = open_store(&dir);
+        let secret = InstallSecret::read(&dir.path().join(SECRET_FILE)).unwrap().unwrap();
+        let engine = engine(&store, &profile, &secret, keys.len());
+        Self { runtime, engine, store, profile, keys, dir }
+    }
+}
+
+const SECRET_FILE: &str = "install.secret";
+
+fn open_store(dir: &tempfile::TempDir) -> Store {
+    Store::open(&dir.path().join("keyward.redb"), StoreOptions::default()).unwrap()
+}
+
+fn profile() -> Arc<Profile> {
+    load_profile(shipped("socialcrm").unwrap(), "socialcrm").unwrap().profile
+}
+
+fn engine(store: &Store, profile: &Arc<Profile>, secret: &InstallSecret, proofs_max: usize) -> Arc<Engine> {
+    let options = EngineOptions {
+        proofs_max,
+        slow_hash: SlowHashOptions { cost: cheap(), workers: 2, queue_max: CREATIONS },
+        keyless_rate: None,
+        reads_max: 32,
+    };
+    Engine::new(store.clone(), Clock::machine(), [Arc::clone(profile)], secret, options).unwrap()
 }
 
 async fn make_keys(engine: &Arc<Engine>, count: usize) -> Vec<RawKey> {

@@ -20,6 +20,7 @@ mod tables;
 mod tests;
 mod writer;
 
+pub use codec::key::{from_bytes as key_record_from_bytes, to_bytes as key_record_to_bytes};
 pub use error::{ChangeError, StoreError};
 pub use reads::{CANDIDATES_MAX, KeyCondition, KeyFilter, Listed, PAGE_MAX, Page, WorkspaceFilter};
 

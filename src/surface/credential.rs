@@ -13,7 +13,7 @@ use crate::domain::denial::Denial;
 
 /// The credential's bytes; `Missing` when there is none, `Malformed` when it is not a bearer's,
 /// `TwoCredentials` when there are two.
-pub(super) fn credential<'a>(headers: &'a HeaderMap, key_headers: &[String]) -> Result<&'a [u8], Denial> {
+pub fn credential<'a>(headers: &'a HeaderMap, key_headers: &[String]) -> Result<&'a [u8], Denial> {
     let authorization = headers.get_all(AUTHORIZATION).iter().map(|value| bearer(value.as_bytes()));
     let raw = key_headers.iter().flat_map(|name| headers.get_all(name)).map(|value| whole(value.as_bytes()));
     let mut given = authorization.chain(raw);

@@ -8,7 +8,7 @@
 
 pub mod admin;
 mod buffers;
-mod credential;
+pub mod credential;
 pub mod data;
 mod members;
 mod request_id;

@@ -15,6 +15,7 @@ mod bad_input;
 mod credentials;
 mod daemon;
 mod durability;
+mod keys_in_number;
 mod limits;
 mod narrowing;
 mod order;

@@ -81,7 +81,7 @@ struct ImportedTwin {
 }
 
 /// Writes a key down.
-pub(in crate::store) fn to_bytes(record: &KeyRecord) -> Result<Vec<u8>, StoreError> {
+pub fn to_bytes(record: &KeyRecord) -> Result<Vec<u8>, StoreError> {
     encode(&KeyTwin {
         version: record.version,
         workspace: Bytes(record.workspace.as_u128().to_be_bytes()),
@@ -122,7 +122,7 @@ impl From<&KeySecret> for SecretTwin {
 }
 
 /// Reads the key of this id.
-pub(in crate::store) fn from_bytes(id: KeyId, bytes: &[u8]) -> Result<KeyRecord, StoreError> {
+pub fn from_bytes(id: KeyId, bytes: &[u8]) -> Result<KeyRecord, StoreError> {
     let place = Place { table: TABLE, key: &id };
     let twin: KeyTwin = decode(place, bytes)?;
     let label = |text: String| Label::parse(&text).ok_or_else(|| place.corrupt("its name is malformed"));

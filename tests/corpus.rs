@@ -1,0 +1,61 @@
+//! The checks that the fuzzer feeds, fed with the seeds that are kept: what once broke is tried in every run.
+//!
+//! Each target of `fuzz/` has its check in `fuzz/checks/` and its seeds in `fuzz/corpus/`; both are used as
+//! they are.
+//!
+//! Never here: an input that is made up at run time; that is the fuzzer's part.
+
+#![cfg(test)]
+
+#[path = "../fuzz/checks/caller_address.rs"]
+mod caller_address;
+#[path = "../fuzz/checks/credential.rs"]
+mod credential;
+#[path = "../fuzz/checks/key_record.rs"]
+mod key_record;
+#[path = "../fuzz/checks/presented_key.rs"]
+mod presented_key;
+#[path = "../fuzz/checks/stored_hash.rs"]
+mod stored_hash;
+
+use std::path::Path;
+
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: [Target; 5] = [
+    ("caller_address", caller_address::check),
+    ("credential", credential::check),
+    ("key_record", key_record::check),
+    ("presented_key", presented_key::check),
+    ("stored_hash", stored_hash::check),
+];
+
+fn fuzz() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz"))
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let names = folder.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_seed_of_every_target_still_holds() {
+    for (target, check) in TARGETS {
+        let corpus = fuzz().join("corpus").join(target);
+        let seeds: Vec<_> = names_in(&corpus).into_iter().filter(|name| name.starts_with("seed-")).collect();
+        assert!(seeds.len() >= 3, "{target} has {} seeds", seeds.len());
+        for seed in seeds {
+            check(&std::fs::read(corpus.join(seed)).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_target_of_the_fuzzer_is_replayed_here() {
+    let targets: Vec<_> = TARGETS.iter().map(|(target, _)| format!("{target}.rs")).collect();
+    assert_eq!(names_in(&fuzz().join("fuzz_targets")), targets);
+    assert_eq!(names_in(&fuzz().join("checks")), targets);
+}
