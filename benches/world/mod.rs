@@ -9,6 +9,8 @@
     reason = "shared by benches, each of which uses a part"
 )]
 
+pub(crate) mod daemon;
+
 use std::sync::Arc;
 
 use keyward::clock::Clock;
