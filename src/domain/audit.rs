@@ -1,10 +1,12 @@
 //! The audit log's rows: who changed what, and when.
 //!
-//! Each change has exactly one row, written in the change's own transaction.
+//! Each change has exactly one row, written in the change's own transaction, with what each field was before
+//! and is after.
 //!
 //! Never here: a secret, a stored hash or a fingerprint.
 
 use super::id::{KeyId, WorkspaceId};
+use super::seal::AuditHash;
 use super::time::Wall;
 
 /// One row of the audit log: exactly one for each change, written in the change's own transaction.
@@ -14,6 +16,8 @@ pub struct AuditRow {
     pub seq: u64,
     /// What was done, by whom and when.
     pub entry: AuditEntry,
+    /// Stands for this row and all before it.
+    pub hash: AuditHash,
 }
 
 /// What an audit row says.
@@ -27,8 +31,30 @@ pub struct AuditEntry {
     pub action: AuditAction,
     /// To what.
     pub subject: Subject,
-    /// The names of the fields that were set, in order; values are not told.
-    pub fields: Vec<String>,
+    /// What became of each field. Whoever asks for a change of a record leaves it empty: the store compares
+    /// the records themselves.
+    pub changes: Vec<FieldChange>,
+}
+
+impl AuditEntry {
+    /// The entry with these changes behind its own.
+    #[must_use]
+    pub fn with(&self, changes: impl IntoIterator<Item = FieldChange>) -> Self {
+        let mut entry = self.clone();
+        entry.changes.extend(changes);
+        entry
+    }
+}
+
+/// What became of one field, as text. Without either value, only that it changed is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FieldChange {
+    /// Its name, as the admin API has it.
+    pub field: String,
+    /// What it was; `None` when it was not set.
+    pub before: Option<String>,
+    /// What it is; `None` when it is not set.
+    pub after: Option<String>,
 }
 
 /// Who made a change.

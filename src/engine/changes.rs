@@ -62,8 +62,9 @@ impl From<Fault> for ChangeRefused {
 }
 
 impl Engine {
-    fn entry(&self, actor: Actor, action: AuditAction, subject: Subject, fields: Vec<String>) -> AuditEntry {
-        AuditEntry { at: self.clock.now().wall, actor, action, subject, fields }
+    /// What the audit row of a change says besides its before and after, which the store adds.
+    fn entry(&self, actor: Actor, action: AuditAction, subject: Subject) -> AuditEntry {
+        AuditEntry { at: self.clock.now().wall, actor, action, subject, changes: Vec::new() }
     }
 }
 

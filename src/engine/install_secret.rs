@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::domain::hash::{Fingerprinter, INSTALL_SECRET_LEN};
+use crate::domain::seal::AuditSealer;
 use crate::store::private_file::{self, PrivateFileError};
 
 /// The secret itself. Wiped when dropped; shows itself nowhere.
@@ -72,6 +73,11 @@ impl InstallSecret {
     /// Makes fingerprints under this secret.
     pub fn fingerprinter(&self) -> Fingerprinter {
         Fingerprinter::new(&self.0)
+    }
+
+    /// Seals audit rows under this secret.
+    pub fn audit_sealer(&self) -> AuditSealer {
+        AuditSealer::new(&self.0)
     }
 }
 

@@ -109,6 +109,7 @@ impl Engine {
         secret: &InstallSecret,
         options: EngineOptions,
     ) -> std::io::Result<Arc<Self>> {
+        store.seal_with(secret.audit_sealer());
         let profiles = profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect();
         Ok(Arc::new(Self {
             store,

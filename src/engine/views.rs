@@ -7,11 +7,13 @@
 use super::loading::read_failed;
 use super::{ChangeRefused, Engine};
 use crate::domain::audit::AuditRow;
+use crate::domain::chain::{AuditChain, AuditVerdict};
 use crate::domain::counts::KeyCounters;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::record::{KeyRecord, KeyStatus, WorkspaceRecord};
+use crate::domain::seal::AuditHead;
 use crate::domain::time::Wall;
-use crate::store::{KeyFilter, Listed, Page, StoreError, WorkspaceFilter};
+use crate::store::{KeyFilter, Listed, Page, Store, StoreError, WorkspaceFilter};
 
 /// A key as it is shown.
 #[derive(Clone, Debug)]
@@ -110,6 +112,26 @@ impl Engine {
     /// Rows of the audit log behind number `after`, at most `limit`.
     pub async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, ChangeRefused> {
         self.read(move |store| store.audit(after, limit)).await.map_err(|error| read_failed(&error))
+    }
+
+    /// The newest row of the audit log.
+    pub async fn audit_head(&self) -> Result<Option<AuditHead>, ChangeRefused> {
+        self.read(Store::audit_head).await.map_err(|error| read_failed(&error))
+    }
+
+    /// Checks the whole audit log as it stands now, and against `anchor` when there is one. It reads page by
+    /// page, so that other reads have their turns.
+    pub async fn verify_audit(&self, anchor: Option<AuditHead>) -> Result<AuditVerdict, ChangeRefused> {
+        let to = self.audit_head().await?.map_or(0, |head| head.seq);
+        let (mut chain, mut has_more) = (AuditChain::new(anchor), true);
+        while has_more {
+            let page = self.read(move |store| {
+                let has_more = store.check_audit(&mut chain, to)?;
+                Ok((chain, has_more))
+            });
+            (chain, has_more) = page.await.map_err(|error| read_failed(&error))?;
+        }
+        Ok(chain.finish())
     }
 
     fn view(&self, record: KeyRecord, counters: Option<KeyCounters>) -> KeyView {

@@ -2,7 +2,7 @@
 //!
 //! A change first checks everything on the newest state, the changes before it in the same transaction among
 //! it, and only then writes: a refusal leaves nothing behind. Exactly one audit row comes with each change
-//! that writes, numbered without gaps. Checkpoints are no changes and have none.
+//! that writes, with the before and after of both records. Checkpoints are no changes and have none.
 //!
 //! Never here: a decision whether a change is wise, or a commit.
 
@@ -11,11 +11,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redb::ReadableTable;
 
+use super::audit::append_audit;
 use super::codec;
 use super::error::{ChangeError, StoreError};
 use super::tables::WriteTables;
 use crate::domain::audit::AuditEntry;
 use crate::domain::counts::{KeyCounters, MeterCount};
+use crate::domain::differences;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::Prefix;
 use crate::domain::period::PeriodIndex;
@@ -57,7 +59,8 @@ pub(super) fn create_workspace(
     check_new_key(tables, default_key)?;
     put_workspace(tables, workspace)?;
     put_key(tables, None, default_key)?;
-    append_audit(tables, audit)?;
+    let told = differences::workspace(None, workspace).into_iter();
+    append_audit(tables, &audit.with(told.chain([differences::default_key(default_key)])))?;
     Ok(written(()))
 }
 
@@ -72,7 +75,7 @@ pub(super) fn create_key(
     }
     check_new_key(tables, key)?;
     put_key(tables, None, key)?;
-    append_audit(tables, audit)?;
+    append_audit(tables, &audit.with(differences::key(None, key)))?;
     Ok(written(()))
 }
 
@@ -98,7 +101,7 @@ pub(super) fn update_key(
         check_prefix_is_free(tables, prefix)?;
     }
     put_key(tables, Some(&old), &new)?;
-    append_audit(tables, audit)?;
+    append_audit(tables, &audit.with(differences::key(Some(&old), &new)))?;
     Ok(written(new))
 }
 
@@ -131,7 +134,7 @@ pub(super) fn update_workspace(
         remove_meters(tables, id)?;
         put_meters(tables, meters_if_moved)?;
     }
-    append_audit(tables, audit)?;
+    append_audit(tables, &audit.with(differences::workspace(Some(&old), &new)))?;
     Ok(written(new))
 }
 
@@ -254,12 +257,5 @@ pub(super) fn put_key(
             .insert(*stored.made_by.as_bytes(), ())
             .map_err(StoreError::database("write the makers of fingerprints"))?;
     }
-    Ok(())
-}
-
-fn append_audit(tables: &mut WriteTables<'_>, entry: &AuditEntry) -> Result<(), StoreError> {
-    let bytes = codec::audit::to_bytes(entry)?;
-    let seq = tables.next_audit_seq()?;
-    tables.audit.insert(seq, bytes.as_slice()).map_err(StoreError::database("write the audit log"))?;
     Ok(())
 }

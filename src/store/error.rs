@@ -98,6 +98,9 @@ pub enum StoreError {
         #[source]
         cause: Arc<dyn Error + Send + Sync>,
     },
+    /// No sealer of audit rows was set; a defect in this program.
+    #[error("the audit log cannot be sealed: no install secret was set")]
+    Unsealed,
     /// A transaction was given up because of a defect in this program.
     #[error("a store transaction broke off and was given up")]
     BrokeOff,

@@ -3,7 +3,7 @@
 //! A store is made under another name, filled with its tables, synced, and only then given its own name, so
 //! that a crash at a first start leaves nothing that looks like a store. An existing file is opened only when
 //! it is a regular file of mode 0600, in no other process's hands, and of a schema that this program knows;
-//! what is newer stays untouched to the byte.
+//! what is newer stays untouched to the byte. An older one is migrated (migrations).
 //!
 //! Never here: an empty store in the place of a file that is short, damaged or not ours.
 
@@ -17,6 +17,7 @@ use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError, TableError};
 
 use super::error::StoreError;
+use super::migrations;
 use super::overlay::Overlay;
 use super::private_file::{self, Draft, PrivateFileError};
 use super::tables::{self, META, SCHEMA_ROW, SCHEMA_VERSION};
@@ -30,7 +31,8 @@ pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Database, StoreErr
     }
     look(path, cache_bytes)?;
     let database = open_database(path, backend_of(path, existing(path)?)?, cache_bytes)?;
-    check_schema(path, &database)?;
+    let found = check_schema(path, &database)?;
+    migrations::run(&database, found)?;
     Ok(database)
 }
 
@@ -40,7 +42,7 @@ fn look(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
     let overlay = Overlay::new(backend_of(path, existing(path)?)?).map_err(StoreError::file("read", path))?;
     let full = overlay.full();
     match open_database(path, overlay, cache_bytes) {
-        Ok(database) => check_schema(path, &database),
+        Ok(database) => check_schema(path, &database).map(drop),
         // A repair too large for memory can only be made in the file itself; its schema is checked after it.
         Err(_) if full.load(Ordering::Relaxed) => Ok(()),
         Err(error) => Err(error),
@@ -119,7 +121,8 @@ fn opening_failed(path: &Path, error: DatabaseError) -> StoreError {
     }
 }
 
-fn check_schema(path: &Path, database: &Database) -> Result<(), StoreError> {
+/// The schema of a file that this program knows.
+fn check_schema(path: &Path, database: &Database) -> Result<u64, StoreError> {
     let not_ours = |found| StoreError::NotOurs { path: path.to_owned(), found };
     let txn = database.begin_read().map_err(StoreError::database("read its schema version"))?;
     let meta = txn.open_table(META).map_err(|error| match error {
@@ -128,11 +131,10 @@ fn check_schema(path: &Path, database: &Database) -> Result<(), StoreError> {
     })?;
     let row = meta.get(SCHEMA_ROW).map_err(StoreError::database("read its schema version"))?;
     match row.map(|found| found.value()) {
-        Some(SCHEMA_VERSION) => Ok(()),
+        Some(found @ 1..=SCHEMA_VERSION) => Ok(found),
         Some(found) if found > SCHEMA_VERSION => {
             Err(StoreError::NewerSchema { path: path.to_owned(), found, expected: SCHEMA_VERSION })
         }
-        // Older schemas, once there are any, are led here through their migrations.
         _ => Err(not_ours("it has no schema version")),
     }
 }
@@ -214,7 +216,7 @@ mod tests {
         for file in [path, crashed] {
             let before = fs::read(&file).unwrap();
             let error = open_fails(&file);
-            assert!(matches!(error, StoreError::NewerSchema { found: 2, expected: 1, .. }), "{error}");
+            assert!(matches!(error, StoreError::NewerSchema { found: 3, expected: 2, .. }), "{error}");
             assert!(fs::read(&file).unwrap() == before, "the file was written to");
         }
     }

@@ -7,10 +7,12 @@
 //!
 //! Never here: a decision, a status code, a redb type in a public signature, or raw key text.
 
+mod audit;
 mod changes;
 mod codec;
 mod error;
 mod file;
+mod migrations;
 mod overlay;
 pub mod private_file;
 mod queue;
@@ -41,6 +43,7 @@ use crate::domain::audit::AuditEntry;
 use crate::domain::counts::{KeyCounters, MeterCount};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::record::{KeyRecord, WorkspaceRecord};
+use crate::domain::seal::AuditSealer;
 
 /// How a store is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +97,8 @@ struct Shared {
     database: RwLock<Option<Database>>,
     queue: Queue,
     commits: AtomicU64,
+    /// What seals audit rows: the last one; those before it are for checks.
+    sealers: RwLock<Vec<Arc<AuditSealer>>>,
 }
 
 impl Store {
@@ -110,6 +115,7 @@ impl Store {
             database: RwLock::new(Some(database)),
             queue: Queue::default(),
             commits: AtomicU64::new(0),
+            sealers: RwLock::default(),
         });
         let for_writer = Arc::clone(&shared);
         let writer =
@@ -237,6 +243,10 @@ impl fmt::Debug for Store {
 }
 
 impl Shared {
+    fn sealer(&self) -> Option<Arc<AuditSealer>> {
+        self.sealers.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
+    }
+
     fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let open = database.as_ref().ok_or(StoreError::Closed)?;

@@ -10,10 +10,9 @@ use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata};
 
 use super::error::StoreError;
 use super::tables::{
-    AUDIT, FINGERPRINT_MAKERS, KEY_COUNTERS, KEYS, KEYS_BY_PREFIX, KEYS_BY_WORKSPACE, METERS, WORKSPACES,
+    FINGERPRINT_MAKERS, KEY_COUNTERS, KEYS, KEYS_BY_PREFIX, KEYS_BY_WORKSPACE, METERS, WORKSPACES,
 };
 use super::{Store, codec};
-use crate::domain::audit::AuditRow;
 use crate::domain::counts::{KeyCounters, MeterCount};
 use crate::domain::hash::SecretId;
 use crate::domain::id::{KeyId, WorkspaceId};
@@ -225,20 +224,6 @@ impl Store {
         let period = place.value().2;
         let used = codec::counts::meter_from_bytes(workspace, meter, period, bytes.value())?;
         Ok(Some(MeterCount { workspace, meter: meter.to_owned(), period, used }))
-    }
-
-    /// The audit rows behind number `after`, at most `limit` and never more than [`PAGE_MAX`].
-    pub fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
-        let audit =
-            self.begin_read()?.open_table(AUDIT).map_err(StoreError::database("read the audit log"))?;
-        let rows =
-            audit.range(after.saturating_add(1)..).map_err(StoreError::database("read the audit log"))?;
-        rows.take(limit.min(PAGE_MAX))
-            .map(|row| {
-                let (seq, bytes) = row.map_err(StoreError::database("read the audit log"))?;
-                codec::audit::from_bytes(seq.value(), bytes.value())
-            })
-            .collect()
     }
 
     /// Every install secret under which a stored fingerprint was ever made. Only new install secrets let it

@@ -5,12 +5,15 @@
 //!
 //! Never here: a table that is opened under another definition elsewhere.
 
-use redb::{ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
+use std::sync::Arc;
+
+use redb::{Table, TableDefinition, TableError, WriteTransaction};
 
 use super::error::StoreError;
+use crate::domain::seal::AuditSealer;
 
 /// The newest schema that this program knows, and the one it creates.
-pub(super) const SCHEMA_VERSION: u64 = 1;
+pub(super) const SCHEMA_VERSION: u64 = 2;
 /// The row of [`META`] that holds the file's schema version.
 pub(super) const SCHEMA_ROW: &str = "schema";
 
@@ -30,8 +33,8 @@ pub(super) const KEYS_BY_WORKSPACE: TableDefinition<'_, (u128, u128), ()> =
 pub(super) const KEY_COUNTERS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("key_counters/1");
 /// (Workspace id, meter's name, period index) → meter record.
 pub(super) const METERS: TableDefinition<'_, (u128, &str, u32), &[u8]> = TableDefinition::new("meters/1");
-/// Number from 1, without gaps → audit record.
-pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit/1");
+/// Number from 1, without gaps → an install secret's name, a hash, a seal, and an audit record.
+pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit/2");
 /// The id of every install secret under which a stored fingerprint was ever made.
 pub(super) const FINGERPRINT_MAKERS: TableDefinition<'_, [u8; 8], ()> =
     TableDefinition::new("fingerprint_makers/1");
@@ -46,6 +49,8 @@ pub(super) struct WriteTables<'txn> {
     pub(super) meters: Table<'txn, (u128, &'static str, u32), &'static [u8]>,
     pub(super) audit: Table<'txn, u64, &'static [u8]>,
     pub(super) fingerprint_makers: Table<'txn, [u8; 8], ()>,
+    /// What seals the audit rows of this transaction; the writer sets it.
+    pub(super) sealer: Option<Arc<AuditSealer>>,
 }
 
 impl<'txn> WriteTables<'txn> {
@@ -64,13 +69,8 @@ impl<'txn> WriteTables<'txn> {
             meters: txn.open_table(METERS)?,
             audit: txn.open_table(AUDIT)?,
             fingerprint_makers: txn.open_table(FINGERPRINT_MAKERS)?,
+            sealer: None,
         })
-    }
-
-    /// The number of the next audit row.
-    pub(super) fn next_audit_seq(&self) -> Result<u64, StoreError> {
-        let last = self.audit.last().map_err(StoreError::database("read the audit log"))?;
-        Ok(last.map_or(0, |(seq, _)| seq.value()) + 1)
     }
 }
 

@@ -9,6 +9,8 @@
 
 // Said again for each, for readers of the sources (`tests/tidy.rs`).
 #[cfg(test)]
+mod chain;
+#[cfg(test)]
 mod lookup;
 #[cfg(test)]
 mod moved_anchor;
@@ -54,6 +56,7 @@ async fn room_of(store: Store, path: PathBuf, directory: tempfile::TempDir) -> R
     let cost = SlowHashCost::new(SlowHashCost::MEMORY_KIB_MIN, 1).unwrap();
     let mut memory = SlowHashMemory::default();
     let hash = StoredHash::create(&text.as_presented(), [3; SALT_LEN], cost, &mut memory).unwrap();
+    store.seal_with(AuditSealer::new(&[1; 32]));
     let room = Room { store, path, hash, _directory: directory };
     room.store.create_workspace(workspace(SYSTEM), room.key(0), audit()).await.unwrap();
     room
@@ -117,6 +120,7 @@ impl Room {
     fn reopened(mut self) -> Self {
         self.store.close().unwrap();
         self.store = Store::open(&self.path, StoreOptions::default()).unwrap();
+        self.store.seal_with(AuditSealer::new(&[1; 32]));
         self
     }
 
@@ -173,7 +177,7 @@ fn audit() -> AuditEntry {
         actor: Actor::System,
         action: AuditAction::KeyUpdated,
         subject: Subject::Key(KeyId::from_u128(0)),
-        fields: Vec::new(),
+        changes: Vec::new(),
     }
 }
 

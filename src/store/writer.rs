@@ -113,6 +113,7 @@ fn write(shared: &Shared, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> 
     let mut wrote = false;
     {
         let mut tables = WriteTables::open(&txn)?;
+        tables.sealer = shared.sealer();
         for job in group {
             wrote |= job.make(&mut tables)?;
         }

@@ -126,8 +126,7 @@ impl Engine {
         };
         let engine = Arc::clone(self);
         run_to_the_end(async move {
-            let audit =
-                engine.entry(actor, AuditAction::WorkspaceCreated, Subject::Workspace(id), Vec::new());
+            let audit = engine.entry(actor, AuditAction::WorkspaceCreated, Subject::Workspace(id));
             let key = everything_in(id);
             let default_key = match given {
                 Some(raw) => {
@@ -161,7 +160,7 @@ impl Engine {
         run_to_the_end(async move {
             let store = |record: KeyRecord| {
                 let subject = Subject::Key(record.id);
-                let audit = engine.entry(actor, AuditAction::KeyCreated, subject, Vec::new());
+                let audit = engine.entry(actor, AuditAction::KeyCreated, subject);
                 engine.store.create_key(record, audit)
             };
             engine.drawn(&tag, new, now, store).await

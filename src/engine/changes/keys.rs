@@ -14,19 +14,18 @@ use crate::engine::Engine;
 use crate::store::Urgency;
 
 impl Engine {
-    /// Changes a key. `fields` are the names of what is set, for the audit.
+    /// Changes a key.
     pub async fn update_key(
         self: &Arc<Self>,
         actor: Actor,
         id: KeyId,
         patch: KeyPatch,
-        fields: Vec<String>,
     ) -> Result<KeyRecord, ChangeRefused> {
         let slot = self.key_slot(id).await?;
         if slot.is_revoked() {
             return Err(ChangeRefused::KeyRevoked);
         }
-        let audit = self.entry(actor, AuditAction::KeyUpdated, Subject::Key(id), fields);
+        let audit = self.entry(actor, AuditAction::KeyUpdated, Subject::Key(id));
         let engine = Arc::clone(self);
         run_to_the_end(async move {
             let change = move |record: KeyRecord| {
@@ -50,7 +49,7 @@ impl Engine {
             slot.revoke();
         }
         let at = self.clock.now().wall;
-        let audit = self.entry(actor, AuditAction::KeyRevoked, Subject::Key(id), Vec::new());
+        let audit = self.entry(actor, AuditAction::KeyRevoked, Subject::Key(id));
         let engine = Arc::clone(self);
         run_to_the_end(async move {
             let revoke = move |record: KeyRecord| record.revoked(at);

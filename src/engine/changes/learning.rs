@@ -18,12 +18,7 @@ impl Engine {
     pub(in crate::engine) fn learn(&self, proven: &CachedProof, fingerprint: Fingerprint) {
         let stored = StoredFingerprint { made_by: self.fingerprinter.made_by(), fingerprint };
         let (store, key, epoch) = (self.store.clone(), Arc::clone(&proven.key), proven.proof.epoch());
-        let audit = self.entry(
-            Actor::System,
-            AuditAction::KeyUpdated,
-            Subject::Key(key.id()),
-            vec!["fingerprint".to_owned()],
-        );
+        let audit = self.entry(Actor::System, AuditAction::KeyUpdated, Subject::Key(key.id()));
         tokio::spawn(async move {
             let change = move |record: KeyRecord| record.with_fingerprint(epoch, stored);
             match store.update_key(key.id(), Urgency::Admin, audit, change).await {

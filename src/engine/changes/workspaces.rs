@@ -16,13 +16,12 @@ use crate::engine::loading::read_failed;
 use crate::store::Urgency;
 
 impl Engine {
-    /// Changes a workspace. `fields` are the names of what is set, for the audit.
+    /// Changes a workspace.
     pub async fn update_workspace(
         self: &Arc<Self>,
         actor: Actor,
         id: WorkspaceId,
         patch: WorkspacePatch,
-        fields: Vec<String>,
     ) -> Result<WorkspaceRecord, ChangeRefused> {
         let record = self.workspace(id).await?;
         let slot = self.fill_workspace(&record).await.map_err(|error| read_failed(&error))?;
@@ -34,7 +33,7 @@ impl Engine {
         let sets_status = patch.status.is_some();
         // A suspension takes something away from somebody: it goes before other changes.
         let urgency = if is_suspension { Urgency::Revoke } else { Urgency::Admin };
-        let audit = self.entry(actor, AuditAction::WorkspaceUpdated, Subject::Workspace(id), fields);
+        let audit = self.entry(actor, AuditAction::WorkspaceUpdated, Subject::Workspace(id));
         let engine = Arc::clone(self);
         run_to_the_end(async move {
             let new_anchor = patch.billing_anchor;

@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
         Ok(Self { members })
     }
 
-    /// The names of the fields that are there, for the audit.
+    /// The names of the fields that are there.
     pub(super) fn names(&self) -> Vec<String> {
         self.members.iter().map(|(name, _)| name.to_owned()).collect()
     }

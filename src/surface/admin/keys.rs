@@ -124,7 +124,7 @@ pub(super) async fn update(call: Call<'_>) -> Answered {
         require_signature: None,
         signature_replay: None,
     };
-    call.engine.update_key(call.actor(), id, patch, fields.names()).await?;
+    call.engine.update_key(call.actor(), id, patch).await?;
     shown_now(&call, id).await
 }
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::audit::{Actor, AuditRow, Subject};
+use crate::domain::audit::{Actor, AuditRow, FieldChange, Subject};
 use crate::domain::bucket::Rate;
 use crate::domain::permission::Permission;
 use crate::domain::record::{KeyStatus, Label, WorkspaceRecord, WorkspaceStatus};
@@ -85,8 +85,13 @@ pub(super) fn audit_row(row: &AuditRow) -> Value {
         "action": row.entry.action.name(),
         "subject": subject,
         "batch": batch,
-        "fields": row.entry.fields,
+        "changes": row.entry.changes.iter().map(change).collect::<Vec<_>>(),
+        "hash": row.hash.to_string(),
     })
+}
+
+fn change(change: &FieldChange) -> Value {
+    json!({"field": change.field, "before": change.before, "after": change.after})
 }
 
 fn rate(rate: Option<Rate>) -> Value {

@@ -77,7 +77,7 @@ pub(super) async fn update(call: Call<'_>) -> Answered {
         rate,
         meters,
     };
-    let record = call.engine.update_workspace(call.actor(), id, patch, fields.names()).await?;
+    let record = call.engine.update_workspace(call.actor(), id, patch).await?;
     Ok(answer(StatusCode::OK, &shown::workspace(&record)))
 }
 
