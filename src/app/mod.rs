@@ -9,8 +9,10 @@
 mod bootstrap;
 mod files;
 mod tasks;
+mod verification;
 
 pub(crate) use files::write_key;
+pub use verification::{AuditUnreadable, verify_audit};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::exit::EXIT_CODES;
 use super::reach::AdminUrl;
 use crate::config::Flags;
+use crate::domain::seal::AuditHead;
 
 /// Ports that the demo keeps: one for each profile from the first on, and the tenth for the admin API.
 pub(super) const DEMO_ADMIN_OFFSET: u16 = 9;
@@ -52,6 +53,8 @@ pub(super) enum Command {
     /// Make, show, change and suspend workspaces, through a running daemon
     #[command(subcommand)]
     Workspace(WorkspaceCommand),
+    /// Check that the audit log is what was written: nothing edited, removed, swapped or cut
+    VerifyAudit(VerifyAuditArguments),
     /// Look at the profiles inside this binary
     #[command(subcommand)]
     Profile(ProfileCommand),
@@ -119,6 +122,23 @@ pub(super) struct ReachArguments {
     /// keyward-demo/admin.key]
     #[arg(long, value_name = "FILE")]
     pub(super) admin_key_file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VerifyAuditArguments {
+    /// The daemon's data directory; its file is opened when no daemon runs, else the daemon is asked
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// The newest row as it once was, kept elsewhere: a log that was cut behind it is found out
+    #[arg(long, value_name = "SEQ:HEX", value_parser = anchor)]
+    pub(super) anchor: Option<AuditHead>,
+    #[command(flatten)]
+    pub(super) reach: ReachArguments,
+}
+
+fn anchor(text: &str) -> Result<AuditHead, String> {
+    let expected = "expected the number of a row and its hash, such as 12: and 64 hexadecimal digits";
+    AuditHead::parse(text).ok_or_else(|| expected.to_owned())
 }
 
 #[derive(Args, Debug)]

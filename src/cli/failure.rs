@@ -10,7 +10,7 @@ use super::admin_client::ClientError;
 use super::exit::Exit;
 use super::key_file::KeyFileError;
 use super::output::{Output, plain};
-use crate::app::{StartError, StopError};
+use crate::app::{AuditUnreadable, StartError, StopError};
 use crate::config::Problem;
 use crate::domain::causes::Causes;
 
@@ -41,6 +41,10 @@ pub(super) enum CliError {
     Exists { path: PathBuf },
     #[error("the operating system refused {0}")]
     System(&'static str, #[source] std::io::Error),
+    #[error("the audit log could not be checked")]
+    AuditUnreadable(#[from] AuditUnreadable),
+    #[error("{0}")]
+    Audit(String),
     #[error("the demo cannot go on: {0}")]
     Demo(String),
     #[error("the result could not be written to stdout")]

@@ -19,6 +19,7 @@ mod profiles;
 mod reach;
 mod serve;
 mod signals;
+mod verify_audit;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ fn command(arguments: Arguments, output: &mut Output) -> Result<(), CliError> {
         Command::Check { config } => init::check(&config, json, output),
         Command::Key(command) => on_this_thread(admin_calls::key(command, json, output)),
         Command::Workspace(command) => on_this_thread(admin_calls::workspace(command, json, output)),
+        Command::VerifyAudit(arguments) => on_this_thread(verify_audit::run(arguments, json, output)),
         Command::Profile(command) => profiles::run(&command, json, output),
     }
 }

@@ -40,7 +40,7 @@ const PERMISSIONS: [&str; 7] = [
     "audit:read",
 ];
 
-const ROUTES: [(Verb, &str, &str); 12] = [
+const ROUTES: [(Verb, &str, &str); 13] = [
     (Verb::Post, "/api/v1/workspaces", "workspaces:write"),
     (Verb::Get, "/api/v1/workspaces", "workspaces:read"),
     (Verb::Get, "/api/v1/workspaces/{id}", "workspaces:read"),
@@ -52,6 +52,7 @@ const ROUTES: [(Verb, &str, &str); 12] = [
     (Verb::Patch, "/api/v1/keys/{id}", "keys:write"),
     (Verb::Post, "/api/v1/keys/{id}/revoke", "keys:write"),
     (Verb::Get, "/api/v1/audit", "audit:read"),
+    (Verb::Get, "/api/v1/audit/verify", "audit:read"),
     (Verb::Post, "/api/v1/verify", "verify:use"),
 ];
 

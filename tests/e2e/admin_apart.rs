@@ -26,6 +26,7 @@ fn routes(workspace: &str, key: &str) -> Vec<Call> {
         Call::new("PATCH", &format!("/api/v1/keys/{key}")).json(&json!({"permissions": ["*:*"]})),
         Call::post(&format!("/api/v1/keys/{key}/revoke"), &json!({})),
         Call::get("/api/v1/audit"),
+        Call::get("/api/v1/audit/verify"),
         Call::post("/api/v1/verify", &json!({"key": "x"})),
         Call::get("/api/v1/nope"),
     ]

@@ -253,6 +253,43 @@ async fn an_acknowledged_change_survives_kill_9() {
     daemon.kill();
 }
 
+#[tokio::test]
+async fn the_audit_log_is_checked_with_a_daemon_and_without_one_and_the_exit_code_tells() {
+    let dir = configured();
+    let daemon = Program::serve(dir.path()).await;
+    daemon.admin_json(new_workspace()).await;
+    let admin = format!("http://{}", daemon.admin);
+    let asked = async |arguments: &[&str]| {
+        let (dir, arguments) = (dir.path().to_owned(), arguments.iter().map(ToString::to_string));
+        let arguments: Vec<_> = std::iter::once("verify-audit".to_owned()).chain(arguments).collect();
+        let run = move || run(&dir, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        tokio::task::spawn_blocking(run).await.unwrap()
+    };
+    let key_file = ["--admin", &admin, "--admin-key-file", "admin.key"];
+    let (code, out, err) = asked(&key_file).await;
+    assert!(code == Some(0) && out.starts_with("the audit log is whole: 2 rows\n"), "{out} {err}");
+    let anchor = out.lines().find_map(|line| line.strip_prefix("newest row: ")).unwrap().to_owned();
+    // The file is the daemon's, so it would be asked; the configuration names no port to ask at.
+    let (code, _, err) = asked(&["--config", "keyward.toml"]).await;
+    assert!(code == Some(3) && err.contains("The daemon at http://127.0.0.1:0 is asked."), "{err}");
+    let (ended, said) = daemon.end_by("TERM").await;
+    assert_eq!(ended.code(), Some(0), "{said}");
+
+    for place in [["--data", "data"], ["--config", "keyward.toml"]] {
+        let (code, out, err) = asked(&[&place[..], &["--anchor", &anchor]].concat()).await;
+        assert!(code == Some(0) && out.contains(&anchor), "{out} {err}");
+    }
+    crate::stored::edit_audit_row(&dir.path().join("data/keyward.redb"), 1);
+    let (code, out, err) = asked(&["--data", "data"]).await;
+    assert!(code == Some(1) && out.contains("row 1 is not what was written there"), "{out} {err}");
+    assert!(err.contains("1 problem"), "{err}");
+    let (code, out, _) = asked(&["--data", "data", "--json"]).await;
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &found["is_whole"]), (Some(1), &json!(false)));
+    assert_eq!(asked(&["--data", "nowhere"]).await.0, Some(1));
+    assert_eq!(asked(&["--data", "data", "--anchor", "x"]).await.0, Some(2));
+}
+
 /// What the store has committed since the start.
 async fn commits(daemon: &Program) -> u64 {
     let metrics = call_once(daemon.admin, &Call::get("/metrics")).await.text();

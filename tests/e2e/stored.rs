@@ -10,6 +10,7 @@ use keyward::store::{Store, StoreOptions};
 use redb::{Database, ReadableTable, TableDefinition};
 
 const KEYS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("keys/1");
+const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit/2");
 
 /// A format that no version of the program has written.
 const STRANGE_FORMAT: u8 = 0xff;
@@ -26,6 +27,20 @@ pub(crate) fn corrupt_key_record(file: &Path, id: &str) {
         let mut record = keys.get(number).unwrap().unwrap().value().to_vec();
         record[0] = STRANGE_FORMAT;
         keys.insert(number, record.as_slice()).unwrap();
+    }
+    txn.commit().unwrap();
+}
+
+/// Turns one bit of what an audit row says.
+pub(crate) fn edit_audit_row(file: &Path, seq: u64) {
+    let database = Database::open(file).unwrap();
+    let mut txn = database.begin_write().unwrap();
+    txn.set_quick_repair(true);
+    {
+        let mut audit = txn.open_table(AUDIT).unwrap();
+        let mut row = audit.get(seq).unwrap().unwrap().value().to_vec();
+        *row.last_mut().unwrap() ^= 1;
+        audit.insert(seq, row.as_slice()).unwrap();
     }
     txn.commit().unwrap();
 }

@@ -14,6 +14,8 @@ mod shown;
 mod verify;
 mod workspaces;
 
+pub use audit::verdict as audit_verdict;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -193,6 +195,7 @@ impl AdminSurface {
             (Verb::Patch, "/api/v1/keys/{id}") => keys::update(call).await,
             (Verb::Post, "/api/v1/keys/{id}/revoke") => keys::revoke(call).await,
             (Verb::Get, "/api/v1/audit") => audit::list(call).await,
+            (Verb::Get, "/api/v1/audit/verify") => audit::verify(call).await,
             (Verb::Post, "/api/v1/verify") => verify::verify(call).await,
             // A route of the system profile that has no handler is a defect of ours; a test visits them all.
             _ => Err(Refusal::from(Fault::Internal).into()),
