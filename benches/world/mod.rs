@@ -81,7 +81,7 @@ fn profile() -> Arc<Profile> {
 fn engine(store: &Store, profile: &Arc<Profile>, secret: &InstallSecret, proofs_max: usize) -> Arc<Engine> {
     let options = EngineOptions {
         proofs_max,
-        slow_hash: SlowHashOptions { cost: cheap(), workers: 2, queue_max: CREATIONS },
+        slow_hash: SlowHashOptions { cost: cheap(), workers: 2, queue_max: 2 * CREATIONS },
         keyless_rate: None,
         reads_max: 32,
     };

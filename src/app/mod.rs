@@ -288,12 +288,21 @@ fn engine_options(settings: &Settings) -> EngineOptions {
         proofs_max: settings.cache.proofs_max,
         slow_hash: SlowHashOptions {
             cost: settings.slow_hash.cost,
-            workers: settings.slow_hash.workers,
+            workers: workers(settings.slow_hash.workers),
             queue_max: settings.slow_hash.queue_max,
         },
         keyless_rate: Rate::new(KEYLESS_LIMIT, KEYLESS_WINDOW_SECS, None).ok(),
         reads_max: READS_MAX,
     }
+}
+
+/// As many workers as are wanted, if one core stays free.
+fn workers(wanted: usize) -> usize {
+    let most = SlowHashOptions::workers_max();
+    if wanted > most {
+        tracing::info!(wanted, most, "fewer slow-hash workers than slow_hash.workers: one core stays free");
+    }
+    wanted.min(most)
 }
 
 async fn open_store(settings: &Settings) -> Result<Store, StartError> {

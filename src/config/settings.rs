@@ -93,7 +93,7 @@ pub struct SlowHashSettings {
     pub cost: SlowHashCost,
     /// Hashes that may wait: 1 to 4,096.
     pub queue_max: usize,
-    /// Hashes at a time: 1 to 64.
+    /// Hashes at a time: 1 to 64, and fewer on a machine that would have no core left.
     pub workers: usize,
 }
 

@@ -16,6 +16,7 @@ mod loading;
 mod prove;
 mod slots;
 mod slow_hash;
+mod soft_delay;
 mod tally;
 mod verify;
 mod views;
@@ -52,6 +53,7 @@ use generations::{AsItIs, Generations};
 use live::CachedProof;
 use slots::Slots;
 use slow_hash::SlowHash;
+use soft_delay::SoftDelay;
 use tally::Tally;
 
 /// What the engine's sizes and costs are.
@@ -74,7 +76,7 @@ pub struct SlowHashOptions {
     pub cost: SlowHashCost,
     /// Worker threads; each owns the memory of one hash.
     pub workers: usize,
-    /// The most hashes that wait; one more is refused as busy.
+    /// The most hashes that wait; one more is refused as busy, and so is one that is over its share.
     pub queue_max: usize,
 }
 
@@ -90,6 +92,7 @@ pub struct Engine {
     proofs: Generations<Fingerprint, CachedProof, BuildHasherDefault<AsItIs>>,
     slots: Slots,
     slow_hash: SlowHash,
+    soft_delay: SoftDelay,
     keyless: Generations<IpAddr, Arc<Bucket>, RandomState>,
     keyless_rate: Option<Rate>,
     reads: Arc<Semaphore>,
@@ -119,6 +122,7 @@ impl Engine {
             proofs: Generations::new(options.proofs_max.div_ceil(2)),
             slots: Slots::default(),
             slow_hash: SlowHash::start(options.slow_hash)?,
+            soft_delay: SoftDelay::new(),
             keyless: Generations::new(KEYLESS_ADDRESSES_MAX / 2),
             keyless_rate: options.keyless_rate,
             reads: Arc::new(Semaphore::new(options.reads_max)),
@@ -167,6 +171,16 @@ impl Engine {
         self.slow_hash.runs()
     }
 
+    /// Texts since the start that the slow hash compared and that were no key's.
+    pub fn slow_hash_failures(&self) -> u64 {
+        self.slow_hash.failures()
+    }
+
+    /// Callers since the start who found no place in the slow hash's queue, or lost theirs.
+    pub fn slow_hashes_refused(&self) -> u64 {
+        self.slow_hash.refused()
+    }
+
     /// Durable commits of the store since the start.
     pub fn commits(&self) -> u64 {
         self.store.commits()
@@ -194,10 +208,10 @@ impl Engine {
     }
 }
 
-/// Who a keyless caller is paced as: an IPv4 address, an IPv6 network of 64 bits (one customer's, and 2⁶⁴
-/// addresses), or everyone whose address is unknown.
+/// Who a caller that proved nothing yet is counted as: an IPv4 address, an IPv6 network of 64 bits (one
+/// customer's, and 2⁶⁴ addresses), or everyone whose address is unknown.
 fn origin(address: Option<IpAddr>) -> IpAddr {
-    match address {
+    match address.map(|address| address.to_canonical()) {
         Some(IpAddr::V6(v6)) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
         Some(v4) => v4,
         None => Ipv6Addr::UNSPECIFIED.into(),

@@ -4,10 +4,11 @@
 //!
 //! Never here: a verdict; what the proven key may do is read from its live record (verify).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::live::{CachedProof, LiveKey};
-use super::slow_hash::Flown;
+use super::slow_hash::{Flown, FoundBy};
 use super::{Engine, credential_fault};
 use crate::domain::denial::{Denial, Fault, Refusal};
 use crate::domain::hash::Fingerprint;
@@ -22,6 +23,7 @@ impl Engine {
         &self,
         credential: &Result<&[u8], Denial>,
         profile: &Arc<Profile>,
+        address: Option<IpAddr>,
     ) -> Result<CachedProof, Refusal> {
         let text = credential.as_ref().map_err(Clone::clone)?;
         let presented = PresentedKey::parse(&profile.tag, text).ok_or(Denial::Malformed)?;
@@ -29,7 +31,7 @@ impl Engine {
         if let Some(known) = self.proofs.find(&print) {
             return Ok(known);
         }
-        self.prove_from_file(profile, &presented, print).await
+        self.prove_from_file(profile, &presented, print, address).await
     }
 
     /// Compares with what the file has, and remembers the proof.
@@ -38,6 +40,7 @@ impl Engine {
         profile: &Arc<Profile>,
         presented: &PresentedKey<'_>,
         print: Fingerprint,
+        address: Option<IpAddr>,
     ) -> Result<CachedProof, Refusal> {
         let prefix = presented.prefix();
         let read = self.read(move |store| store.keys_by_prefix(prefix)).await;
@@ -58,7 +61,8 @@ impl Engine {
             return Err(Denial::Unknown.into());
         }
         let (candidates, known) = (unsure.clone(), || self.proofs.peek(&print));
-        match self.slow_hash.prove(print, presented.to_raw(), candidates, known).await? {
+        let found_by = FoundBy::Prefix(prefix);
+        match self.prove_slowly(address, found_by, print, presented.to_raw(), candidates, known).await? {
             Flown::Known(proven) => Ok(proven),
             Flown::Refuted => Err(Denial::Unknown.into()),
             Flown::Proven(proof, landing) => {

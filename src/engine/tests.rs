@@ -2,6 +2,8 @@
 //!
 //! Never here: a socket, or a full-priced slow hash.
 
+mod cold_proofs;
+
 use std::path::Path;
 
 use super::*;

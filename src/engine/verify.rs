@@ -127,7 +127,7 @@ impl Engine {
     /// Decides one attempt and spends what it costs.
     pub async fn verify(&self, attempt: Attempt<'_>) -> Result<Granted, Refusal> {
         let door = attempt.door;
-        let outcome = match self.prove(&attempt.credential, attempt.profile).await {
+        let outcome = match self.prove(&attempt.credential, attempt.profile, attempt.address).await {
             Ok(proven) => {
                 let caller = Caller { door, address: attempt.address, proven, token: None };
                 self.decide(caller, &attempt.wanted, attempt.cost)
@@ -147,7 +147,7 @@ impl Engine {
         credential: &Result<&[u8], Denial>,
         address: Option<IpAddr>,
     ) -> Result<Caller, Refusal> {
-        let outcome = match self.prove(credential, profile).await {
+        let outcome = match self.prove(credential, profile, address).await {
             Ok(proven) => {
                 self.stands(&proven, address).map(|()| Caller { door, address, proven, token: None })
             }

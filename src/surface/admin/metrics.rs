@@ -58,6 +58,10 @@ impl Collector for EngineCounts {
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
         };
         counter("slow_hashes", "Slow hashes run", engine.slow_hashes())?;
+        let help = "Texts that the slow hash compared and that were no key's";
+        counter("slow_hash_failures", help, engine.slow_hash_failures())?;
+        let help = "Callers who found no place in the queue of the slow hash";
+        counter("slow_hash_refused", help, engine.slow_hashes_refused())?;
         counter("checkpoints_failed", "Checkpoints that could not be saved", engine.checkpoints_failed())?;
         counter("commits", "Durable commits of the store", engine.commits())?;
         let age = ConstGauge::new(engine.checkpoint_age_secs());
