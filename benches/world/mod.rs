@@ -22,7 +22,7 @@ use keyward::domain::id::WorkspaceId;
 use keyward::domain::key::RawKey;
 use keyward::domain::permission::Permission;
 use keyward::domain::profile::Profile;
-use keyward::domain::record::Label;
+use keyward::domain::record::{Label, SignatureReplay};
 use keyward::engine::{Engine, EngineOptions, InstallSecret, NewKey, NewWorkspace, SlowHashOptions};
 use keyward::store::{Store, StoreOptions};
 use tokio::runtime::Runtime;
@@ -84,6 +84,7 @@ fn engine(store: &Store, profile: &Arc<Profile>, secret: &InstallSecret, proofs_
         slow_hash: SlowHashOptions { cost: cheap(), workers: 2, queue_max: 2 * CREATIONS },
         keyless_rate: None,
         reads_max: 32,
+        replays_max: 1_000,
     };
     Engine::new(store.clone(), Clock::machine(), [Arc::clone(profile)], secret, options).unwrap()
 }
@@ -123,5 +124,7 @@ fn new_key(workspace: WorkspaceId) -> NewKey {
         // The fastest there is, so that a bench in turn over ten keys is never refused.
         rate: Some(Rate::new(1_000_000, 1, None).unwrap()),
         metadata: None,
+        require_signature: false,
+        signature_replay: SignatureReplay::Once,
     }
 }

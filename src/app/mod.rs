@@ -94,6 +94,9 @@ pub enum StartError {
         /// What is wrong, and what was expected.
         why: String,
     },
+    /// What the last stop saved of signatures could not be taken over.
+    #[error("the signatures that were taken before could not be read")]
+    Replays(#[source] crate::store::ChangeError),
     /// The first admin key could not be stored.
     #[error("the first admin key could not be stored")]
     FirstKey(#[source] ChangeRefused),
@@ -127,6 +130,9 @@ pub enum StopError {
     /// The last checkpoint could not be saved: what was counted since the one before is lost.
     #[error("the last checkpoint could not be saved")]
     Checkpoint(#[source] crate::store::ChangeError),
+    /// The signatures that were taken could not be saved: the next start refuses those stamped before it.
+    #[error("the signatures that were taken could not be saved")]
+    Replays(#[source] crate::store::ChangeError),
     /// The store could not be closed cleanly; the next start repairs it.
     #[error("the store could not be closed")]
     Store(#[from] StoreError),
@@ -195,6 +201,8 @@ async fn launch_over(
         let product = Product { profile: loaded.profile, rest: loaded.rest, rpc: loaded.rpc, upstream };
         products.push(Arc::new(product));
     }
+    // Nothing is served yet, and all that can easily fail has not failed.
+    engine.recover_replays().await.map_err(StartError::Replays)?;
     let trusted = Arc::new(settings.trusted_proxies);
     let mut surfaces = BTreeMap::new();
     for (listener, settings) in listeners.into_iter().zip(settings.listeners) {
@@ -264,6 +272,7 @@ impl Running {
         self.sandbox_tasks.close();
         self.sandbox_tasks.wait().await;
         let saved = self.engine.checkpoint().await;
+        let kept = self.engine.save_replays().await;
         let (engine, store) = (self.engine, self.store);
         let closed = blocking(move || {
             engine.stop();
@@ -276,6 +285,7 @@ impl Running {
         };
         // Everything was tried; the gravest failure is told.
         saved.map_err(StopError::Checkpoint)?;
+        kept.map_err(StopError::Replays)?;
         closed.unwrap_or(Err(StoreError::BrokeOff))?;
         sandbox_closed?;
         tracing::info!("keyward has stopped");
@@ -293,6 +303,7 @@ fn engine_options(settings: &Settings) -> EngineOptions {
         },
         keyless_rate: Rate::new(KEYLESS_LIMIT, KEYLESS_WINDOW_SECS, None).ok(),
         reads_max: READS_MAX,
+        replays_max: settings.replays_max,
     }
 }
 

@@ -168,6 +168,12 @@ fn key_body(fields: KeyFields) -> Map<String, Value> {
     if let Some(rate) = fields.rate {
         put("rate", rate.0);
     }
+    if let Some(required) = fields.require_signature {
+        put("require_signature", json!(required));
+    }
+    if let Some(replay) = fields.signature_replay {
+        put("signature_replay", json!(replay));
+    }
     body
 }
 
@@ -295,6 +301,10 @@ mod tests {
             (
                 format!("keyward key update {KEY} --permission none --expires-at never --ip any --rate default"),
                 format!(r#"PATCH /api/v1/keys/{KEY} {{"permissions":[],"expires_at":null,"ip_allow":null,"rate":null}}"#),
+            ),
+            (
+                format!("keyward key update {KEY} --require-signature true --signature-replay window"),
+                format!(r#"PATCH /api/v1/keys/{KEY} {{"require_signature":true,"signature_replay":"window"}}"#),
             ),
             (format!("keyward key revoke {KEY}"), format!("POST /api/v1/keys/{KEY}/revoke")),
             (

@@ -222,6 +222,12 @@ pub(super) struct KeyFields {
     /// Its own rate as CALLS/SECONDS or CALLS/SECONDS/BURST, such as 600/60, or `default` for its plan's
     #[arg(long, value_name = "RATE", value_parser = RateArgument::parse)]
     pub(super) rate: Option<RateArgument>,
+    /// Whether each of its requests must be signed
+    #[arg(long, value_name = "true|false")]
+    pub(super) require_signature: Option<bool>,
+    /// How often one signature is taken: `once`, or as often as it comes inside its `window` of time
+    #[arg(long, value_name = "once|window", value_parser = ["once", "window"])]
+    pub(super) signature_replay: Option<String>,
 }
 
 /// A rate as it was typed: JSON for the daemon.

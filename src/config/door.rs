@@ -35,7 +35,7 @@ const MAX_BODY_BYTES: u64 = 1 << 30;
 pub(super) fn rest(section: &Section<'_>, terms: &mut TermsTable) -> Option<(RestDoor, RestDialect)> {
     let base = section.required("base").and_then(|field| path(&field));
     let headers = section.field("key_headers").map(|field| field.items(KEY_HEADERS_MAX)).unwrap_or_default();
-    let key_headers = headers.iter().filter_map(key_header).collect();
+    let key_headers = headers.iter().filter_map(own_header).collect();
     let envelope = section.required("envelope").and_then(|field| {
         field.parsed("\"error\" or \"error+type\"", |text| match text {
             "error" => Some(Envelope::Error),
@@ -148,7 +148,8 @@ fn requirement(field: &Field<'_>, terms: &TermsTable) -> Option<Requirement> {
     Some(Requirement { permission: Some(number), paid: asked.paid, meter: asked.meter })
 }
 
-fn key_header(field: &Field<'_>) -> Option<String> {
+/// A header that a profile names for itself.
+pub(super) fn own_header(field: &Field<'_>) -> Option<String> {
     let form = "a header such as X-API-Key: letters, digits and -, none that HTTP or the gate uses itself";
     field.parsed(form, |text| {
         let name = text.to_ascii_lowercase();
@@ -172,8 +173,18 @@ fn is_taken_header(name: &str) -> bool {
         "origin",
         "range",
     ];
-    let families =
-        ["content-", "transfer-", "accept", "proxy-", "x-keyward-", "x-forwarded-", "mcp-", "if-", "keep-"];
+    let families = [
+        "content-",
+        "transfer-",
+        "accept",
+        "proxy-",
+        "keyward-",
+        "x-keyward-",
+        "x-forwarded-",
+        "mcp-",
+        "if-",
+        "keep-",
+    ];
     taken.contains(&name) || families.iter().any(|family| name.starts_with(family))
 }
 

@@ -14,7 +14,7 @@ use super::reader::Override;
 const PREFIX: &str = "KEYWARD_";
 
 /// Every setting that a variable can give.
-pub(super) const PATHS: [&str; 14] = [
+pub(super) const PATHS: [&str; 15] = [
     "data_dir",
     "trusted_proxies",
     "admin.listen",
@@ -27,6 +27,7 @@ pub(super) const PATHS: [&str; 14] = [
     "slow_hash.passes",
     "slow_hash.queue_max",
     "slow_hash.workers",
+    "signing.replays_max",
     "log.format",
     "log.level",
 ];

@@ -17,6 +17,7 @@ use crate::domain::key::{TAG_LEN_MAX, Tag};
 use crate::domain::meter::Grace;
 use crate::domain::permission::{CATALOGUE_MAX, Catalogue, Permission};
 use crate::domain::profile::{METERS_MAX, MeterNo, Plan, Profile, Terms};
+use crate::domain::signature::SigningHeaders;
 
 /// The most plans of one profile.
 pub(super) const PLANS_MAX: usize = 64;
@@ -59,6 +60,7 @@ fn read(root: &Section<'_>) -> Option<LoadedProfile> {
     let tag = root.required("tag").and_then(|field| field.parsed(&tag_form, Tag::parse));
     let upgrade_url = root.field("upgrade_url").and_then(|field| field.parsed("an http(s) URL", url));
     let rate = root.field("rate").and_then(|field| rate_of(&field));
+    let signing = root.field("signing").and_then(|field| signing_of(&field));
     let mut terms = TermsTable::read(root);
     let rest_section = root.field("rest").and_then(|field| field.section());
     let rpc_section = root.field("rpc").and_then(|field| field.section());
@@ -68,6 +70,7 @@ fn read(root: &Section<'_>) -> Option<LoadedProfile> {
         .and_then(|section| door::rpc(section, rest_section.as_ref(), &terms, upgrade_url));
     let plans = plans(root, &terms.meters);
     root.close();
+    check_signing(root, signing.as_ref(), rest.as_ref().map(|(door, _)| &*door.key_headers));
     let (rest_door, rest_dialect) = rest.unzip();
     let (rpc_door, rpc_dialect) = rpc.unzip();
     let profile = Profile {
@@ -78,6 +81,7 @@ fn read(root: &Section<'_>) -> Option<LoadedProfile> {
         meters: terms.meters.0,
         plans,
         rate,
+        signing,
         rest: rest_door,
         rpc: rpc_door,
     };
@@ -207,6 +211,27 @@ fn rate_of(field: &Field<'_>) -> Option<Rate> {
         Err(RateError::Burst) => field.refused(&format!(
             "expected a burst of at least 1 that is full again within {FILL_SECS_MAX} seconds"
         )),
+    }
+}
+
+fn signing_of(field: &Field<'_>) -> Option<SigningHeaders> {
+    let section = field.section()?;
+    let timestamp = section.required("timestamp_header").and_then(|field| door::own_header(&field));
+    let signature = section.required("signature_header").and_then(|field| door::own_header(&field));
+    section.close();
+    Some(SigningHeaders { timestamp: timestamp?, signature: signature? })
+}
+
+/// A header means one thing.
+fn check_signing(root: &Section<'_>, signing: Option<&SigningHeaders>, key_headers: Option<&[String]>) {
+    let Some(SigningHeaders { timestamp, signature }) = signing else { return };
+    if timestamp == signature {
+        root.problem("signing.timestamp_header and signing.signature_header are the same");
+    }
+    for name in [timestamp, signature] {
+        if key_headers.is_some_and(|keys| keys.contains(name)) {
+            root.problem(&format!("{name} is a header of [signing] and one of rest.key_headers"));
+        }
     }
 }
 
@@ -453,5 +478,32 @@ mod tests {
         assert_eq!(route.requirement.meter, profile.meter("views"));
         assert!(route.requirement.paid && route.requirement.meter.is_some());
         assert_eq!(route.max_body_bytes, Some(0));
+    }
+
+    #[test]
+    fn the_headers_of_signatures_are_the_profiles_own_and_mean_nothing_else() {
+        let with = |timestamp: &str, signature: &str| {
+            format!(
+                "[signing]\ntimestamp_header = \"{timestamp}\"\nsignature_header = \"{signature}\"\n[rest]\n"
+            )
+        };
+        assert!(load_profile(socialcrm(), "socialcrm").unwrap().profile.signing.is_none());
+        let text = socialcrm().replacen("[rest]\n", &with("X-MCP-Timestamp", "X-MCP-Signature"), 1);
+        let signing = load_profile(&text, "p.toml").unwrap().profile.signing.clone().unwrap();
+        let names = (signing.timestamp.as_str(), signing.signature.as_str());
+        assert_eq!(names, ("x-mcp-timestamp", "x-mcp-signature"));
+        for (timestamp, signature, told) in [
+            ("X-A", "x-a", "signing.timestamp_header and signing.signature_header are the same"),
+            ("X-A", "X-API-Key", "x-api-key is a header of [signing] and one of rest.key_headers"),
+            ("Keyward-Signature", "X-A", "signing.timestamp_header: expected a header"),
+            ("X-A", "Authorization", "signing.signature_header: expected a header"),
+            ("X-A", "X-Keyward-Key-Id", "signing.signature_header: expected a header"),
+            ("X A", "X-B", "signing.timestamp_header: expected a header"),
+        ] {
+            let problems = problems_after("[rest]\n", &with(timestamp, signature));
+            assert!(problems.iter().any(|problem| problem.contains(told)), "{told}: {problems:?}");
+        }
+        let half = problems_after("[rest]\n", "[signing]\ntimestamp_header = \"X-A\"\n[rest]\n");
+        assert!(half.iter().any(|problem| problem.contains("signature_header")), "{half:?}");
     }
 }

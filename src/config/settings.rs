@@ -32,6 +32,8 @@ pub struct Settings {
     pub checkpoint_interval: Duration,
     /// The slow hash.
     pub slow_hash: SlowHashSettings,
+    /// Signatures that are remembered until they leave their window: 1,000 to 100,000,000.
+    pub replays_max: usize,
     /// The log.
     pub log: LogSettings,
 }

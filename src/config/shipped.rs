@@ -85,6 +85,7 @@ fn build() -> Option<Profile> {
         meters: Vec::new(),
         plans: vec![plan],
         rate: None,
+        signing: None,
         rest: Some(RestDoor { base: "/api/v1".to_owned(), key_headers: Vec::new(), routes }),
         rpc: None,
     })

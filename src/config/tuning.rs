@@ -1,4 +1,5 @@
-//! The tables of `keyward.toml` that hold numbers: `[cache]`, `[checkpoint]`, `[slow_hash]`, `[log]`.
+//! The tables of `keyward.toml` that hold numbers: `[cache]`, `[checkpoint]`, `[slow_hash]`, `[signing]`,
+//! `[log]`.
 //!
 //! Each has a default and a range; docs/configuration.md gives the reason of both.
 //!
@@ -21,6 +22,7 @@ const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const QUEUE: usize = 64;
 const WORKERS: usize = 2;
+const REPLAYS: usize = 1_000_000;
 
 pub(super) fn cache(section: &Section<'_>) -> Option<CacheSettings> {
     let proofs_max = whole(section, "proofs_max", 0, PROOFS_MOST, PROOFS);
@@ -50,6 +52,12 @@ pub(super) fn slow_hash(section: &Section<'_>) -> Option<SlowHashSettings> {
     section.close();
     let cost = SlowHashCost::new(memory_kib?, passes?)?;
     Some(SlowHashSettings { cost, queue_max: queue_max?, workers: workers? })
+}
+
+pub(super) fn signing(section: &Section<'_>) -> Option<usize> {
+    let replays_max = whole(section, "replays_max", 1_000, 100_000_000, REPLAYS);
+    section.close();
+    replays_max
 }
 
 fn whole<T: TryFrom<u64>>(

@@ -1,7 +1,7 @@
 //! The one order of checks, as types: who skips one does not compile.
 //!
 //! ```text
-//! Proof ─ standing ─► Standing ─┐
+//! Proof ─ standing ─► Standing ─┐              (with a signature: Signed ─ standing_signed ─► Standing)
 //!              bucket ─► RateReceipt ─┴─ allowed ─► Admission ─┬─ no meter ────────────► Grant
 //!                                                   meter ─► MeterReceipt ─┘
 //! ```
@@ -16,20 +16,23 @@ use std::sync::Arc;
 
 use super::address::AddressRules;
 use super::bucket::{Bucket, Rate, RateReceipt, TooFast};
-use super::denial::Denial;
+use super::denial::{Denial, Refusal};
 use super::id::{KeyId, WorkspaceId};
 use super::meter::{MeterReceipt, PeriodMeter};
 use super::period::Period;
 use super::permission::{Permission, PermissionBits};
 use super::profile::{MeterNo, Profile, Public, Requirement};
 use super::proof::Proof;
-use super::record::{KeyRecord, SECRETS_MAX, WorkspaceRecord, WorkspaceStatus};
+use super::record::{KeyRecord, SECRETS_MAX, SignatureReplay, WorkspaceRecord, WorkspaceStatus};
+use super::replays::Replays;
+use super::signature::Signed;
 use super::time::{Mono, Now, Wall};
 
 /// What the checks read of one secret.
 #[derive(Clone, Copy, Debug)]
 struct LiveSecret {
     epoch: u32,
+    created_at: Wall,
     ends_at: Option<Wall>,
 }
 
@@ -43,6 +46,7 @@ pub struct KeyFacts {
     expires_at: Option<Wall>,
     addresses: Option<AddressRules>,
     require_signature: bool,
+    signature_replay: SignatureReplay,
     permissions: PermissionBits,
     rate: Option<Rate>,
     scopes: String,
@@ -57,12 +61,17 @@ impl KeyFacts {
             version: record.version,
             secrets: std::array::from_fn(|place| {
                 let secret = record.secrets.iter().rev().nth(place)?;
-                Some(LiveSecret { epoch: secret.epoch, ends_at: secret.ends_at })
+                Some(LiveSecret {
+                    epoch: secret.epoch,
+                    created_at: secret.created_at,
+                    ends_at: secret.ends_at,
+                })
             }),
             revoked: record.revoked_at.is_some(),
             expires_at: record.expires_at,
             addresses: record.addresses.clone(),
             require_signature: record.require_signature,
+            signature_replay: record.signature_replay,
             permissions: profile.compile(&record.permissions),
             rate: record.rate,
             scopes: scopes.join(" "),
@@ -72,6 +81,15 @@ impl KeyFacts {
     /// The record's version that these facts are of.
     pub const fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Whether every request must be signed.
+    pub const fn requires_signature(&self) -> bool {
+        self.require_signature
+    }
+
+    fn secret(&self, epoch: u32) -> Option<&LiveSecret> {
+        self.secrets.iter().flatten().find(|secret| secret.epoch == epoch)
     }
 
     /// The permissions held, as text with spaces between: what an upstream is told.
@@ -179,19 +197,43 @@ pub struct Standing {
     workspace: WorkspaceId,
 }
 
-/// First decision: is this key in good standing here and now?
+/// First decision: is this key in good standing here and now, without a signature? One that was sent is never
+/// left unchecked: then it is [`standing_signed`] that decides.
 pub fn standing(proof: Proof, case: &Case<'_>) -> Result<Standing, Denial> {
     stands(proof, case)?;
     Ok(Standing { proof, workspace: case.workspace.id })
 }
 
+/// The same with a signature that is the key's own: is it in its window and, where the key asks for that, used
+/// for the first time? It counts as used from here on, unless something before it in the order of checks fails
+/// or there is no room to remember it.
+pub fn standing_signed(signed: &Signed, case: &Case<'_>, replays: &mut Replays) -> Result<Standing, Refusal> {
+    let proof = signed.proof();
+    stands_but_for_signature(proof, case)?;
+    let secret = case.key.secret(proof.epoch()).ok_or(Denial::Revoked)?;
+    if !signed.stamp().is_current(case.now.wall) {
+        return Err(Denial::Signature.into());
+    }
+    match case.key.signature_replay {
+        SignatureReplay::Once => replays.take(signed, secret.created_at, case.now.wall)?,
+        SignatureReplay::Window => {}
+    }
+    Ok(Standing { proof, workspace: case.workspace.id })
+}
+
 fn stands(proof: Proof, case: &Case<'_>) -> Result<(), Denial> {
+    stands_but_for_signature(proof, case)?;
+    if case.key.require_signature { Err(Denial::Signature) } else { Ok(()) }
+}
+
+/// All of standing that can be told before a request was read whole.
+pub fn stands_but_for_signature(proof: Proof, case: &Case<'_>) -> Result<(), Denial> {
     let Case { key, workspace, address, now } = case;
     if proof.key() != key.id {
         return Err(Denial::Unknown);
     }
-    let secret = key.secrets.iter().flatten().find(|secret| secret.epoch == proof.epoch());
-    let secret_ended = secret.is_none_or(|secret| secret.ends_at.is_some_and(|end| now.wall >= end));
+    let secret_ended =
+        key.secret(proof.epoch()).is_none_or(|secret| secret.ends_at.is_some_and(|end| now.wall >= end));
     if key.revoked || secret_ended {
         return Err(Denial::Revoked);
     }
@@ -204,16 +246,28 @@ fn stands(proof: Proof, case: &Case<'_>) -> Result<(), Denial> {
     if key.addresses.as_ref().is_some_and(|rules| !rules.admit(*address)) {
         return Err(Denial::Address);
     }
-    // Signatures cannot be checked yet, so a key that demands one fails closed.
-    if key.require_signature {
-        return Err(Denial::Signature);
-    }
     Ok(())
 }
 
 /// Takes one token from the key's bucket. A proven request takes it whatever follows, so that probing is not
 /// free.
 pub fn pace(_: &Standing, case: &Case<'_>, bucket: &Bucket) -> Result<RateReceipt, Denial> {
+    take_token(case, bucket)
+}
+
+/// Takes that token ahead of the signature, for a request that was refused before its signature could be looked
+/// at.
+pub fn pace_unread(proof: Proof, case: &Case<'_>, bucket: &Bucket) -> Result<RateReceipt, Denial> {
+    stands_but_for_signature(proof, case)?;
+    take_token(case, bucket)
+}
+
+/// Whether [`pace`] would find a token.
+pub fn has_token(case: &Case<'_>, bucket: &Bucket) -> bool {
+    rate_of(case).is_none_or(|rate| bucket.peek(rate, 1, case.now.mono).is_ok())
+}
+
+fn take_token(case: &Case<'_>, bucket: &Bucket) -> Result<RateReceipt, Denial> {
     match rate_of(case) {
         Some(rate) => bucket.take(rate, 1, case.now.mono).map_err(too_fast),
         None => Ok(RateReceipt::unlimited()),

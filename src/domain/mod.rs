@@ -27,5 +27,7 @@ pub mod permission;
 pub mod profile;
 pub mod proof;
 pub mod record;
+pub mod replays;
 pub mod seal;
+pub mod signature;
 pub mod time;

@@ -12,6 +12,7 @@ use super::bucket::Rate;
 use super::key::Tag;
 use super::meter::Grace;
 use super::permission::{Catalogue, Permission, PermissionBits, PermissionNo};
+use super::signature::SigningHeaders;
 
 /// The number of a meter in its profile.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -41,6 +42,8 @@ pub struct Profile {
     pub plans: Vec<Plan>,
     /// The rate of a key whose workspace, plan and own record set none; `None` is unlimited.
     pub rate: Option<Rate>,
+    /// Under which headers the body form of signatures is taken; `None` is not at all. Our own form always is.
+    pub signing: Option<SigningHeaders>,
     /// The REST door.
     pub rest: Option<RestDoor>,
     /// The JSON-RPC door.

@@ -76,3 +76,13 @@ impl KeyRecord {
         Some(Proof { key: self.id, epoch: secret.epoch })
     }
 }
+
+#[cfg(test)]
+pub(super) mod samples {
+    use super::*;
+
+    /// A proof that nothing was compared for.
+    pub(in crate::domain) const fn proof_of(key: KeyId) -> Proof {
+        Proof { key, epoch: 1 }
+    }
+}

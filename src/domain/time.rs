@@ -30,6 +30,11 @@ impl Wall {
         self.0
     }
 
+    /// Whole seconds since the Unix epoch, rounded down.
+    pub const fn secs(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
     /// Milliseconds since the Unix epoch; 0 for anything earlier.
     pub fn millis_since_epoch(self) -> u64 {
         u64::try_from(self.0 / 1000).unwrap_or(0)

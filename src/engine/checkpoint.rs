@@ -24,6 +24,7 @@ impl Engine {
     pub async fn checkpoint(&self) -> Result<usize, ChangeError> {
         self.proofs.sweep();
         self.keyless.sweep();
+        self.replays.sweep(self.clock.now().wall);
         let _numbering = self.numbering.lock().await;
         let (keys, workspaces) = self.slots.take_noted();
         let now = self.clock.now();

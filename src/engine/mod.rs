@@ -14,6 +14,8 @@ mod install_secret;
 mod live;
 mod loading;
 mod prove;
+mod replays;
+mod signing;
 mod slots;
 mod slow_hash;
 mod soft_delay;
@@ -51,6 +53,7 @@ pub use crate::store::{Listed, Page};
 use checkpoint::Checkpoints;
 use generations::{AsItIs, Generations};
 use live::CachedProof;
+use replays::SharedReplays;
 use slots::Slots;
 use slow_hash::SlowHash;
 use soft_delay::SoftDelay;
@@ -67,6 +70,8 @@ pub struct EngineOptions {
     pub keyless_rate: Option<Rate>,
     /// The most reads of the file at the same time.
     pub reads_max: usize,
+    /// The most signatures that are remembered until they leave their window, a quarter of them for one key.
+    pub replays_max: usize,
 }
 
 /// How the slow hash runs.
@@ -96,6 +101,7 @@ pub struct Engine {
     keyless: Generations<IpAddr, Arc<Bucket>, RandomState>,
     keyless_rate: Option<Rate>,
     reads: Arc<Semaphore>,
+    replays: SharedReplays,
     tally: Tally,
     checkpoints: Checkpoints,
     /// Keeps a checkpoint and a move of an anchor apart: meter rows are numbered from the anchor.
@@ -126,6 +132,7 @@ impl Engine {
             keyless: Generations::new(KEYLESS_ADDRESSES_MAX / 2),
             keyless_rate: options.keyless_rate,
             reads: Arc::new(Semaphore::new(options.reads_max)),
+            replays: SharedReplays::new(options.replays_max),
             tally: Tally::default(),
             checkpoints: Checkpoints::default(),
             numbering: tokio::sync::Mutex::default(),

@@ -3,6 +3,7 @@
 //! Never here: a socket, or a full-priced slow hash.
 
 mod cold_proofs;
+mod signing;
 
 use std::path::Path;
 
@@ -16,7 +17,7 @@ use crate::domain::key::{RawKey, Tag};
 use crate::domain::meter::Grace;
 use crate::domain::permission::{Catalogue, Permission};
 use crate::domain::profile::{Plan, Requirement, Terms};
-use crate::domain::record::{KeyPatch, Label, WorkspacePatch, WorkspaceStatus};
+use crate::domain::record::{KeyPatch, Label, SignatureReplay, WorkspacePatch, WorkspaceStatus};
 use crate::domain::time::Wall;
 use crate::store::StoreOptions;
 
@@ -42,6 +43,7 @@ fn product() -> Arc<Profile> {
         meters: vec!["ai".to_owned()],
         plans: vec![plan("free", false, Some(0)), plan("pro", true, Some(3))],
         rate: Some(Rate::new(10, 1, None).unwrap()),
+        signing: None,
         rest: None,
         rpc: None,
     })
@@ -102,6 +104,8 @@ impl World {
             addresses: None,
             rate: None,
             metadata: None,
+            require_signature: false,
+            signature_replay: SignatureReplay::Once,
         };
         let made = self.engine.create_key(Actor::System, new).await.unwrap();
         (made.record.id, made.raw)
@@ -141,8 +145,13 @@ fn engine(
     let secret =
         InstallSecret::read(secret).unwrap().unwrap_or_else(|| InstallSecret::create(secret).unwrap());
     let slow_hash = SlowHashOptions { cost: SlowHashCost::new(8, 1).unwrap(), workers: 2, queue_max: 64 };
-    let options =
-        EngineOptions { proofs_max, slow_hash, keyless_rate: Rate::new(2, 60, None).ok(), reads_max: 8 };
+    let options = EngineOptions {
+        proofs_max,
+        slow_hash,
+        keyless_rate: Rate::new(2, 60, None).ok(),
+        reads_max: 8,
+        replays_max: 1_000,
+    };
     Engine::new(store.clone(), clock, [Arc::clone(profile)], &secret, options).unwrap()
 }
 

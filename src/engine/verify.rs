@@ -11,16 +11,19 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::live::{CachedProof, LiveKey, LiveWorkspace};
+use super::signing::Signature;
 use super::tally::Door;
 use crate::domain::bucket::RateReceipt;
 use crate::domain::decision::{
-    Admission, Case, Grant, Identity, Standing, Wanted, allowed, may, pace, rehearse, standing,
+    Admission, Case, Grant, Identity, Wanted, allowed, may, pace, rehearse, standing,
+    stands_but_for_signature,
 };
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::meter::PeriodMeter;
 use crate::domain::permission::PermissionBits;
 use crate::domain::profile::{MeterNo, Profile, Requirement};
+use crate::domain::signature::Signer;
 use crate::domain::time::Now;
 
 /// One thing that a caller wants.
@@ -99,14 +102,24 @@ impl Reach {
 /// A proven key in good standing, before it was asked what it wants.
 #[derive(Debug)]
 pub struct Caller {
-    door: Door,
-    address: Option<IpAddr>,
-    proven: CachedProof,
+    pub(super) door: Door,
+    pub(super) address: Option<IpAddr>,
+    pub(super) proven: CachedProof,
     /// The token that was taken ahead, or why there was none.
-    token: Option<Result<RateReceipt, Denial>>,
+    pub(super) token: Option<Result<RateReceipt, Denial>>,
+    /// No token was there, and none was taken yet.
+    token_missed: bool,
+    /// Whose signature could be checked; there unless the request is decided on at once.
+    pub(super) signer: Option<Signer>,
+    pub(super) signature: Signature,
 }
 
 impl Caller {
+    fn new(door: Door, address: Option<IpAddr>, proven: CachedProof, signer: Option<Signer>) -> Self {
+        let signature = Signature::NotSent;
+        Self { door, address, proven, token: None, token_missed: false, signer, signature }
+    }
+
     /// The key.
     pub const fn key(&self) -> KeyId {
         self.proven.proof.key()
@@ -119,7 +132,7 @@ impl Caller {
 
     /// Whether its rate is used up, which [`Engine::admit`] will say.
     pub const fn is_too_fast(&self) -> bool {
-        matches!(self.token, Some(Err(_)))
+        self.token_missed || matches!(self.token, Some(Err(_)))
     }
 }
 
@@ -129,7 +142,7 @@ impl Engine {
         let door = attempt.door;
         let outcome = match self.prove(&attempt.credential, attempt.profile, attempt.address).await {
             Ok(proven) => {
-                let caller = Caller { door, address: attempt.address, proven, token: None };
+                let caller = Caller::new(door, attempt.address, proven, None);
                 self.decide(caller, &attempt.wanted, attempt.cost)
             }
             Err(refusal) => Err(refusal),
@@ -138,8 +151,8 @@ impl Engine {
         outcome
     }
 
-    /// Proves a credential and checks its standing, for a door that must read more before it knows what is
-    /// wanted. [`Engine::admit`] goes on from here. Nothing is spent yet.
+    /// Proves a credential and checks its standing but for a signature, for a door that must read more before it
+    /// knows what is wanted. [`Engine::admit`] goes on from here. Nothing is spent yet.
     pub async fn identify(
         &self,
         door: Door,
@@ -149,7 +162,8 @@ impl Engine {
     ) -> Result<Caller, Refusal> {
         let outcome = match self.prove(credential, profile, address).await {
             Ok(proven) => {
-                self.stands(&proven, address).map(|()| Caller { door, address, proven, token: None })
+                let signer = credential.as_ref().ok().map(|text| Signer::new(proven.proof, text));
+                self.stands(&proven, address).map(|()| Caller::new(door, address, proven, signer))
             }
             Err(refusal) => Err(refusal),
         };
@@ -160,13 +174,18 @@ impl Engine {
     }
 
     /// Takes the caller's token ahead, before more is read for it. What came of it is told by
-    /// [`Engine::admit`].
+    /// [`Engine::admit`]. The token of a signed request waits for its signature.
     pub fn pace(&self, caller: &mut Caller) {
         let now = self.clock.now();
-        let key = &caller.proven.key;
-        caller.token = key.with_case(caller.address, now, |case| {
-            let standing = standing(caller.proven.proof, case).ok()?;
-            Some(self.take_token(key, &standing, case))
+        let CachedProof { proof, key } = &caller.proven;
+        (caller.token, caller.token_missed) = key.with_case(caller.address, now, |case| {
+            if let Some(is_there) = Self::foresees_token(caller, case) {
+                return (None, !is_there);
+            }
+            let taken = standing(*proof, case)
+                .ok()
+                .map(|standing| self.take_token(key, case, || pace(&standing, case, &key.bucket)));
+            (taken, false)
         });
     }
 
@@ -189,12 +208,13 @@ impl Engine {
     }
 
     fn decide(&self, caller: Caller, wanted: &Wanted, cost: u64) -> Result<Granted, Refusal> {
-        let Caller { address, proven: CachedProof { proof, key }, token, .. } = caller;
+        let Caller { address, proven: CachedProof { proof, key }, token, signature, .. } = caller;
         let now = self.clock.now();
-        let grant = key.with_case(address, now, |case| {
+        let grant = key.with_case(address, now, |case| -> Result<_, Refusal> {
             early_denial(&key)?;
-            let standing = standing(proof, case)?;
-            let token = token.unwrap_or_else(|| self.take_token(&key, &standing, case))?;
+            let standing = self.standing_of(proof, &signature, case)?;
+            let pace = || pace(&standing, case, &key.bucket);
+            let token = token.unwrap_or_else(|| self.take_token(&key, case, pace))?;
             match allowed(standing, token, case, wanted)? {
                 Admission::Unmetered(admission) => Ok(admission.grant()),
                 Admission::Metered(admission) => {
@@ -205,19 +225,19 @@ impl Engine {
                 }
             }
         });
-        Ok(Granted { grant: grant.map_err(Refusal::Denied)?, key })
+        Ok(Granted { grant: grant?, key })
     }
 
     /// Notes a successful authentication and takes its token. The mark for the checkpoint comes last, when
     /// everything is counted.
-    fn take_token(
+    pub(super) fn take_token(
         &self,
         key: &Arc<LiveKey>,
-        standing: &Standing,
         case: &Case<'_>,
+        pace: impl FnOnce() -> Result<RateReceipt, Denial>,
     ) -> Result<RateReceipt, Denial> {
         key.touch(case.now.wall);
-        let token = pace(standing, case, &key.bucket);
+        let token = pace();
         self.slots.note_key(key);
         token
     }
@@ -227,13 +247,13 @@ impl Engine {
         let now = self.clock.now();
         proven
             .key
-            .with_case(address, now, |case| standing(proven.proof, case).map(drop))
+            .with_case(address, now, |case| stands_but_for_signature(proven.proof, case))
             .map_err(Refusal::Denied)
     }
 }
 
 /// What a revoke or a suspension says before its commit.
-fn early_denial(key: &LiveKey) -> Result<(), Denial> {
+pub(super) fn early_denial(key: &LiveKey) -> Result<(), Denial> {
     if key.is_revoked() {
         return Err(Denial::Revoked);
     }
@@ -245,7 +265,12 @@ fn early_denial(key: &LiveKey) -> Result<(), Denial> {
 
 impl LiveKey {
     /// Decides with the facts of this moment.
-    fn with_case<T>(&self, address: Option<IpAddr>, now: Now, decide: impl FnOnce(&Case<'_>) -> T) -> T {
+    pub(super) fn with_case<T>(
+        &self,
+        address: Option<IpAddr>,
+        now: Now,
+        decide: impl FnOnce(&Case<'_>) -> T,
+    ) -> T {
         let (key, workspace) = (self.facts.load(), self.workspace.facts.load());
         decide(&Case { key: &key, workspace: &workspace, address, now })
     }

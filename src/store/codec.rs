@@ -12,6 +12,7 @@ pub(super) mod counts;
 #[cfg(test)]
 mod golden;
 pub(super) mod key;
+pub(super) mod replays;
 pub(super) mod workspace;
 
 use std::fmt;

@@ -17,6 +17,7 @@ mod overlay;
 pub mod private_file;
 mod queue;
 mod reads;
+mod replays;
 mod tables;
 #[cfg(test)]
 mod tests;

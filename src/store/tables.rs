@@ -39,6 +39,9 @@ pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("
 pub(super) const FINGERPRINT_MAKERS: TableDefinition<'_, [u8; 8], ()> =
     TableDefinition::new("fingerprint_makers/1");
 
+/// Number from 0 → record of signatures that were taken. There from a clean stop to the next start alone.
+pub(super) const REPLAYS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("replays/1");
+
 /// Every table that a change may touch, open in one write transaction.
 pub(super) struct WriteTables<'txn> {
     pub(super) workspaces: Table<'txn, u128, &'static [u8]>,
@@ -51,6 +54,7 @@ pub(super) struct WriteTables<'txn> {
     pub(super) fingerprint_makers: Table<'txn, [u8; 8], ()>,
     /// What seals the audit rows of this transaction; the writer sets it.
     pub(super) sealer: Option<Arc<AuditSealer>>,
+    pub(super) replays: Table<'txn, u32, &'static [u8]>,
 }
 
 impl<'txn> WriteTables<'txn> {
@@ -69,6 +73,7 @@ impl<'txn> WriteTables<'txn> {
             meters: txn.open_table(METERS)?,
             audit: txn.open_table(AUDIT)?,
             fingerprint_makers: txn.open_table(FINGERPRINT_MAKERS)?,
+            replays: txn.open_table(REPLAYS)?,
             sealer: None,
         })
     }

@@ -16,6 +16,8 @@ mod lookup;
 mod moved_anchor;
 #[cfg(test)]
 mod order;
+#[cfg(test)]
+mod replays;
 
 use std::path::PathBuf;
 use std::sync::mpsc;

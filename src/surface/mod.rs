@@ -15,6 +15,7 @@ mod request_id;
 mod rest;
 mod rpc;
 mod rpc_message;
+mod signature;
 mod spoken;
 mod tool_list;
 

@@ -3,7 +3,7 @@
 //! An unknown route, a wrong method and a body that is too long are told only to a proven caller, after its
 //! rate token: before proof every path looks the same.
 //!
-//! Never here: a body that is read (it streams through), a status.
+//! Never here: a body that is read, unless it is signed (others stream through); a status.
 
 use std::time::Duration;
 
@@ -12,10 +12,12 @@ use hyper::header::CONTENT_LENGTH;
 
 use super::credential::credential;
 use super::data::Exchange;
+use super::signature;
 use crate::dialect::{RestDialect, Spoken};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::{Found, RestDoor, Route, Verb};
+use crate::domain::signature::Sent;
 use crate::engine::{Attempt, Door};
 use crate::gateway::{Encodings, Outgoing, Pass};
 use crate::http::body::Relayed;
@@ -34,26 +36,35 @@ pub(super) async fn answer(
 }
 
 async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Refusal> {
-    let Exchange { engine, product, parts, body, address, request_id, .. } = exchange;
+    let Exchange { engine, product, mut parts, body, buffers, address, request_id } = exchange;
     let found = door.routes.find(Verb::of_method(parts.method.as_str()), parts.uri.path());
     let max_body_bytes = match found {
         Found::Route(route) => route.max_body_bytes,
         Found::OtherVerbs(_) | Found::Nothing => None,
     };
-    let attempt = Attempt {
-        door: Door::Rest,
-        profile: &product.profile,
-        credential: credential(&parts.headers, &door.key_headers),
-        wanted: wanted(found, &parts.headers),
-        address,
-        cost: 1,
+    let (profile, wanted) = (&product.profile, wanted(found, &parts.headers));
+    let credential = credential(&parts.headers, &door.key_headers);
+    let sent = signature::sent(&parts.headers, profile);
+    let (granted, signed_body) = if matches!(sent, Sent::Nothing) {
+        let attempt = Attempt { door: Door::Rest, profile, credential, wanted, address, cost: 1 };
+        (engine.verify(attempt).await?, None)
+    } else {
+        let caller = engine.identify(Door::Rest, profile, &credential, address).await?;
+        let (caller, read, held) =
+            signature::read_signed(engine, caller, &sent, &parts, body.as_mut(), max_body_bytes, buffers)
+                .await?;
+        (engine.admit(caller, &wanted, 1)?, Some((read, held)))
     };
-    let (grant, identity) = engine.verify(attempt).await?.into_parts();
+    // Its room is taken until the upstream has answered.
+    let (signed_body, _held) = signed_body.unzip();
+    let (grant, identity) = granted.into_parts();
+    signature::strip(&mut parts.headers, profile);
     let outgoing = Outgoing {
         head: parts,
-        body: match body.take_if(|body| !body.is_end_stream()) {
-            Some(body) => relayed(body, max_body_bytes),
-            None => Body::Empty,
+        body: match (signed_body, body.take_if(|body| !body.is_end_stream())) {
+            (Some(read), _) => Body::from(read),
+            (None, Some(body)) => relayed(body, max_body_bytes),
+            (None, None) => Body::Empty,
         },
         address,
         request_id,

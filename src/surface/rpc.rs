@@ -20,11 +20,13 @@ use super::credential::credential;
 use super::data::{Exchange, Product};
 use super::is_json;
 use super::rpc_message::RpcMessage;
+use super::signature;
 use super::tool_list::filter_tools;
 use crate::dialect::{Era, RpcDialect, Spoken};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
 use crate::domain::profile::{Public, Requirement, RpcDoor, Verb, VerbSet};
+use crate::domain::signature::Sent;
 use crate::engine::{Attempt, Door, Reach};
 use crate::gateway::{Encodings, Outgoing, Pass};
 use crate::http::{Body, Response, body};
@@ -80,8 +82,17 @@ async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Re
             None => Wanted::Refused(Denial::Method { allow: allowed(door, parts.uri.path()) }),
         };
         let profile = &product.profile;
-        let attempt = Attempt { door: Door::Rpc, profile, credential, wanted, address, cost: 1 };
-        let (grant, identity) = engine.verify(attempt).await?.into_parts();
+        let sent = signature::sent(&parts.headers, profile);
+        let granted = if matches!(sent, Sent::Nothing) {
+            let attempt = Attempt { door: Door::Rpc, profile, credential, wanted, address, cost: 1 };
+            engine.verify(attempt).await?
+        } else {
+            let mut caller = engine.identify(Door::Rpc, profile, &credential, address).await?;
+            // No body goes on, so none is signed.
+            caller.check_signature(&sent, &signature::signable(&parts, &[]));
+            engine.admit(caller, &wanted, 1)?
+        };
+        let (grant, identity) = granted.into_parts();
         Pass::Granted(grant, identity)
     };
     let outgoing = outgoing(product, parts, Body::Empty, address, request_id);
@@ -97,10 +108,12 @@ fn allowed(door: &RpcDoor, path: &str) -> VerbSet {
 async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
     let Exchange { engine, product, parts, body, buffers, address, request_id } = exchange;
     let credential = rpc_credential(&parts, product);
+    let sent = signature::sent(&parts.headers, &product.profile);
     let caller = match &credential {
         Err(Denial::Missing) => None,
         presented => {
             let mut caller = engine.identify(Door::Rpc, &product.profile, presented, address).await?;
+            caller.announce_signature(&sent);
             // Paid before anything is read and held for it; that there was no token is told with the
             // message's id.
             engine.pace(&mut caller);
@@ -126,15 +139,15 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
         // What cannot be read is told to a proven caller as any other refusal: after its standing and its
         // token.
         (Err(denial), Some(caller)) => {
-            engine.admit(caller, &Wanted::Refused(denial.clone()), 1)?;
-            return Err(denial.into());
+            return Err(engine.refuse(caller, denial).into());
         }
         (Err(denial), None) => return Err(denial.into()),
     };
     held.shrink_to(read.len());
     let (asked, id) = Asked::read(&read, door, &parts.headers);
     let refused = |refusal: Refusal| Refused { refusal, id: id.clone() };
-    let (pass, reach) = if let Some(caller) = caller {
+    let (pass, reach) = if let Some(mut caller) = caller {
+        caller.check_signature(&sent, &signature::signable(&parts, &read));
         let granted = engine.admit(caller, &asked.wanted, 1).map_err(refused)?;
         let reach = asked.lists_tools.then(|| granted.reach());
         let (grant, identity) = granted.into_parts();
@@ -163,11 +176,13 @@ fn rpc_credential<'a>(parts: &'a Parts, product: &Product) -> Result<&'a [u8], D
     }
 }
 
-/// Whether nothing that could be a key was sent. What a profile opens is for the anonymous: a key in the
-/// wrong header is none.
+/// Whether nothing that could be a key was sent, nor a key's signature. What a profile opens is for the
+/// anonymous: a key in the wrong header is none.
 fn is_anonymous(parts: &Parts, product: &Product) -> bool {
     let mut key_headers = product.profile.key_headers().iter();
-    !parts.headers.contains_key(AUTHORIZATION) && !key_headers.any(|name| parts.headers.contains_key(name))
+    !parts.headers.contains_key(AUTHORIZATION)
+        && !key_headers.any(|name| parts.headers.contains_key(name))
+        && matches!(signature::sent(&parts.headers, &product.profile), Sent::Nothing)
 }
 
 /// What a message asks for.
@@ -208,11 +223,12 @@ impl Asked {
 
 fn outgoing(
     product: &Product,
-    head: Parts,
+    mut head: Parts,
     body: Body,
     address: Option<IpAddr>,
     request_id: String,
 ) -> Outgoing<'_> {
+    signature::strip(&mut head.headers, &product.profile);
     let key_headers = product.profile.key_headers();
     Outgoing { head, body, address, request_id, key_headers, encodings: Encodings::Plain }
 }

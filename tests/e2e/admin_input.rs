@@ -79,6 +79,8 @@ fn bad_key_fields() -> Vec<(Value, &'static str)> {
         (json!({"metadata": "x"}), "metadata"),
         (json!({"metadata": {"x": "x".repeat(100_000)}}), "metadata"),
         (json!({"require_signature": 1}), "require_signature"),
+        (json!({"signature_replay": "twice"}), "signature_replay"),
+        (json!({"signature_replay": null}), "signature_replay"),
         // Nobody sets what is not for setting.
         (json!({"id": "key_01h2xcejqtf2nbrexx3vqjhp41"}), "id"),
         (json!({"hash": "$argon2id$"}), "hash"),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use keyward::app::{LaunchFlags, Running, StartError, launch};
 use keyward::clock::{Clock, ManualTime};
-use keyward::config::{ConfigFile, Flags, Settings, resolve};
+use keyward::config::{ConfigFile, Flags, Settings, resolve, shipped};
 use keyward::domain::hash::SlowHashCost;
 use keyward::domain::time::Wall;
 use serde_json::{Value, json};
@@ -30,6 +30,10 @@ pub(crate) struct Options {
     pub(crate) proof_cache: ProofCache,
     /// The upstream's URL; the sandbox when there is none.
     pub(crate) upstream: Option<&'static str>,
+    /// Whether the profile takes the body form of signatures.
+    pub(crate) body_form: bool,
+    /// The most signatures remembered; the default's many when left out.
+    pub(crate) replays_max: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -283,13 +287,14 @@ fn settings(dir: &Path, options: Options) -> Settings {
         ProofCache::Off => 0,
     };
     let upstream = options.upstream.unwrap_or("sandbox");
+    let profile = if options.body_form { signing_profile(dir) } else { "name = \"socialcrm\"" };
     let text = format!(
         r#"
         data_dir = "data"
         [admin]
         listen = "127.0.0.1:0"
         [[profile]]
-        name = "socialcrm"
+        {profile}
         upstream = "{upstream}"
         [[listener]]
         listen = "127.0.0.1:0"
@@ -305,7 +310,16 @@ fn settings(dir: &Path, options: Options) -> Settings {
     // Far below what a configuration may set: these tests are about who runs the hash and when, not about its
     // cost.
     settings.slow_hash.cost = SlowHashCost::new(SlowHashCost::MEMORY_KIB_MIN, 1).unwrap();
+    settings.replays_max = options.replays_max.unwrap_or(settings.replays_max);
     settings
+}
+
+/// SocialCRM with the body form of signatures, as a file of the user's own.
+fn signing_profile(dir: &Path) -> &'static str {
+    let headers = "timestamp_header = \"X-MCP-Timestamp\"\nsignature_header = \"X-MCP-Signature\"\n";
+    let text = format!("{}\n[signing]\n{headers}", shipped("socialcrm").unwrap());
+    std::fs::write(dir.join("signing.toml"), text).unwrap();
+    "file = \"signing.toml\""
 }
 
 fn key(made: &Value) -> Key {

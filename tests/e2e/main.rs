@@ -24,6 +24,7 @@ mod program;
 mod routes;
 mod rpc;
 mod rpc_tools;
+mod signing;
 mod stored;
 mod transcript;
 mod transcripts;

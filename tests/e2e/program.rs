@@ -17,7 +17,7 @@ use crate::daemon::Hidden;
 use crate::wire::{Answer, Call, PATIENCE, call_once};
 
 /// A process of the binary that serves.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     data: SocketAddr,
     admin: SocketAddr,
@@ -55,7 +55,7 @@ impl Program {
     }
 
     /// Starts a daemon over the configuration that lies in `dir`.
-    async fn serve(dir: &Path) -> Self {
+    pub(crate) async fn serve(dir: &Path) -> Self {
         Self::start(dir, &["serve", "--config", "keyward.toml", "--json"]).await
     }
 
@@ -63,7 +63,12 @@ impl Program {
         call_once(self.admin, &call.bearer(&self.admin_key)).await
     }
 
-    async fn admin_json(&self, call: Call) -> Value {
+    /// Where SocialCRM is served.
+    pub(crate) const fn data(&self) -> SocketAddr {
+        self.data
+    }
+
+    pub(crate) async fn admin_json(&self, call: Call) -> Value {
         let answer = self.admin(call).await;
         assert!((200..300).contains(&answer.status), "{answer:?}");
         answer.json()
@@ -74,13 +79,13 @@ impl Program {
     }
 
     /// kill -9: nothing in the process runs again.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Sends a signal and waits for the end; gives how it ended and what it wrote to stderr.
-    async fn end_by(mut self, signal: &str) -> (ExitStatus, String) {
+    pub(crate) async fn end_by(mut self, signal: &str) -> (ExitStatus, String) {
         let sent =
             Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.child.id())]).status().unwrap();
         assert!(sent.success());
@@ -118,7 +123,7 @@ fn run(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// A directory with a configuration that takes free ports and saves often.
-fn configured() -> tempfile::TempDir {
+pub(crate) fn configured() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let config = r#"
         data_dir = "data"
@@ -137,7 +142,7 @@ fn configured() -> tempfile::TempDir {
     dir
 }
 
-fn new_workspace() -> Call {
+pub(crate) fn new_workspace() -> Call {
     Call::post("/api/v1/workspaces", &json!({"name": "Acme", "profile": "socialcrm", "plan": "pro"}))
 }
 

@@ -62,6 +62,10 @@ pub struct NewKey {
     pub rate: Option<Rate>,
     /// A JSON object of the user's own, as text.
     pub metadata: Option<String>,
+    /// Whether every request must be signed.
+    pub require_signature: bool,
+    /// How often one signature is taken.
+    pub signature_replay: SignatureReplay,
 }
 
 /// A key that was made, with the one copy of its text.
@@ -217,8 +221,8 @@ impl Engine {
             addresses: new.addresses,
             rate: new.rate,
             metadata: new.metadata,
-            require_signature: false,
-            signature_replay: SignatureReplay::Once,
+            require_signature: new.require_signature,
+            signature_replay: new.signature_replay,
         };
         Ok(CreatedKey { record, raw })
     }
@@ -235,6 +239,8 @@ fn everything_in(workspace: WorkspaceId) -> NewKey {
         addresses: None,
         rate: None,
         metadata: None,
+        require_signature: false,
+        signature_replay: SignatureReplay::Once,
     }
 }
 

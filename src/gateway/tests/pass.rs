@@ -108,6 +108,7 @@ fn profile() -> Profile {
         meters: Vec::new(),
         plans: Vec::new(),
         rate: None,
+        signing: None,
         rest: None,
         rpc: Some(rpc),
     }

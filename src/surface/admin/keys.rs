@@ -4,6 +4,7 @@
 
 use hyper::StatusCode;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::super::spoken::json as answer;
 use super::intake::{self, Fields, Query, refused};
@@ -12,10 +13,10 @@ use crate::dialect::AdminRefusal;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::permission::Permission;
 use crate::domain::profile::{Profile, SYSTEM_PROFILE};
-use crate::domain::record::{KeyPatch, KeyStatus};
+use crate::domain::record::{KeyPatch, KeyStatus, SignatureReplay};
 use crate::engine::{KeyList, KeyView, NewKey};
 
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 10] = [
     "workspace_id",
     "name",
     "description",
@@ -25,6 +26,7 @@ const FIELDS: [&str; 9] = [
     "rate",
     "metadata",
     "require_signature",
+    "signature_replay",
 ];
 
 pub(super) async fn create(call: Call<'_>) -> Answered {
@@ -38,7 +40,6 @@ pub(super) async fn create(call: Call<'_>) -> Answered {
     let Some(profile) = call.engine.profile(&record.profile) else {
         return Err(AdminRefusal::NoSuchThing.into());
     };
-    signature_not_built(&fields)?;
     let permissions =
         fields.optional("permissions", |field, raw| intake::permissions(field, raw, profile))?;
     let permissions = permissions.unwrap_or_default();
@@ -52,6 +53,8 @@ pub(super) async fn create(call: Call<'_>) -> Answered {
         addresses: fields.clearable("ip_allow", intake::addresses)?.flatten(),
         rate: fields.clearable("rate", intake::rate)?.flatten(),
         metadata: fields.clearable("metadata", intake::metadata)?.flatten(),
+        require_signature: fields.optional("require_signature", intake::flag)?.unwrap_or_default(),
+        signature_replay: fields.optional("signature_replay", signature_replay)?.unwrap_or_default(),
     };
     let now = call.engine.clock().now().wall;
     if new.expires_at.is_some_and(|end| end <= now) {
@@ -101,8 +104,7 @@ pub(super) async fn update(call: Call<'_>) -> Answered {
     let Some(profile) = call.engine.profile(&workspace.profile) else {
         return Err(AdminRefusal::NoSuchThing.into());
     };
-    signature_not_built(&fields)?;
-    let narrows = ["permissions", "expires_at", "ip_allow", "rate"];
+    let narrows = ["permissions", "expires_at", "ip_allow", "rate", "require_signature"];
     if id == call.admin.key() && fields.names().iter().any(|field| narrows.contains(&field.as_str())) {
         let detail =
             "An admin key cannot narrow itself: use another one, so that nobody is locked out.".to_owned();
@@ -121,8 +123,8 @@ pub(super) async fn update(call: Call<'_>) -> Answered {
         addresses: fields.clearable("ip_allow", intake::addresses)?,
         rate: fields.clearable("rate", intake::rate)?,
         metadata: fields.clearable("metadata", intake::metadata)?,
-        require_signature: None,
-        signature_replay: None,
+        require_signature: fields.optional("require_signature", intake::flag)?,
+        signature_replay: fields.optional("signature_replay", signature_replay)?,
     };
     call.engine.update_key(call.actor(), id, patch).await?;
     shown_now(&call, id).await
@@ -164,11 +166,12 @@ fn own_only(call: &Call<'_>, permissions: &[Permission], profile: &Profile) -> R
     Err(AdminRefusal::Field { detail }.into())
 }
 
-/// A demand that could not be met yet is refused, so that nobody believes a key safer than it is.
-fn signature_not_built(fields: &Fields<'_>) -> Result<(), AdminRefusal> {
-    match fields.optional("require_signature", intake::flag)? {
-        Some(true) => Err(refused("require_signature", "false: request signing is not built yet")),
-        Some(false) | None => Ok(()),
+fn signature_replay(field: &str, raw: &RawValue) -> Result<SignatureReplay, AdminRefusal> {
+    let expected = "\"once\" or \"window\"";
+    match serde_json::from_str::<&str>(raw.get()) {
+        Ok("once") => Ok(SignatureReplay::Once),
+        Ok("window") => Ok(SignatureReplay::Window),
+        _ => Err(refused(field, expected)),
     }
 }
 

@@ -28,7 +28,7 @@ use serde_json::json;
 
 use super::credential::credential;
 use super::spoken::{json as json_answer, refuse, refuse_for_good, respond};
-use super::{is_json, readable};
+use super::{is_json, readable, signature};
 use crate::dialect::{AdminRefusal, ProblemDialect, Spoken};
 use crate::domain::audit::Actor;
 use crate::domain::causes::Causes;
@@ -152,19 +152,19 @@ impl AdminSurface {
         }
         let routes = self.profile.rest.as_ref().map(|door| &door.routes);
         let found = routes.map_or(Found::Nothing, |routes| routes.find(verb, path));
-        let wanted = match found {
-            Found::Route(route) => Wanted::Known(route.requirement),
-            Found::OtherVerbs(allow) => Wanted::Refused(Denial::Method { allow }),
-            Found::Nothing => Wanted::Refused(Denial::NotFound),
-        };
         let credential = credential(&parts.headers, &[]);
         // Proven before the body is read, and decided on by the facts of the moment after: a key that is
         // revoked meanwhile does nothing.
-        let caller =
+        let mut caller =
             self.engine.identify(Door::Admin, &self.profile, &credential, Some(peer.address)).await?;
-        let Found::Route(route) = found else {
-            let refused = self.engine.admit(caller, &wanted, 1).err();
-            return Err(refused.unwrap_or(Denial::NotFound.into()).into());
+        let sent = signature::sent(&parts.headers, &self.profile);
+        caller.announce_signature(&sent);
+        let route = match found {
+            Found::Route(route) => route,
+            Found::OtherVerbs(allow) => {
+                return Err(self.engine.refuse(caller, Denial::Method { allow }).into());
+            }
+            Found::Nothing => return Err(self.engine.refuse(caller, Denial::NotFound).into()),
         };
         let max_bytes = route.max_body_bytes.unwrap_or(0);
         let body = match body.as_mut() {
@@ -173,7 +173,8 @@ impl AdminSurface {
             }
             None => Bytes::new(),
         };
-        let admin = self.engine.admit(caller, &wanted, 1)?;
+        caller.check_signature(&sent, &signature::signable(&parts, &body));
+        let admin = self.engine.admit(caller, &Wanted::Known(route.requirement), 1)?;
         if !body.is_empty() && !is_json(&parts.headers) {
             return Err(Denial::ContentType.into());
         }

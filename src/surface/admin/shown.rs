@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::audit::{Actor, AuditRow, FieldChange, Subject};
 use crate::domain::bucket::Rate;
 use crate::domain::permission::Permission;
-use crate::domain::record::{KeyStatus, Label, WorkspaceRecord, WorkspaceStatus};
+use crate::domain::record::{KeyStatus, Label, SignatureReplay, WorkspaceRecord, WorkspaceStatus};
 use crate::domain::time::Wall;
 use crate::engine::{KeyView, MeterView};
 
@@ -17,6 +17,10 @@ pub(super) fn key(view: &KeyView, now: Wall) -> Map<String, Value> {
         KeyStatus::Active => "active",
         KeyStatus::Expired => "expired",
         KeyStatus::Revoked => "revoked",
+    };
+    let signature_replay = match record.signature_replay {
+        SignatureReplay::Once => "once",
+        SignatureReplay::Window => "window",
     };
     let metadata = record.metadata.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
     object([
@@ -35,6 +39,7 @@ pub(super) fn key(view: &KeyView, now: Wall) -> Map<String, Value> {
         ("rate", rate(record.rate)),
         ("metadata", json!(metadata)),
         ("require_signature", json!(record.require_signature)),
+        ("signature_replay", json!(signature_replay)),
     ])
 }
 

@@ -1,0 +1,92 @@
+//! Signed requests on their way through the pipeline.
+//!
+//! A door says that a signature was sent as soon as it has seen the headers, and brings it with the whole body.
+//! From the first on, the request is decided on with that signature or not at all: one that was announced and
+//! never brought is a wrong one. Without any, a key that requires one is refused by its standing.
+//!
+//! Never here: a header, or a signature that counts as used before everything in front of it has passed.
+
+use super::Engine;
+use super::live::CachedProof;
+use super::verify::{Caller, early_denial};
+use crate::domain::decision::{
+    Case, Standing, has_token, pace_unread, standing, standing_signed, stands_but_for_signature,
+};
+use crate::domain::denial::{Denial, Refusal};
+use crate::domain::proof::Proof;
+use crate::domain::signature::{Sent, Signable, Signed};
+
+/// What is known of a request's signature.
+#[derive(Debug)]
+pub(super) enum Signature {
+    /// There is none.
+    NotSent,
+    /// There is one, and nothing shows that it is the key's.
+    Unproven,
+    /// It is the key's own over this request.
+    Proven(Signed),
+}
+
+impl Caller {
+    /// Notes what the headers say, before the body is read.
+    pub const fn announce_signature(&mut self, sent: &Sent) {
+        if !matches!(sent, Sent::Nothing) {
+            self.signature = Signature::Unproven;
+        }
+    }
+
+    /// Compares what was sent with the whole request, in constant time.
+    pub fn check_signature(&mut self, sent: &Sent, request: &Signable<'_>) {
+        self.announce_signature(sent);
+        if let (Sent::Signature(sent), Some(signer)) = (sent, &self.signer)
+            && let Some(signed) = sent.signed_by(signer, request)
+        {
+            self.signature = Signature::Proven(signed);
+        }
+    }
+}
+
+impl Engine {
+    /// What an identified caller is told whose request could not be read: that, after its standing and its
+    /// token. Its signature cannot be looked at; only that there is none where there must be one.
+    pub fn refuse(&self, caller: Caller, denial: Denial) -> Refusal {
+        let Caller { door, address, proven: CachedProof { proof, key }, token, signature, .. } = caller;
+        let now = self.clock.now();
+        let passed = key.with_case(address, now, |case| {
+            early_denial(&key)?;
+            match signature {
+                Signature::NotSent => standing(proof, case).map(drop),
+                Signature::Unproven | Signature::Proven(_) => stands_but_for_signature(proof, case),
+            }?;
+            let pace = || pace_unread(proof, case, &key.bucket);
+            token.unwrap_or_else(|| self.take_token(&key, case, pace)).map(drop)
+        });
+        let refusal = Refusal::Denied(passed.err().unwrap_or(denial));
+        self.tally.count::<()>(door, &Err(refusal.clone()));
+        refusal
+    }
+
+    /// Whether the caller's token must wait for its signature, which comes first in the order of checks; then
+    /// it is only foreseen whether there is one.
+    pub(super) fn foresees_token(caller: &Caller, case: &Case<'_>) -> Option<bool> {
+        let waits = !matches!(caller.signature, Signature::NotSent) || case.key.requires_signature();
+        waits.then(|| has_token(case, &caller.proven.key.bucket))
+    }
+
+    /// The standing of a request with what came of its signature.
+    pub(super) fn standing_of(
+        &self,
+        proof: Proof,
+        signature: &Signature,
+        case: &Case<'_>,
+    ) -> Result<Standing, Refusal> {
+        match signature {
+            Signature::NotSent => Ok(standing(proof, case)?),
+            Signature::Unproven => {
+                stands_but_for_signature(proof, case)?;
+                Err(Denial::Signature.into())
+            }
+            Signature::Proven(signed) => standing_signed(signed, case, &mut self.replays.lock()),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The signatures that were taken, from a clean stop to the next start.
+//!
+//! A stop writes all of them, in pieces; a start takes them out again in one transaction. That there is no
+//! piece at all tells a start that the last stop was none.
+//!
+//! Never here: how long a signature counts.
+
+use redb::ReadableTable;
+
+use super::Store;
+use super::changes::Done;
+use super::codec;
+use super::error::{ChangeError, StoreError};
+use super::queue::Lane;
+use super::tables::WriteTables;
+use crate::domain::signature::UsedSignature;
+
+/// Signatures in one row: about 230 kB, so that a million of them are a few hundred rows.
+const PIECE_MAX: usize = 4_096;
+
+impl Store {
+    /// Saves these in the place of what was saved before; none is a piece as well.
+    pub async fn save_used_signatures(&self, used: Vec<UsedSignature>) -> Result<(), ChangeError> {
+        let rows = used.len().div_ceil(PIECE_MAX).max(1);
+        self.change(Lane::Checkpoint, rows, move |tables| save(tables, &used)).await
+    }
+
+    /// Takes out what the last clean stop saved; `None` when nothing was. What was taken is gone, durably.
+    pub async fn take_used_signatures(&self) -> Result<Option<Vec<UsedSignature>>, ChangeError> {
+        self.change(Lane::Checkpoint, 1, take).await
+    }
+}
+
+fn save(tables: &mut WriteTables<'_>, used: &[UsedSignature]) -> Result<Done<()>, ChangeError> {
+    remove_all(tables)?;
+    let empty: &[UsedSignature] = &[];
+    let pieces = used.chunks(PIECE_MAX).chain(used.is_empty().then_some(empty));
+    for (number, piece) in (0..).zip(pieces) {
+        let bytes = codec::replays::to_bytes(piece)?;
+        tables
+            .replays
+            .insert(number, bytes.as_slice())
+            .map_err(StoreError::database("write the signatures that were taken"))?;
+    }
+    Ok(Done { value: (), wrote: true })
+}
+
+fn take(tables: &mut WriteTables<'_>) -> Result<Done<Option<Vec<UsedSignature>>>, ChangeError> {
+    let mut saved = None;
+    for row in tables.replays.iter().map_err(StoreError::database("read the signatures that were taken"))? {
+        let (number, bytes) = row.map_err(StoreError::database("read the signatures that were taken"))?;
+        let piece = codec::replays::from_bytes(number.value(), bytes.value())?;
+        saved.get_or_insert_with(Vec::new).extend(piece);
+    }
+    if saved.is_some() {
+        remove_all(tables)?;
+    }
+    let wrote = saved.is_some();
+    Ok(Done { value: saved, wrote })
+}
+
+fn remove_all(tables: &mut WriteTables<'_>) -> Result<(), StoreError> {
+    tables.replays.retain(|_, _| false).map_err(StoreError::database("remove the signatures that were taken"))
+}
