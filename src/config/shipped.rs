@@ -40,17 +40,19 @@ const PERMISSIONS: [&str; 7] = [
     "audit:read",
 ];
 
-const ROUTES: [(Verb, &str, &str); 13] = [
+const ROUTES: [(Verb, &str, &str); 15] = [
     (Verb::Post, "/api/v1/workspaces", "workspaces:write"),
     (Verb::Get, "/api/v1/workspaces", "workspaces:read"),
     (Verb::Get, "/api/v1/workspaces/{id}", "workspaces:read"),
     (Verb::Patch, "/api/v1/workspaces/{id}", "workspaces:write"),
+    (Verb::Delete, "/api/v1/workspaces/{id}", "workspaces:write"),
     (Verb::Get, "/api/v1/workspaces/{id}/meters", "usage:read"),
     (Verb::Post, "/api/v1/keys", "keys:write"),
     (Verb::Get, "/api/v1/keys", "keys:read"),
     (Verb::Get, "/api/v1/keys/{id}", "keys:read"),
     (Verb::Patch, "/api/v1/keys/{id}", "keys:write"),
     (Verb::Post, "/api/v1/keys/{id}/revoke", "keys:write"),
+    (Verb::Post, "/api/v1/keys/{id}/rotate", "keys:write"),
     (Verb::Get, "/api/v1/audit", "audit:read"),
     (Verb::Get, "/api/v1/audit/verify", "audit:read"),
     (Verb::Post, "/api/v1/verify", "verify:use"),

@@ -6,8 +6,8 @@
 //!                                                   meter ─► MeterReceipt ─┘
 //! ```
 //!
-//! standing: not revoked → workspace not suspended → not expired → address → signature. allowed: permission →
-//! paid plan. What is checked is always the facts of this moment; nothing here remembers a verdict.
+//! standing: not revoked → workspace active → secret not ended → not expired → address → signature. allowed:
+//! permission → paid plan. What is checked is always the facts of this moment; nothing here remembers a verdict.
 //!
 //! Never here: a verdict that is kept, or a way to a `Grant` around a check.
 
@@ -30,10 +30,10 @@ use super::time::{Mono, Now, Wall};
 
 /// What the checks read of one secret.
 #[derive(Clone, Copy, Debug)]
-struct LiveSecret {
+pub(super) struct LiveSecret {
     epoch: u32,
     created_at: Wall,
-    ends_at: Option<Wall>,
+    pub(super) ends_at: Option<Wall>,
 }
 
 /// What the checks read of a key, compiled from its record.
@@ -41,11 +41,12 @@ struct LiveSecret {
 pub struct KeyFacts {
     id: KeyId,
     version: u64,
+    /// The newest first.
     secrets: [Option<LiveSecret>; SECRETS_MAX],
-    revoked: bool,
-    expires_at: Option<Wall>,
-    addresses: Option<AddressRules>,
-    require_signature: bool,
+    pub(super) revoked_at: Option<Wall>,
+    pub(super) expires_at: Option<Wall>,
+    pub(super) addresses: Option<AddressRules>,
+    pub(super) require_signature: bool,
     signature_replay: SignatureReplay,
     permissions: PermissionBits,
     rate: Option<Rate>,
@@ -67,7 +68,7 @@ impl KeyFacts {
                     ends_at: secret.ends_at,
                 })
             }),
-            revoked: record.revoked_at.is_some(),
+            revoked_at: record.revoked_at,
             expires_at: record.expires_at,
             addresses: record.addresses.clone(),
             require_signature: record.require_signature,
@@ -76,6 +77,11 @@ impl KeyFacts {
             rate: record.rate,
             scopes: scopes.join(" "),
         }
+    }
+
+    /// The key.
+    pub const fn id(&self) -> KeyId {
+        self.id
     }
 
     /// The record's version that these facts are of.
@@ -88,7 +94,12 @@ impl KeyFacts {
         self.require_signature
     }
 
-    fn secret(&self, epoch: u32) -> Option<&LiveSecret> {
+    /// The epochs of its secrets, the newest first.
+    pub fn epochs(&self) -> impl Iterator<Item = u32> + '_ {
+        self.secrets.iter().flatten().map(|secret| secret.epoch)
+    }
+
+    pub(super) fn secret(&self, epoch: u32) -> Option<&LiveSecret> {
         self.secrets.iter().flatten().find(|secret| secret.epoch == epoch)
     }
 
@@ -108,9 +119,9 @@ impl KeyFacts {
 pub struct WorkspaceFacts {
     id: WorkspaceId,
     version: u64,
-    suspended: bool,
+    pub(super) status: WorkspaceStatus,
     plan: String,
-    paid: bool,
+    pub(super) paid: bool,
     rate: Option<Rate>,
     admitted: Vec<Option<u64>>,
     anchor: Wall,
@@ -131,7 +142,7 @@ impl WorkspaceFacts {
         Self {
             id: record.id,
             version: record.version,
-            suspended: record.status == WorkspaceStatus::Suspended,
+            status: record.status,
             plan: record.plan.clone(),
             paid: plan.is_some_and(|plan| plan.paid),
             rate: record.overrides.rate.or(plan.and_then(|plan| plan.rate)).or(profile.rate),
@@ -197,6 +208,50 @@ pub struct Standing {
     workspace: WorkspaceId,
 }
 
+impl Standing {
+    /// Which of the key's secrets was presented.
+    pub const fn epoch(&self) -> u32 {
+        self.proof.epoch()
+    }
+}
+
+/// One check of a proven key, in the order of checks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Check {
+    /// The key is not revoked.
+    Revoked,
+    /// The workspace is active.
+    Workspace,
+    /// The secret has not ended.
+    Secret,
+    /// The key has not passed its expiry.
+    Expired,
+    /// The caller's address is among the key's.
+    Address,
+    /// The signature that the key demands.
+    Signature,
+    /// The bucket holds a token.
+    Rate,
+    /// The permission is held.
+    Permission,
+    /// The plan is a paid one.
+    Plan,
+    /// The month is not used up.
+    Quota,
+}
+
+/// A check of standing: of the secret with this epoch, in this case.
+pub(super) type StandingCheck = fn(u32, &Case<'_>) -> Result<(), Denial>;
+
+/// The checks of standing before the signature's, in their order.
+pub(super) const STANDING: [(Check, StandingCheck); 5] = [
+    (Check::Revoked, is_not_revoked),
+    (Check::Workspace, has_active_workspace),
+    (Check::Secret, has_living_secret),
+    (Check::Expired, is_not_expired),
+    (Check::Address, is_at_its_address),
+];
+
 /// First decision: is this key in good standing here and now, without a signature? One that was sent is never
 /// left unchecked: then it is [`standing_signed`] that decides.
 pub fn standing(proof: Proof, case: &Case<'_>) -> Result<Standing, Denial> {
@@ -223,30 +278,53 @@ pub fn standing_signed(signed: &Signed, case: &Case<'_>, replays: &mut Replays) 
 
 fn stands(proof: Proof, case: &Case<'_>) -> Result<(), Denial> {
     stands_but_for_signature(proof, case)?;
-    if case.key.require_signature { Err(Denial::Signature) } else { Ok(()) }
+    needs_no_signature(case)
 }
 
 /// All of standing that can be told before a request was read whole.
 pub fn stands_but_for_signature(proof: Proof, case: &Case<'_>) -> Result<(), Denial> {
-    let Case { key, workspace, address, now } = case;
-    if proof.key() != key.id {
+    if proof.key() != case.key.id {
         return Err(Denial::Unknown);
     }
-    let secret_ended =
-        key.secret(proof.epoch()).is_none_or(|secret| secret.ends_at.is_some_and(|end| now.wall >= end));
-    if key.revoked || secret_ended {
-        return Err(Denial::Revoked);
+    STANDING.iter().try_for_each(|(_, check)| check(proof.epoch(), case))
+}
+
+fn is_not_revoked(_: u32, case: &Case<'_>) -> Result<(), Denial> {
+    if case.key.revoked_at.is_some() { Err(Denial::Revoked) } else { Ok(()) }
+}
+
+/// A deleted workspace is told like a revoked key: it is for good.
+fn has_active_workspace(_: u32, case: &Case<'_>) -> Result<(), Denial> {
+    match case.workspace.status {
+        WorkspaceStatus::Active => Ok(()),
+        WorkspaceStatus::Suspended => Err(Denial::Suspended),
+        WorkspaceStatus::Deleted => Err(Denial::Revoked),
     }
-    if workspace.suspended {
-        return Err(Denial::Suspended);
+}
+
+fn has_living_secret(epoch: u32, case: &Case<'_>) -> Result<(), Denial> {
+    let lives = case.key.secret(epoch).is_some_and(|secret| !has_come(secret.ends_at, case.now));
+    if lives { Ok(()) } else { Err(Denial::Revoked) }
+}
+
+fn is_not_expired(_: u32, case: &Case<'_>) -> Result<(), Denial> {
+    if has_come(case.key.expires_at, case.now) { Err(Denial::Expired) } else { Ok(()) }
+}
+
+fn is_at_its_address(_: u32, case: &Case<'_>) -> Result<(), Denial> {
+    match &case.key.addresses {
+        Some(rules) if !rules.admit(case.address) => Err(Denial::Address),
+        _ => Ok(()),
     }
-    if key.expires_at.is_some_and(|end| now.wall >= end) {
-        return Err(Denial::Expired);
-    }
-    if key.addresses.as_ref().is_some_and(|rules| !rules.admit(*address)) {
-        return Err(Denial::Address);
-    }
-    Ok(())
+}
+
+/// Whether a request without a signature will do.
+pub(super) fn needs_no_signature(case: &Case<'_>) -> Result<(), Denial> {
+    if case.key.require_signature { Err(Denial::Signature) } else { Ok(()) }
+}
+
+fn has_come(end: Option<Wall>, now: Now) -> bool {
+    end.is_some_and(|end| now.wall >= end)
 }
 
 /// Takes one token from the key's bucket. A proven request takes it whatever follows, so that probing is not
@@ -274,8 +352,13 @@ fn take_token(case: &Case<'_>, bucket: &Bucket) -> Result<RateReceipt, Denial> {
     }
 }
 
-fn rate_of<'a>(case: &Case<'a>) -> Option<&'a Rate> {
+pub(super) fn rate_of<'a>(case: &Case<'a>) -> Option<&'a Rate> {
     case.key.rate.as_ref().or(case.workspace.rate.as_ref())
+}
+
+/// What [`pace`] would say, taking nothing.
+pub(super) fn would_pace(case: &Case<'_>, bucket: &Bucket) -> Result<(), Denial> {
+    rate_of(case).map_or(Ok(()), |rate| bucket.peek(rate, 1, case.now.mono).map_err(too_fast))
 }
 
 fn too_fast(refused: TooFast) -> Denial {
@@ -328,13 +411,25 @@ fn permits(case: &Case<'_>, wanted: &Wanted) -> Result<Requirement, Denial> {
 
 /// The predicate behind the second decision, for lists that show only what may be called.
 pub fn may(key: &KeyFacts, workspace: &WorkspaceFacts, requirement: &Requirement) -> Result<(), Denial> {
-    if requirement.permission.is_some_and(|needed| !key.permissions.holds(needed)) {
-        return Err(Denial::Permission { needed: requirement.permission });
+    ASKED.iter().try_for_each(|(_, check)| check(key, workspace, *requirement))
+}
+
+/// A check of what is asked for.
+pub(super) type AskedCheck = fn(&KeyFacts, &WorkspaceFacts, Requirement) -> Result<(), Denial>;
+
+/// The checks of what is asked for, in their order.
+pub(super) const ASKED: [(Check, AskedCheck); 2] =
+    [(Check::Permission, holds_the_permission), (Check::Plan, has_a_paid_plan)];
+
+fn holds_the_permission(key: &KeyFacts, _: &WorkspaceFacts, asked: Requirement) -> Result<(), Denial> {
+    match asked.permission {
+        Some(needed) if !key.permissions.holds(needed) => Err(Denial::Permission { needed: Some(needed) }),
+        _ => Ok(()),
     }
-    if requirement.paid && !workspace.paid {
-        return Err(Denial::Plan);
-    }
-    Ok(())
+}
+
+fn has_a_paid_plan(_: &KeyFacts, workspace: &WorkspaceFacts, asked: Requirement) -> Result<(), Denial> {
+    if asked.paid && !workspace.paid { Err(Denial::Plan) } else { Ok(()) }
 }
 
 impl Unmetered {
@@ -397,14 +492,20 @@ pub fn rehearse(
     cost: u64,
 ) -> Result<(), Denial> {
     stands(proof, case)?;
-    if let Some(rate) = rate_of(case) {
-        bucket.peek(rate, 1, case.now.mono).map_err(too_fast)?;
+    would_pace(case, bucket)?;
+    match permits(case, wanted)?.meter {
+        Some(meter) => would_buy(case, meter, &meter_of(meter), cost),
+        None => Ok(()),
     }
-    let requirement = permits(case, wanted)?;
-    let Some(meter) = requirement.meter else {
-        return Ok(());
-    };
-    let counted = meter_of(meter);
+}
+
+/// What [`Metered::buy`] would say, buying nothing.
+pub(super) fn would_buy(
+    case: &Case<'_>,
+    meter: MeterNo,
+    counted: &PeriodMeter,
+    cost: u64,
+) -> Result<(), Denial> {
     let used_up = Denial::month_used_up(meter, counted.period().end);
     counted.would_sell(case.workspace.admitted(meter), cost).map_err(used_up)
 }

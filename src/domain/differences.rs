@@ -163,6 +163,7 @@ const fn status(status: WorkspaceStatus) -> &'static str {
     match status {
         WorkspaceStatus::Active => "active",
         WorkspaceStatus::Suspended => "suspended",
+        WorkspaceStatus::Deleted => "deleted",
     }
 }
 

@@ -28,6 +28,7 @@ pub mod profile;
 pub mod proof;
 pub mod record;
 pub mod replays;
+pub mod rotation;
 pub mod seal;
 pub mod signature;
 pub mod time;

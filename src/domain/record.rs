@@ -85,6 +85,8 @@ pub enum WorkspaceStatus {
     Active,
     /// None does, until it is active again.
     Suspended,
+    /// None does, for good. The record stays, so that what happened can still be seen.
+    Deleted,
 }
 
 /// What one workspace has apart from its plan.
@@ -116,9 +118,12 @@ pub struct WorkspacePatch {
 }
 
 impl WorkspaceRecord {
-    /// The record after `patch`.
+    /// The record after `patch`; one that is deleted stays as it is.
     #[must_use]
     pub fn patched(mut self, patch: WorkspacePatch) -> Self {
+        if self.status == WorkspaceStatus::Deleted {
+            return self;
+        }
         self.version += 1;
         self.name = patch.name.unwrap_or(self.name);
         self.plan = patch.plan.unwrap_or(self.plan);
@@ -131,6 +136,16 @@ impl WorkspaceRecord {
                 Some(limit) => self.overrides.meters.insert(meter, limit),
                 None => self.overrides.meters.remove(&meter),
             };
+        }
+        self
+    }
+
+    /// The record after being deleted, for good; one that was deleted before stays as it was.
+    #[must_use]
+    pub fn deleted(mut self) -> Self {
+        if self.status != WorkspaceStatus::Deleted {
+            self.version += 1;
+            self.status = WorkspaceStatus::Deleted;
         }
         self
     }

@@ -1,23 +1,26 @@
-//! The only place that changes key and workspace records: new ones, edits, revokes.
+//! The only place that changes key and workspace records: new ones, edits, rotations, revokes, deletions.
 //!
 //! File first, memory second, reply third. A change fills the slot of what it changes before its commit, so
-//! that a loader that runs beside it cannot put an older record in its place. Only a revoke and a suspension
-//! act before their commit: if the disk refuses, they deny already, and the error says so. A change goes on
-//! when its caller hangs up.
+//! that a loader that runs beside it cannot put an older record in its place. Only a revoke, a suspension and a
+//! deletion act before their commit: if the disk refuses, they deny already, and the error says so. A change
+//! goes on when its caller hangs up.
 //!
 //! Never here: what a caller may change (surface), how a row is written (store).
 
 mod creation;
 mod keys;
 mod learning;
+mod rotation;
 mod workspaces;
 
 pub use creation::{CreatedKey, CreatedWorkspace, NewKey, NewWorkspace, mint};
+pub use rotation::RotatedKey;
 
 use super::Engine;
 use crate::domain::audit::{Actor, AuditAction, AuditEntry, Subject};
 use crate::domain::causes::Causes;
 use crate::domain::denial::Fault;
+use crate::domain::rotation::RotationRefused;
 use crate::store::{ChangeError, StoreError};
 
 /// Why a change did not happen.
@@ -29,13 +32,19 @@ pub enum ChangeRefused {
     /// No key has this id.
     #[error("there is no such key")]
     NoSuchKey,
+    /// A deleted workspace and its keys stay as they are.
+    #[error("the workspace is deleted")]
+    WorkspaceDeleted,
     /// A revoked key stays as it is.
     #[error("the key is revoked")]
     KeyRevoked,
+    /// The key cannot be rotated.
+    #[error("the key cannot be rotated: {0:?}")]
+    Rotation(RotationRefused),
     /// Our own failure; nothing was changed.
     #[error("the change could not be made: {0:?}")]
     Failed(Fault),
-    /// The disk refused. A revoke or a suspension denies already all the same.
+    /// The disk refused. A revoke, a suspension or a deletion denies already all the same.
     #[error("the change could not be made durable")]
     NotDurable(#[source] StoreError),
 }
@@ -45,12 +54,22 @@ impl From<ChangeError> for ChangeRefused {
         match error {
             ChangeError::NoSuchWorkspace => Self::NoSuchWorkspace,
             ChangeError::NoSuchKey => Self::NoSuchKey,
+            ChangeError::WorkspaceDeleted => Self::WorkspaceDeleted,
             ChangeError::NotDurable(cause) => Self::NotDurable(cause),
             ChangeError::Busy => Self::Failed(Fault::Busy { retry_after_secs: 1 }),
             other => {
                 tracing::error!(error = %Causes(&other), "a change was given up");
                 Self::Failed(Fault::Internal)
             }
+        }
+    }
+}
+
+impl From<RotationRefused> for ChangeRefused {
+    fn from(refused: RotationRefused) -> Self {
+        match refused {
+            RotationRefused::Revoked => Self::KeyRevoked,
+            RotationRefused::UnderWay { .. } | RotationRefused::WornOut => Self::Rotation(refused),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Live records: what the pipeline reads and counts of one key and one workspace.
 //!
-//! A live key is laid out for the hot path: its switches, its bucket's word, its last use and its pointers
+//! A live key is laid out for the hot path: its switches, its bucket's word, its last uses and its pointers
 //! lie in one cache line, its facts behind one pointer in another. Facts are replaced as a whole and only by
 //! those of a newer record version, so that two changes that finish out of order leave the newer one.
 //!
@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::domain::bucket::Bucket;
-use crate::domain::counts::{KeyCounters, MeterCount};
+use crate::domain::counts::{KeyCounters, MeterCount, SecretUse, SecretUses};
 use crate::domain::decision::{KeyFacts, WorkspaceFacts};
 use crate::domain::id::KeyId;
 use crate::domain::meter::PeriodMeter;
 use crate::domain::period::Period;
 use crate::domain::profile::{MeterNo, Profile};
 use crate::domain::proof::Proof;
-use crate::domain::record::{KeyRecord, WorkspaceRecord};
+use crate::domain::record::{KeyRecord, WorkspaceRecord, WorkspaceStatus};
 use crate::domain::time::{Now, Wall};
 
 /// A proof and the live record it leads to: no second look-up by id.
@@ -39,11 +39,14 @@ pub(super) struct LiveKey {
     /// Set by a revoke before its commit; never cleared.
     revoked: AtomicBool,
     dirty: AtomicBool,
-    last_used_micros: AtomicI64,
+    /// The last use of the secret of even and of odd epoch. Two secrets that live at once have epochs side by
+    /// side.
+    secret_used_micros: [AtomicI64; 2],
+    /// The last use by secrets that are gone.
+    used_before_micros: AtomicI64,
     pub(super) bucket: Bucket,
     pub(super) facts: ArcSwap<KeyFacts>,
     pub(super) workspace: Arc<LiveWorkspace>,
-    id: KeyId,
 }
 
 impl LiveKey {
@@ -57,20 +60,25 @@ impl LiveKey {
         let counters = counters.unwrap_or_default();
         let saved_at = Wall::from_micros(counters.saved_at_micros);
         let elapsed_nanos = now.wall.micros_since(saved_at).saturating_mul(1000);
+        let facts = KeyFacts::compile(record, &workspace.profile);
+        let used = |parity: u32| {
+            let epoch = facts.epochs().find(|epoch| epoch % 2 == parity)?;
+            counters.last_use_of(epoch, &record.secrets)
+        };
         Self {
             revoked: AtomicBool::new(record.revoked_at.is_some()),
             dirty: AtomicBool::new(false),
-            last_used_micros: AtomicI64::new(counters.last_used_at.map_or(NEVER, Wall::micros)),
+            secret_used_micros: [0, 1].map(|parity| AtomicI64::new(used(parity).map_or(NEVER, Wall::micros))),
+            used_before_micros: AtomicI64::new(counters.last_used_at.map_or(NEVER, Wall::micros)),
             bucket: Bucket::restored(counters.nanos_to_full, elapsed_nanos, now.mono),
-            facts: ArcSwap::from_pointee(KeyFacts::compile(record, &workspace.profile)),
+            facts: ArcSwap::from_pointee(facts),
             workspace,
-            id: record.id,
         }
     }
 
     /// The key.
-    pub(super) const fn id(&self) -> KeyId {
-        self.id
+    pub(super) fn id(&self) -> KeyId {
+        self.facts.load().id()
     }
 
     /// Denies from here on, whatever becomes of the commit.
@@ -86,6 +94,7 @@ impl LiveKey {
     /// Takes over a committed record, unless a newer one was taken over before.
     pub(super) fn apply(&self, record: &KeyRecord) {
         let facts = Arc::new(KeyFacts::compile(record, &self.workspace.profile));
+        self.make_room(&facts);
         self.facts
             .rcu(|present| Arc::clone(if present.version() < facts.version() { &facts } else { present }));
         if record.revoked_at.is_some() {
@@ -93,17 +102,44 @@ impl LiveKey {
         }
     }
 
-    /// Notes a successful authentication; never moves back.
-    pub(super) fn touch(&self, now: Wall) {
-        if self.last_used_micros.load(Ordering::Relaxed) < now.micros() {
-            self.last_used_micros.fetch_max(now.micros(), Ordering::Relaxed);
+    /// Puts the last use of a secret that is gone aside for a new one of the same parity, before the new one
+    /// can be used. A request that is being decided by the old one at this very moment may then count as a use
+    /// of the new one; nothing is decided by that.
+    fn make_room(&self, newer: &KeyFacts) {
+        let present = self.facts.load();
+        let known = present.epochs().max();
+        for epoch in newer.epochs().filter(|epoch| known.is_none_or(|known| *epoch > known)) {
+            let word = self.secret_word(epoch);
+            // First kept and then taken away, so that the key's own last use never moves back.
+            self.used_before_micros.fetch_max(word.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.used_before_micros.fetch_max(word.swap(NEVER, Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
-    /// Its last successful authentication.
+    fn secret_word(&self, epoch: u32) -> &AtomicI64 {
+        let [even, odd] = &self.secret_used_micros;
+        if epoch.is_multiple_of(2) { even } else { odd }
+    }
+
+    /// Notes a successful authentication by the secret of this epoch; never moves back.
+    pub(super) fn touch(&self, epoch: u32, now: Wall) {
+        let word = self.secret_word(epoch);
+        if word.load(Ordering::Relaxed) < now.micros() {
+            word.fetch_max(now.micros(), Ordering::Relaxed);
+        }
+    }
+
+    /// Its last successful authentication, by whichever secret.
     pub(super) fn last_used_at(&self) -> Option<Wall> {
-        let micros = self.last_used_micros.load(Ordering::Relaxed);
-        (micros != NEVER).then(|| Wall::from_micros(micros))
+        let before = self.used_before_micros.load(Ordering::Relaxed);
+        let words = self.secret_used_micros.iter().map(|word| word.load(Ordering::Relaxed));
+        moment(words.fold(before, i64::max))
+    }
+
+    /// The last successful authentication by one of its present secrets.
+    pub(super) fn last_use_of(&self, epoch: u32) -> Option<Wall> {
+        let is_present = self.facts.load().epochs().any(|present| present == epoch);
+        if is_present { moment(self.secret_word(epoch).load(Ordering::Relaxed)) } else { None }
     }
 
     /// Marks the counters as changed, after they were; true for whoever did it first since the last
@@ -116,12 +152,21 @@ impl LiveKey {
     /// The counters as they are now. The mark is taken off first, so that a change meanwhile marks anew.
     pub(super) fn take_counters(&self, now: Now) -> KeyCounters {
         self.dirty.swap(false, Ordering::AcqRel);
+        let mut secret_uses = SecretUses::default();
+        for (used, epoch) in secret_uses.iter_mut().zip(self.facts.load().epochs()) {
+            *used = self.last_use_of(epoch).map(|at| SecretUse { epoch, at });
+        }
         KeyCounters {
             last_used_at: self.last_used_at(),
+            secret_uses: Some(secret_uses),
             nanos_to_full: self.bucket.nanos_to_full(now.mono),
             saved_at_micros: now.wall.micros(),
         }
     }
+}
+
+fn moment(micros: i64) -> Option<Wall> {
+    (micros != NEVER).then(|| Wall::from_micros(micros))
 }
 
 /// One workspace's living state.
@@ -130,6 +175,8 @@ pub(super) struct LiveWorkspace {
     /// Set by a suspension before its commit, cleared when a status was committed. The facts say what the
     /// record says.
     suspending: AtomicBool,
+    /// Set by a deletion before its commit; never cleared.
+    deleted: AtomicBool,
     dirty: AtomicBool,
     pub(super) facts: ArcSwap<WorkspaceFacts>,
     meters: Box<[ArcSwap<PeriodMeter>]>,
@@ -150,6 +197,7 @@ impl LiveWorkspace {
         let meter = |name: &String| ArcSwap::from_pointee(PeriodMeter::new(period, used(name)));
         Self {
             suspending: AtomicBool::new(false),
+            deleted: AtomicBool::new(record.status == WorkspaceStatus::Deleted),
             dirty: AtomicBool::new(false),
             meters: profile.meters.iter().map(meter).collect(),
             facts: ArcSwap::from_pointee(facts),
@@ -160,6 +208,16 @@ impl LiveWorkspace {
     /// Denies all its keys from here on, whatever becomes of the commit.
     pub(super) fn suspend(&self) {
         self.suspending.store(true, Ordering::SeqCst);
+    }
+
+    /// Denies all its keys from here on and for good, whatever becomes of the commit.
+    pub(super) fn delete(&self) {
+        self.deleted.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a deletion has begun.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::SeqCst)
     }
 
     /// Leaves the word to the facts again: a status was committed.

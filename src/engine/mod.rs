@@ -42,7 +42,7 @@ use crate::domain::hash::{Fingerprint, Fingerprinter, SlowHashCost};
 use crate::domain::profile::{Profile, Public};
 use crate::store::{Store, StoreError};
 
-pub use changes::{ChangeRefused, CreatedKey, CreatedWorkspace, NewKey, NewWorkspace, mint};
+pub use changes::{ChangeRefused, CreatedKey, CreatedWorkspace, NewKey, NewWorkspace, RotatedKey, mint};
 pub use install_secret::{InstallSecret, InstallSecretError};
 pub use tally::{Door, OutcomeCount};
 pub use verify::{Attempt, Caller, Granted, Reach};

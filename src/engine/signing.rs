@@ -59,7 +59,7 @@ impl Engine {
                 Signature::Unproven | Signature::Proven(_) => stands_but_for_signature(proof, case),
             }?;
             let pace = || pace_unread(proof, case, &key.bucket);
-            token.unwrap_or_else(|| self.take_token(&key, case, pace)).map(drop)
+            token.unwrap_or_else(|| self.take_token(proof.epoch(), &key, case, pace)).map(drop)
         });
         let refusal = Refusal::Denied(passed.err().unwrap_or(denial));
         self.tally.count::<()>(door, &Err(refusal.clone()));

@@ -3,6 +3,7 @@
 //! Never here: a socket, or a full-priced slow hash.
 
 mod cold_proofs;
+mod endings;
 mod signing;
 
 use std::path::Path;

@@ -182,9 +182,9 @@ impl Engine {
             if let Some(is_there) = Self::foresees_token(caller, case) {
                 return (None, !is_there);
             }
-            let taken = standing(*proof, case)
-                .ok()
-                .map(|standing| self.take_token(key, case, || pace(&standing, case, &key.bucket)));
+            let taken = standing(*proof, case).ok().map(|standing| {
+                self.take_token(proof.epoch(), key, case, || pace(&standing, case, &key.bucket))
+            });
             (taken, false)
         });
     }
@@ -214,7 +214,7 @@ impl Engine {
             early_denial(&key)?;
             let standing = self.standing_of(proof, &signature, case)?;
             let pace = || pace(&standing, case, &key.bucket);
-            let token = token.unwrap_or_else(|| self.take_token(&key, case, pace))?;
+            let token = token.unwrap_or_else(|| self.take_token(proof.epoch(), &key, case, pace))?;
             match allowed(standing, token, case, wanted)? {
                 Admission::Unmetered(admission) => Ok(admission.grant()),
                 Admission::Metered(admission) => {
@@ -232,11 +232,12 @@ impl Engine {
     /// everything is counted.
     pub(super) fn take_token(
         &self,
+        epoch: u32,
         key: &Arc<LiveKey>,
         case: &Case<'_>,
         pace: impl FnOnce() -> Result<RateReceipt, Denial>,
     ) -> Result<RateReceipt, Denial> {
-        key.touch(case.now.wall);
+        key.touch(epoch, case.now.wall);
         let token = pace();
         self.slots.note_key(key);
         token
@@ -252,9 +253,9 @@ impl Engine {
     }
 }
 
-/// What a revoke or a suspension says before its commit.
+/// What a revoke, a deletion or a suspension says before its commit.
 pub(super) fn early_denial(key: &LiveKey) -> Result<(), Denial> {
-    if key.is_revoked() {
+    if key.is_revoked() || key.workspace.is_deleted() {
         return Err(Denial::Revoked);
     }
     if key.workspace.is_suspending() {
@@ -277,7 +278,7 @@ impl LiveKey {
 }
 
 impl LiveWorkspace {
-    fn meter_now(&self, number: MeterNo, now: Now) -> Arc<PeriodMeter> {
+    pub(super) fn meter_now(&self, number: MeterNo, now: Now) -> Arc<PeriodMeter> {
         let facts = self.facts.load();
         // A requirement's meter is one of the profile's own; were it not, an unusable meter refuses to sell.
         let unusable = || Arc::new(PeriodMeter::new(facts.period(now.wall), u64::MAX));

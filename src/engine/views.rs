@@ -10,7 +10,7 @@ use crate::domain::audit::AuditRow;
 use crate::domain::chain::{AuditChain, AuditVerdict};
 use crate::domain::counts::KeyCounters;
 use crate::domain::id::{KeyId, WorkspaceId};
-use crate::domain::record::{KeyRecord, KeyStatus, WorkspaceRecord};
+use crate::domain::record::{KeyRecord, KeyStatus, WorkspaceRecord, WorkspaceStatus};
 use crate::domain::seal::AuditHead;
 use crate::domain::time::Wall;
 use crate::store::{KeyFilter, Listed, Page, Store, StoreError, WorkspaceFilter};
@@ -20,8 +20,10 @@ use crate::store::{KeyFilter, Listed, Page, Store, StoreError, WorkspaceFilter};
 pub struct KeyView {
     /// Its record.
     pub record: KeyRecord,
-    /// Its last successful authentication.
+    /// Its last successful authentication, by whichever secret.
     pub last_used_at: Option<Wall>,
+    /// The last use of each secret, in the record's order.
+    pub secrets_used_at: Vec<Option<Wall>>,
 }
 
 /// Which keys are listed.
@@ -46,6 +48,14 @@ pub struct MeterView {
     pub admitted: Option<u64>,
     /// When the next period starts.
     pub resets_at: Wall,
+}
+
+impl KeyView {
+    /// A key that was just made.
+    pub fn unused(record: KeyRecord) -> Self {
+        let secrets_used_at = vec![None; record.secrets.len()];
+        Self { record, last_used_at: None, secrets_used_at }
+    }
 }
 
 impl Engine {
@@ -80,15 +90,17 @@ impl Engine {
         Ok(Listed { items, total: listed.total, unreadable: listed.unreadable })
     }
 
-    /// Workspaces by id, a page of them, without those of the profile `left_out`.
+    /// Workspaces by id, a page of them, without those of the profile `left_out`: of one status, or all that are
+    /// not deleted.
     pub async fn workspaces(
         &self,
         left_out: &str,
+        status: Option<WorkspaceStatus>,
         page: Page,
     ) -> Result<Listed<WorkspaceRecord>, ChangeRefused> {
         let left_out = left_out.to_owned();
         let read = self.read(move |store| {
-            store.workspaces(WorkspaceFilter { leave_out_profile: Some(&left_out) }, page)
+            store.workspaces(WorkspaceFilter { leave_out_profile: Some(&left_out), status }, page)
         });
         read.await.map(note_unreadable).map_err(|error| read_failed(&error))
     }
@@ -134,10 +146,17 @@ impl Engine {
         Ok(chain.finish())
     }
 
-    fn view(&self, record: KeyRecord, counters: Option<KeyCounters>) -> KeyView {
-        let live = self.slots.key(record.id).and_then(|slot| slot.last_used_at());
-        let saved = counters.and_then(|counters| counters.last_used_at);
-        KeyView { record, last_used_at: live.max(saved) }
+    /// A record with what memory and `counters` know of its use.
+    pub(super) fn view(&self, record: KeyRecord, counters: Option<KeyCounters>) -> KeyView {
+        let slot = self.slots.key(record.id);
+        let live = slot.as_ref().and_then(|slot| slot.last_used_at());
+        let counters = counters.unwrap_or_default();
+        let used_at = |epoch: u32| {
+            let live = slot.as_ref().and_then(|slot| slot.last_use_of(epoch));
+            live.max(counters.last_use_of(epoch, &record.secrets))
+        };
+        let secrets_used_at = record.secrets.iter().map(|secret| used_at(secret.epoch)).collect();
+        KeyView { record, last_used_at: live.max(counters.last_used_at), secrets_used_at }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::Prefix;
 use crate::domain::period::PeriodIndex;
 use crate::domain::profile::METERS_MAX;
-use crate::domain::record::{KeyRecord, WorkspaceRecord};
+use crate::domain::record::{KeyRecord, WorkspaceRecord, WorkspaceStatus};
 
 /// The most rows that a change of records writes: workspace, key, its two indexes twice, makers, audit.
 pub(super) const CHANGE_ROWS_MAX: usize = 8;
@@ -70,8 +70,9 @@ pub(super) fn create_key(
     key: &KeyRecord,
     audit: &AuditEntry,
 ) -> Result<Done<()>, ChangeError> {
-    if !has_workspace(tables, key.workspace)? {
-        return Err(ChangeError::NoSuchWorkspace);
+    let of = workspace(tables, key.workspace)?.ok_or(ChangeError::NoSuchWorkspace)?;
+    if of.status == WorkspaceStatus::Deleted {
+        return Err(ChangeError::WorkspaceDeleted);
     }
     check_new_key(tables, key)?;
     put_key(tables, None, key)?;

@@ -136,6 +136,9 @@ pub enum ChangeError {
     /// The workspace does not exist.
     #[error("there is no such workspace")]
     NoSuchWorkspace,
+    /// The workspace was deleted and takes nothing new.
+    #[error("the workspace is deleted")]
+    WorkspaceDeleted,
     /// The key does not exist.
     #[error("there is no such key")]
     NoSuchKey,

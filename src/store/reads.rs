@@ -18,7 +18,7 @@ use crate::domain::hash::SecretId;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::Prefix;
 use crate::domain::period::PeriodIndex;
-use crate::domain::record::{KeyRecord, WorkspaceRecord};
+use crate::domain::record::{KeyRecord, WorkspaceRecord, WorkspaceStatus};
 
 /// The most keys that one prefix yields. Creation keeps prefixes apart, so more than one is an import's
 /// doing, and imports stay below this.
@@ -70,6 +70,8 @@ pub struct KeyFilter<'a> {
 pub struct WorkspaceFilter<'a> {
     /// Not those of this profile.
     pub leave_out_profile: Option<&'a str>,
+    /// Those of this status alone; without one, all that are not deleted.
+    pub status: Option<WorkspaceStatus>,
 }
 
 impl Store {
@@ -119,7 +121,10 @@ impl Store {
             let (id, bytes) = row.map_err(StoreError::database("list workspaces"))?;
             let record = codec::workspace::from_bytes(WorkspaceId::from_u128(id.value()), bytes.value());
             let left_out = |record: &WorkspaceRecord| {
-                filter.leave_out_profile.is_some_and(|profile| profile == record.profile)
+                let fits = filter
+                    .status
+                    .map_or(record.status != WorkspaceStatus::Deleted, |status| record.status == status);
+                !fits || filter.leave_out_profile.is_some_and(|profile| profile == record.profile)
             };
             if !record.as_ref().is_ok_and(left_out) {
                 listing.meet(record)?;

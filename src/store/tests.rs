@@ -225,7 +225,8 @@ async fn each_change_has_one_audit_row_and_what_changes_nothing_has_none() {
 async fn a_checkpoint_saved_twice_is_as_if_saved_once() {
     let room = room().await;
     let id = KeyId::from_u128(0);
-    let counters = KeyCounters { last_used_at: Some(AT), nanos_to_full: 5, saved_at_micros: 6 };
+    let counters =
+        KeyCounters { last_used_at: Some(AT), secret_uses: None, nanos_to_full: 5, saved_at_micros: 6 };
     let meter = |period, used| MeterCount { workspace: SYSTEM, meter: "ai".to_owned(), period, used };
     // More rows than one transaction takes.
     let many: Vec<_> = (0..1_000).map(|number| (KeyId::from_u128(number), counters)).collect();

@@ -24,7 +24,7 @@ use crate::engine::Engine;
 use crate::store::ChangeError;
 
 /// How often a key is drawn whose prefix is taken: a chance of one in 62⁸ for each key that exists.
-const PREFIXES_MAX: usize = 8;
+pub(super) const PREFIXES_MAX: usize = 8;
 /// How often random bytes are drawn until enough of them are usable, which the first nearly always are.
 const DRAWS_MAX: usize = 8;
 
@@ -158,6 +158,9 @@ impl Engine {
         new: NewKey,
     ) -> Result<CreatedKey, ChangeRefused> {
         let workspace = self.workspace(new.workspace).await?;
+        if workspace.status == WorkspaceStatus::Deleted {
+            return Err(ChangeRefused::WorkspaceDeleted);
+        }
         let profile = self.profile(&workspace.profile).ok_or(ChangeRefused::NoSuchWorkspace)?;
         let (tag, now) = (profile.tag.clone(), self.clock.now().wall);
         let engine = Arc::clone(self);
@@ -192,8 +195,12 @@ impl Engine {
         Err(ChangeRefused::Failed(Fault::Internal))
     }
 
-    /// Runs the slow hash over a fresh key and makes its record.
-    async fn hashed(&self, new: NewKey, raw: RawKey, now: Wall) -> Result<CreatedKey, ChangeRefused> {
+    /// Runs the slow hash over a fresh text and makes the secret of it, a key's first.
+    pub(super) async fn secret_of(
+        &self,
+        raw: RawKey,
+        now: Wall,
+    ) -> Result<(RawKey, KeySecret), ChangeRefused> {
         let (raw, hash) = self.slow_hash.create(raw).await?;
         let fingerprint = self.fingerprinter.fingerprint(&raw.as_presented());
         let made_by = self.fingerprinter.made_by();
@@ -202,11 +209,16 @@ impl Engine {
             epoch: 1,
             hash,
             fingerprint: Some(StoredFingerprint { made_by, fingerprint }),
-
             imported: None,
             created_at: now,
             ends_at: None,
         };
+        Ok((raw, secret))
+    }
+
+    /// Runs the slow hash over a fresh key and makes its record.
+    async fn hashed(&self, new: NewKey, raw: RawKey, now: Wall) -> Result<CreatedKey, ChangeRefused> {
+        let (raw, secret) = self.secret_of(raw, now).await?;
         let record = KeyRecord {
             id: KeyId::new(now.millis_since_epoch(), random()?),
             version: 1,

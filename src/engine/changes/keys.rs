@@ -2,7 +2,7 @@
 //!
 //! A revoke denies before it waits for the disk, and again is fine.
 //!
-//! Never here: a new key (creation).
+//! Never here: a new key (creation), a new secret (rotation).
 
 use std::sync::Arc;
 
@@ -11,7 +11,21 @@ use crate::domain::audit::{Actor, AuditAction, Subject};
 use crate::domain::id::KeyId;
 use crate::domain::record::{KeyPatch, KeyRecord};
 use crate::engine::Engine;
+use crate::engine::live::LiveKey;
 use crate::store::Urgency;
+
+impl LiveKey {
+    /// Whether the key can still be changed: neither it nor its workspace is gone for good.
+    pub(super) fn check_changeable(&self) -> Result<(), ChangeRefused> {
+        if self.is_revoked() {
+            return Err(ChangeRefused::KeyRevoked);
+        }
+        if self.workspace.is_deleted() {
+            return Err(ChangeRefused::WorkspaceDeleted);
+        }
+        Ok(())
+    }
+}
 
 impl Engine {
     /// Changes a key.
@@ -22,9 +36,7 @@ impl Engine {
         patch: KeyPatch,
     ) -> Result<KeyRecord, ChangeRefused> {
         let slot = self.key_slot(id).await?;
-        if slot.is_revoked() {
-            return Err(ChangeRefused::KeyRevoked);
-        }
+        slot.check_changeable()?;
         let audit = self.entry(actor, AuditAction::KeyUpdated, Subject::Key(id));
         let engine = Arc::clone(self);
         run_to_the_end(async move {

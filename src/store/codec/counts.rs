@@ -1,7 +1,8 @@
 //! The records that checkpoints write: the counters of a key and the count of a meter, as absolute values.
 //!
 //! Keys, workspaces, meters' names and periods are the tables' keys and are not repeated inside. The golden
-//! bytes at the end are format 1: they can never change. Leases will add the meter's `reserved` as a format
+//! bytes at the end can never change. Format 1 knew one last use of a key; format 2 adds that of each secret.
+//! Leases will add the meter's `reserved` as a format
 //! of its own.
 //!
 //! Never here: a difference to what was saved before.
@@ -9,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Place, decode, encode};
-use crate::domain::counts::KeyCounters;
+use crate::domain::counts::{KeyCounters, SecretUse, SecretUses};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::period::PeriodIndex;
 use crate::domain::time::Wall;
@@ -22,6 +23,16 @@ struct CountersTwin {
     last_used_us: Option<i64>,
     nanos_to_full: u64,
     saved_us: i64,
+    /// Since format 2. Absent: nothing is known of single secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret_uses: Option<Vec<SecretUseTwin>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretUseTwin {
+    epoch: u32,
+    used_us: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,16 +47,32 @@ pub(in crate::store) fn counters_to_bytes(counters: &KeyCounters) -> Result<Vec<
         last_used_us: counters.last_used_at.map(Wall::micros),
         nanos_to_full: counters.nanos_to_full,
         saved_us: counters.saved_at_micros,
+        secret_uses: counters.secret_uses.map(|uses| {
+            let twin = |used: SecretUse| SecretUseTwin { epoch: used.epoch, used_us: used.at.micros() };
+            uses.into_iter().flatten().map(twin).collect()
+        }),
     })
 }
 
 /// Reads the counters of this key.
 pub(in crate::store) fn counters_from_bytes(id: KeyId, bytes: &[u8]) -> Result<KeyCounters, StoreError> {
-    let twin: CountersTwin = decode(Place { table: "key_counters", key: &id }, bytes)?;
+    let place = Place { table: "key_counters", key: &id };
+    let twin: CountersTwin = decode(place, bytes)?;
+    let secret_uses = twin.secret_uses.map(|twins| {
+        let mut uses = SecretUses::default();
+        if twins.len() > uses.len() {
+            return Err(place.corrupt("it has uses of too many secrets"));
+        }
+        for (used, twin) in uses.iter_mut().zip(twins) {
+            *used = Some(SecretUse { epoch: twin.epoch, at: Wall::from_micros(twin.used_us) });
+        }
+        Ok(uses)
+    });
     Ok(KeyCounters {
         last_used_at: twin.last_used_us.map(Wall::from_micros),
         nanos_to_full: twin.nanos_to_full,
         saved_at_micros: twin.saved_us,
+        secret_uses: secret_uses.transpose()?,
     })
 }
 
@@ -78,15 +105,35 @@ mod tests {
             last_used_at: Some(Wall::from_secs(1_700_000_000)),
             nanos_to_full: 1_500_000_000,
             saved_at_micros: 1_700_000_000_000_001,
+            secret_uses: None,
         }
     }
 
+    /// What format 1 could not say.
+    fn since_format_2() -> KeyCounters {
+        let used = SecretUse { epoch: 3, at: Wall::from_secs(1_700_000_000) };
+        KeyCounters { secret_uses: Some([Some(used), None]), ..counters() }
+    }
+
     #[test]
-    fn format_1_of_counters_is_pinned() {
+    fn formats_1_and_2_of_counters_are_pinned() {
         let read = |bytes: &[u8]| counters_from_bytes(KEY, bytes).unwrap();
         check_golden(&counters_to_bytes(&counters()).unwrap(), COUNTERS, read, &counters());
         let unused = KeyCounters { last_used_at: None, ..counters() };
         check_golden(&counters_to_bytes(&unused).unwrap(), UNUSED, read, &unused);
+        check_golden(&counters_to_bytes(&since_format_2()).unwrap(), SINCE_2, read, &since_format_2());
+        let known_unused = KeyCounters { secret_uses: Some(SecretUses::default()), ..unused };
+        check_golden(&counters_to_bytes(&known_unused).unwrap(), UNUSED_SINCE_2, read, &known_unused);
+    }
+
+    #[test]
+    fn uses_of_more_secrets_than_a_key_has_are_damage() {
+        let mut bytes = vec![2];
+        let uses = (0..3).map(|epoch| SecretUseTwin { epoch, used_us: 0 }).collect();
+        let twin =
+            CountersTwin { last_used_us: None, nanos_to_full: 0, saved_us: 0, secret_uses: Some(uses) };
+        twin.serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map()).unwrap();
+        assert!(matches!(counters_from_bytes(KEY, &bytes), Err(StoreError::Corrupt { .. })));
     }
 
     #[test]
@@ -97,7 +144,7 @@ mod tests {
 
     #[test]
     fn damaged_bytes_are_an_error_or_another_record_but_no_panic() {
-        check_no_damage_panics(&counters_to_bytes(&counters()).unwrap(), |bytes| {
+        check_no_damage_panics(&counters_to_bytes(&since_format_2()).unwrap(), |bytes| {
             counters_from_bytes(KEY, bytes).map(drop)
         });
         check_no_damage_panics(&meter_to_bytes(70_000).unwrap(), |bytes| {
@@ -110,5 +157,12 @@ mod tests {
         645f7573cf00060a24181e4001";
     const UNUSED: &str = "
         0182ad6e616e6f735f746f5f66756c6cce59682f00a873617665645f7573cf00060a24181e4001";
+    const SINCE_2: &str = "
+        0284ac6c6173745f757365645f7573cf00060a24181e4000ad6e616e6f735f746f5f66756c6cce59682f00a873617665
+        645f7573cf00060a24181e4001ab7365637265745f757365739182a565706f636803a7757365645f7573cf00060a2418
+        1e4000";
+    const UNUSED_SINCE_2: &str = "
+        0283ad6e616e6f735f746f5f66756c6cce59682f00a873617665645f7573cf00060a24181e4001ab7365637265745f75
+        73657390";
     const METER: &str = "0181a475736564ce00011170";
 }

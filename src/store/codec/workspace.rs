@@ -1,9 +1,8 @@
 //! The record of a workspace.
 //!
-//! The id is the table's key and is not repeated inside. The golden bytes at the end are format 1: they can
-//! never change.
+//! The id is the table's key and is not repeated inside. The golden bytes at the end can never change.
 //!
-//! Never here: a default for what a record does not say, but for what format 1 leaves out when it is absent.
+//! Never here: a default for what a record does not say, but for what its format leaves out when it is absent.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +32,9 @@ struct WorkspaceTwin {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     meters: BTreeMap<String, u64>,
     created_us: i64,
+    /// Since format 2. Absent: it is not deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    deleted: bool,
 }
 
 /// Writes a workspace down.
@@ -48,6 +50,7 @@ pub(in crate::store) fn to_bytes(record: &WorkspaceRecord) -> Result<Vec<u8>, St
         rate: record.overrides.rate.map(RateTwin::from),
         meters: record.overrides.meters.clone(),
         created_us: record.created_at.micros(),
+        deleted: record.status == WorkspaceStatus::Deleted,
     })
 }
 
@@ -65,7 +68,11 @@ pub(in crate::store) fn from_bytes(id: WorkspaceId, bytes: &[u8]) -> Result<Work
         plan: twin.plan,
         billing_anchor: Wall::from_micros(twin.anchor_us),
         brands: twin.brands.iter().map(label).collect::<Result<_, _>>()?,
-        status: if twin.suspended { WorkspaceStatus::Suspended } else { WorkspaceStatus::Active },
+        status: match (twin.deleted, twin.suspended) {
+            (true, _) => WorkspaceStatus::Deleted,
+            (false, true) => WorkspaceStatus::Suspended,
+            (false, false) => WorkspaceStatus::Active,
+        },
         overrides: Overrides {
             rate: twin.rate.map(|rate| rate.into_domain(place)).transpose()?,
             meters: twin.meters,
@@ -103,11 +110,17 @@ mod tests {
         WorkspaceRecord { brands, status, overrides, ..full() }
     }
 
+    /// What format 1 could not say.
+    fn since_format_2() -> WorkspaceRecord {
+        bare().deleted()
+    }
+
     #[test]
-    fn format_1_is_pinned() {
+    fn formats_1_and_2_are_pinned() {
         let read = |bytes: &[u8]| from_bytes(full().id, bytes).unwrap();
         check_golden(&to_bytes(&full()).unwrap(), FULL, read, &full());
         check_golden(&to_bytes(&bare()).unwrap(), BARE, read, &bare());
+        check_golden(&to_bytes(&since_format_2()).unwrap(), SINCE_2, read, &since_format_2());
     }
 
     #[test]
@@ -120,6 +133,10 @@ mod tests {
         63726da4706c616ea370726fa9616e63686f725f7573cf00060a24181e4000a66272616e647392a34f6e65a354776fa9
         73757370656e646564c3a47261746583a56c696d697478ab77696e646f775f736563733ca56275727374ccc8a66d6574
         65727382a2616905a96d63705f63616c6c7300aa637265617465645f7573cf00060a2418202240";
+    const SINCE_2: &str = "
+        0288a776657273696f6e04a46e616d65b04dc3bc6c6c657220262053c3b6686e65a770726f66696c65a9736f6369616c
+        63726da4706c616ea370726fa9616e63686f725f7573cf00060a24181e4000a973757370656e646564c2aa6372656174
+        65645f7573cf00060a2418202240a764656c65746564c3";
     const BARE: &str = "
         0187a776657273696f6e03a46e616d65b04dc3bc6c6c657220262053c3b6686e65a770726f66696c65a9736f6369616c
         63726da4706c616ea370726fa9616e63686f725f7573cf00060a24181e4000a973757370656e646564c2aa6372656174

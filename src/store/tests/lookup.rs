@@ -107,13 +107,41 @@ async fn lists_are_filtered_paged_and_counted() {
     assert_eq!(list(KeyFilter { leave_out_workspace: theirs, ..none }, all), (vec![0, 2, 3, 4, 5], 5));
     assert_eq!(list(KeyFilter { workspace: ours, leave_out_workspace: ours, ..none }, all), (vec![], 0));
     assert_eq!(list(KeyFilter { condition: Some(even), ..none }, Page::new(1, 1)), (vec![2], 3));
-    let filter = WorkspaceFilter { leave_out_profile: Some("system") };
+    let filter = WorkspaceFilter { leave_out_profile: Some("system"), status: None };
     let listed = room.store.workspaces(filter, all).unwrap();
     assert_eq!((listed.items.as_slice(), listed.total), ([workspace(SYSTEM)].as_slice(), 1));
     assert_eq!(
         room.store.workspaces(WorkspaceFilter::default(), Page::new(1, 1)).unwrap().items[0].id,
         other
     );
+}
+
+#[tokio::test]
+async fn a_deleted_workspace_takes_no_key_and_is_listed_only_by_its_status() {
+    let room = room().await;
+    room.create(1).await.unwrap();
+    let delete = WorkspaceRecord::deleted;
+    for _ in 0..2 {
+        let deleted = room.store.update_workspace(SYSTEM, Urgency::Revoke, audit(), delete, Vec::new()).await;
+        assert_eq!(deleted.unwrap().status, WorkspaceStatus::Deleted);
+    }
+    assert!(matches!(room.create(2).await, Err(ChangeError::WorkspaceDeleted)));
+    let rename = WorkspacePatch { plan: Some("x".to_owned()), ..WorkspacePatch::default() };
+    let kept = room.store.update_workspace(
+        SYSTEM,
+        Urgency::Admin,
+        audit(),
+        |found| found.patched(rename),
+        Vec::new(),
+    );
+    assert_eq!(kept.await.unwrap(), workspace(SYSTEM).deleted());
+    assert_eq!(room.audit_rows(), [1, 2, 3]);
+    let listed = |status| {
+        let filter = WorkspaceFilter { status, ..WorkspaceFilter::default() };
+        room.store.workspaces(filter, Page::new(0, 9)).unwrap().total
+    };
+    let statuses = [None, Some(WorkspaceStatus::Active), Some(WorkspaceStatus::Deleted)];
+    assert_eq!(statuses.map(listed), [0, 0, 1]);
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ pub(super) async fn create(call: Call<'_>) -> Answered {
         return Err(refused("expires_at", "a time in the future").into());
     }
     let created = call.engine.create_key(call.actor(), new).await?;
-    let mut body = shown::key(&KeyView { record: created.record, last_used_at: None }, now);
+    let mut body = shown::key(&KeyView::unused(created.record), now);
     body.insert("key".to_owned(), json!(created.raw.reveal()));
     Ok(answer(StatusCode::CREATED, &body))
 }
@@ -156,8 +156,12 @@ async fn shown_now(call: &Call<'_>, id: KeyId) -> Answered {
     Ok(answer(StatusCode::OK, &shown::key(&view, call.engine.clock().now().wall)))
 }
 
-/// Whoever makes, changes or revokes an admin key must hold all that it holds or is to hold.
-fn own_only(call: &Call<'_>, permissions: &[Permission], profile: &Profile) -> Result<(), CallRefusal> {
+/// Whoever makes, changes, rotates or revokes an admin key must hold all that it holds or is to hold.
+pub(super) fn own_only(
+    call: &Call<'_>,
+    permissions: &[Permission],
+    profile: &Profile,
+) -> Result<(), CallRefusal> {
     if profile.name != SYSTEM_PROFILE || call.admin.permissions().covers(profile.compile(permissions)) {
         return Ok(());
     }
@@ -175,6 +179,6 @@ fn signature_replay(field: &str, raw: &RawValue) -> Result<SignatureReplay, Admi
     }
 }
 
-fn id(call: &Call<'_>) -> Result<KeyId, CallRefusal> {
+pub(super) fn id(call: &Call<'_>) -> Result<KeyId, CallRefusal> {
     call.id.and_then(KeyId::parse).ok_or_else(|| AdminRefusal::NoSuchThing.into())
 }

@@ -10,6 +10,7 @@ mod audit;
 mod intake;
 mod keys;
 mod metrics;
+mod rotation;
 mod shown;
 mod verify;
 mod workspaces;
@@ -83,6 +84,11 @@ impl From<ChangeRefused> for CallRefusal {
                 let detail = "The key is revoked; a revoked key stays as it is.".to_owned();
                 AdminRefusal::Conflict { detail }.into()
             }
+            ChangeRefused::WorkspaceDeleted => {
+                let detail = "The workspace is deleted; it and its keys stay as they are.".to_owned();
+                AdminRefusal::Conflict { detail }.into()
+            }
+            ChangeRefused::Rotation(refused) => rotation::conflict(refused).into(),
             ChangeRefused::Failed(fault) => Self::Refused(fault.into()),
             ChangeRefused::NotDurable(cause) => {
                 tracing::error!(
@@ -189,12 +195,14 @@ impl AdminSurface {
             (Verb::Get, "/api/v1/workspaces") => workspaces::list(call).await,
             (Verb::Get, "/api/v1/workspaces/{id}") => workspaces::show(call).await,
             (Verb::Patch, "/api/v1/workspaces/{id}") => workspaces::update(call).await,
+            (Verb::Delete, "/api/v1/workspaces/{id}") => workspaces::delete(call).await,
             (Verb::Get, "/api/v1/workspaces/{id}/meters") => workspaces::meters(call).await,
             (Verb::Post, "/api/v1/keys") => keys::create(call).await,
             (Verb::Get, "/api/v1/keys") => keys::list(call).await,
             (Verb::Get, "/api/v1/keys/{id}") => keys::show(call).await,
             (Verb::Patch, "/api/v1/keys/{id}") => keys::update(call).await,
             (Verb::Post, "/api/v1/keys/{id}/revoke") => keys::revoke(call).await,
+            (Verb::Post, "/api/v1/keys/{id}/rotate") => rotation::rotate(call).await,
             (Verb::Get, "/api/v1/audit") => audit::list(call).await,
             (Verb::Get, "/api/v1/audit/verify") => audit::verify(call).await,
             (Verb::Post, "/api/v1/verify") => verify::verify(call).await,

@@ -35,6 +35,7 @@ pub(super) fn key(view: &KeyView, now: Wall) -> Map<String, Value> {
         ("expires_at", time(record.expires_at)),
         ("revoked_at", time(record.revoked_at)),
         ("last_used_at", time(view.last_used_at)),
+        ("secrets", secrets(view)),
         ("ip_allow", json!(record.addresses.as_ref().map(|rules| rules.iter().collect::<Vec<_>>()))),
         ("rate", rate(record.rate)),
         ("metadata", json!(metadata)),
@@ -43,10 +44,27 @@ pub(super) fn key(view: &KeyView, now: Wall) -> Map<String, Value> {
     ])
 }
 
+/// A key's secrets, the newest first: who still uses the old one is seen here.
+fn secrets(view: &KeyView) -> Value {
+    let used = view.secrets_used_at.iter().copied().chain(std::iter::repeat(None));
+    let shown = view.record.secrets.iter().zip(used).map(|(secret, used_at)| {
+        json!({
+            "prefix": secret.prefix.to_string(),
+            "created_at": time(Some(secret.created_at)),
+            "ends_at": time(secret.ends_at),
+            "last_used_at": time(used_at),
+        })
+    });
+    let mut shown: Vec<_> = shown.collect();
+    shown.reverse();
+    shown.into()
+}
+
 pub(super) fn workspace(record: &WorkspaceRecord) -> Map<String, Value> {
     let status = match record.status {
         WorkspaceStatus::Active => "active",
         WorkspaceStatus::Suspended => "suspended",
+        WorkspaceStatus::Deleted => "deleted",
     };
     object([
         ("id", json!(record.id.to_string())),

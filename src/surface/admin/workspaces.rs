@@ -1,4 +1,4 @@
-//! Workspaces: make, list, show, change, read the meters.
+//! Workspaces: make, list, show, change, delete, read the meters.
 //!
 //! Never here: a change computed (engine), or a key's text but the default key's in the answer that creates
 //! it.
@@ -39,8 +39,15 @@ pub(super) async fn create(call: Call<'_>) -> Answered {
 }
 
 pub(super) async fn list(call: Call<'_>) -> Answered {
-    let page = Query::read(call.query, &["limit", "offset"])?.page()?;
-    let listed = call.engine.workspaces(SYSTEM_PROFILE, page).await?;
+    let query = Query::read(call.query, &["status", "limit", "offset"])?;
+    let status = match query.get("status") {
+        None => None,
+        Some("active") => Some(WorkspaceStatus::Active),
+        Some("suspended") => Some(WorkspaceStatus::Suspended),
+        Some("deleted") => Some(WorkspaceStatus::Deleted),
+        Some(_) => return Err(refused("status", "active, suspended or deleted").into()),
+    };
+    let listed = call.engine.workspaces(SYSTEM_PROFILE, status, query.page()?).await?;
     let data: Vec<_> = listed.items.iter().map(shown::workspace).collect();
     Ok(answer(StatusCode::OK, &json!({"data": data, "total": listed.total})))
 }
@@ -78,6 +85,19 @@ pub(super) async fn update(call: Call<'_>) -> Answered {
         meters,
     };
     let record = call.engine.update_workspace(call.actor(), id, patch).await?;
+    Ok(answer(StatusCode::OK, &shown::workspace(&record)))
+}
+
+pub(super) async fn delete(call: Call<'_>) -> Answered {
+    let id = id(&call)?;
+    if !call.body.is_empty() {
+        Fields::read(call.body, &[])?;
+    }
+    if id == WorkspaceId::SYSTEM {
+        let detail = "The workspace of the admin keys cannot be deleted.".to_owned();
+        return Err(AdminRefusal::Conflict { detail }.into());
+    }
+    let record = call.engine.delete_workspace(call.actor(), id).await?;
     Ok(answer(StatusCode::OK, &shown::workspace(&record)))
 }
 
