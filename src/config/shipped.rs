@@ -40,7 +40,7 @@ const PERMISSIONS: [&str; 7] = [
     "audit:read",
 ];
 
-const ROUTES: [(Verb, &str, &str); 15] = [
+const ROUTES: [(Verb, &str, &str); 16] = [
     (Verb::Post, "/api/v1/workspaces", "workspaces:write"),
     (Verb::Get, "/api/v1/workspaces", "workspaces:read"),
     (Verb::Get, "/api/v1/workspaces/{id}", "workspaces:read"),
@@ -53,6 +53,7 @@ const ROUTES: [(Verb, &str, &str); 15] = [
     (Verb::Patch, "/api/v1/keys/{id}", "keys:write"),
     (Verb::Post, "/api/v1/keys/{id}/revoke", "keys:write"),
     (Verb::Post, "/api/v1/keys/{id}/rotate", "keys:write"),
+    (Verb::Post, "/api/v1/keys/{id}/explain", "keys:read"),
     (Verb::Get, "/api/v1/audit", "audit:read"),
     (Verb::Get, "/api/v1/audit/verify", "audit:read"),
     (Verb::Post, "/api/v1/verify", "verify:use"),

@@ -49,18 +49,27 @@ impl AddressRules {
 
     /// Whether a caller at `address` is inside.
     pub fn admit(&self, address: Option<IpAddr>) -> bool {
-        address.is_some_and(|known| {
-            let canonical = known.to_canonical();
-            self.0.iter().any(|net| net.contains(&canonical))
-        })
+        address.is_some_and(|known| self.rule_for(known).is_some())
+    }
+
+    /// The first rule that `address` is inside of, in its canonical text.
+    pub fn matching(&self, address: IpAddr) -> Option<String> {
+        self.rule_for(address).map(text)
     }
 
     /// The rules in their canonical text.
     pub fn iter(&self) -> impl Iterator<Item = String> + '_ {
-        self.0.iter().map(|net| {
-            if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
-        })
+        self.0.iter().map(text)
     }
+
+    fn rule_for(&self, address: IpAddr) -> Option<&IpNet> {
+        let canonical = address.to_canonical();
+        self.0.iter().find(|net| net.contains(&canonical))
+    }
+}
+
+fn text(net: &IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
 
 fn parse_rule(rule: &str) -> Option<IpNet> {

@@ -144,6 +144,12 @@ impl Bucket {
         step(self.full_at_ticks.load(Ordering::Relaxed), rate, cost, ticks(now)).map(|_| ())
     }
 
+    /// Tokens that could be taken at once.
+    pub fn left(&self, rate: &Rate, now: Mono) -> u64 {
+        let debt = self.full_at_ticks.load(Ordering::Relaxed).saturating_sub(ticks(now));
+        rate.depth_ticks.saturating_sub(debt).checked_div(rate.interval_ticks).unwrap_or(0)
+    }
+
     /// Nanoseconds until the bucket is full: what a checkpoint saves.
     pub fn nanos_to_full(&self, now: Mono) -> u64 {
         self.full_at_ticks.load(Ordering::Relaxed).saturating_sub(ticks(now)).div_ceil(TICKS_PER_NANO)

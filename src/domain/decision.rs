@@ -8,6 +8,7 @@
 //!
 //! standing: not revoked → workspace active → secret not ended → not expired → address → signature. allowed:
 //! permission → paid plan. What is checked is always the facts of this moment; nothing here remembers a verdict.
+//! `explain` tells the outcome of the same checks one by one.
 //!
 //! Never here: a verdict that is kept, or a way to a `Grant` around a check.
 

@@ -17,6 +17,7 @@ pub mod counts;
 pub mod decision;
 pub mod denial;
 pub mod differences;
+pub mod explain;
 pub mod hash;
 pub mod id;
 pub mod key;

@@ -9,6 +9,7 @@
 
 mod changes;
 mod checkpoint;
+mod explain;
 mod generations;
 mod install_secret;
 mod live;
@@ -43,6 +44,7 @@ use crate::domain::profile::{Profile, Public};
 use crate::store::{Store, StoreError};
 
 pub use changes::{ChangeRefused, CreatedKey, CreatedWorkspace, NewKey, NewWorkspace, RotatedKey, mint};
+pub use explain::{Explanation, ToExplain};
 pub use install_secret::{InstallSecret, InstallSecretError};
 pub use tally::{Door, OutcomeCount};
 pub use verify::{Attempt, Caller, Granted, Reach};

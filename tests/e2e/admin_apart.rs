@@ -25,6 +25,7 @@ fn routes(workspace: &str, key: &str) -> Vec<Call> {
         Call::get(&format!("/api/v1/keys/{key}")),
         Call::new("PATCH", &format!("/api/v1/keys/{key}")).json(&json!({"permissions": ["*:*"]})),
         Call::post(&format!("/api/v1/keys/{key}/rotate"), &json!({"overlap_s": 0})),
+        Call::post(&format!("/api/v1/keys/{key}/explain"), &json!({})),
         Call::post(&format!("/api/v1/keys/{key}/revoke"), &json!({})),
         Call::new("DELETE", &format!("/api/v1/workspaces/{workspace}")),
         Call::get("/api/v1/audit"),

@@ -17,6 +17,7 @@ mod credentials;
 mod daemon;
 mod deletion;
 mod durability;
+mod explain;
 mod keys_in_number;
 mod limits;
 mod narrowing;

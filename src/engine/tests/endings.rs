@@ -4,6 +4,7 @@
 //! Never here: which secrets a rotation leaves (domain).
 
 use super::*;
+use crate::domain::decision::Check;
 use crate::domain::denial::Denial;
 use crate::domain::rotation::Overlap;
 
@@ -11,6 +12,19 @@ impl World {
     async fn rotate(&self, id: KeyId, overlap_secs: u64) -> RawKey {
         let overlap = Overlap::from_secs(overlap_secs).unwrap();
         self.engine.rotate_key(Actor::System, id, overlap).await.unwrap().raw
+    }
+
+    async fn explained(&self, id: KeyId) -> Vec<(Check, Denial)> {
+        let secret = self.engine.key_view(id).await.unwrap().record.secrets.pop().unwrap();
+        let to_explain = ToExplain {
+            key: id,
+            secret: (secret.prefix, secret.epoch),
+            wanted: Wanted::Known(Requirement::default()),
+            address: None,
+            cost: 1,
+        };
+        let findings = self.engine.explain(&to_explain).await.unwrap().findings;
+        findings.into_iter().filter_map(|finding| Some((finding.check, finding.outcome.err()?))).collect()
     }
 }
 
@@ -87,17 +101,19 @@ async fn the_uses_of_both_secrets_come_back_as_of_the_last_checkpoint() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_the_disk_refuses_denies_all_the_same() {
+async fn a_deletion_that_the_disk_refuses_denies_all_the_same_and_is_explained() {
     let world = World::new();
     let (workspace, fine) = world.workspace("pro").await;
     let (deleted, _) = world.workspace("pro").await;
-    let (_, key) = world.key(deleted, &[READ]).await;
+    let (id, key) = world.key(deleted, &[READ]).await;
     for raw in [&key, &fine] {
         assert_eq!(world.ask(raw, READ).await, Ok(()));
     }
+    assert_eq!(world.explained(id).await, []);
     // As far as a deletion comes whose commit is still under way, or failed.
     world.engine.slots.workspace(deleted).unwrap().delete();
     assert_eq!(world.ask(&key, READ).await, Err("revoked"));
+    assert_eq!(world.explained(id).await, [(Check::Workspace, Denial::Revoked)]);
     // An activation does not bring it back.
     let patch = WorkspacePatch { status: Some(WorkspaceStatus::Active), ..WorkspacePatch::default() };
     let refused = world.engine.update_workspace(Actor::System, deleted, patch).await;

@@ -4,6 +4,7 @@
 //! Never here: a default that widens what a key may do.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -197,6 +198,11 @@ pub(super) fn permission(field: &str, raw: &RawValue) -> Result<Permission, Admi
 pub(super) fn known_permissions(profile: &Profile) -> String {
     let names: Vec<_> = profile.catalogue.iter().take(CATALOGUE_MAX).map(Permission::as_str).collect();
     format!("{}, or `*` for a resource or an action", names.join(", "))
+}
+
+/// One address.
+pub(super) fn address(field: &str, raw: &RawValue) -> Result<IpAddr, AdminRefusal> {
+    text(field, raw)?.parse().map_err(|_| refused(field, "an IPv4 or IPv6 address"))
 }
 
 /// Address rules.

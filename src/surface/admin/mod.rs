@@ -7,6 +7,7 @@
 //! Never here: a change computed (engine), a raw key kept or logged.
 
 mod audit;
+mod explain;
 mod intake;
 mod keys;
 mod metrics;
@@ -203,6 +204,7 @@ impl AdminSurface {
             (Verb::Patch, "/api/v1/keys/{id}") => keys::update(call).await,
             (Verb::Post, "/api/v1/keys/{id}/revoke") => keys::revoke(call).await,
             (Verb::Post, "/api/v1/keys/{id}/rotate") => rotation::rotate(call).await,
+            (Verb::Post, "/api/v1/keys/{id}/explain") => explain::explain(call).await,
             (Verb::Get, "/api/v1/audit") => audit::list(call).await,
             (Verb::Get, "/api/v1/audit/verify") => audit::verify(call).await,
             (Verb::Post, "/api/v1/verify") => verify::verify(call).await,

@@ -24,10 +24,7 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
     let key = zeroize::Zeroizing::new(fields.required("key", intake::text)?);
     let cost = fields.optional("cost", intake::count)?.unwrap_or(1);
     let dry_run = fields.optional("dry_run", intake::flag)?.unwrap_or(false);
-    let address = fields.optional("ip", |field, raw| {
-        let text = intake::text(field, raw)?;
-        text.parse().map_err(|_| refused(field, "an IPv4 or IPv6 address"))
-    })?;
+    let address = fields.optional("ip", intake::address)?;
     let Some(profile) =
         call.engine.profile_of_key(key.as_bytes()).filter(|profile| profile.name != SYSTEM_PROFILE)
     else {
@@ -55,7 +52,7 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
 
 /// What is asked: a permission, a route, a tool, or only whether the key stands; and by which meter it is
 /// counted.
-fn wanted(fields: &Fields<'_>, profile: &Profile) -> Result<Wanted, AdminRefusal> {
+pub(super) fn wanted(fields: &Fields<'_>, profile: &Profile) -> Result<Wanted, AdminRefusal> {
     let permission = fields.optional("permission", intake::permission)?;
     let method = fields.optional("method", intake::text)?;
     let path = fields.optional("path", intake::text)?;
@@ -132,7 +129,7 @@ fn said(mut body: Map<String, Value>, outcome: Result<Option<u64>, Denial>) -> c
 
 /// The stable words of the verify call. The asking app is trusted with the true reason; its own callers are
 /// its affair.
-fn code(denial: &Denial) -> &'static str {
+pub(super) fn code(denial: &Denial) -> &'static str {
     match denial {
         Denial::Invalid(_)
         | Denial::TooLarge { .. }
