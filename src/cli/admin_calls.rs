@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::admin_client::{AdminClient, Answer};
 use super::arguments::{KeyCommand, KeyFields, PageArguments, ReachArguments, WorkspaceCommand};
+use super::explain;
 use super::failure::CliError;
 use super::key_file::read_admin_key;
 use super::output::{Output, cell};
@@ -38,6 +39,8 @@ enum Shown {
     NewKey,
     /// A new workspace's record, and its default key.
     NewWorkspace,
+    /// What each check of an attempt says.
+    Explanation,
     /// A page of records under these columns.
     Page(&'static [&'static str]),
 }
@@ -99,6 +102,15 @@ fn key_wish(command: KeyCommand) -> Result<(Wish, ReachArguments), CliError> {
             (Wish { body: Some(body), ..wish(Method::PATCH, key_path(&id)?) }, reach)
         }
         KeyCommand::Revoke { id, reach } => (wish(Method::POST, format!("{}/revoke", key_path(&id)?)), reach),
+        KeyCommand::Rotate { id, overlap, reach } => {
+            let body = Some(json!({"overlap_s": overlap.0}));
+            let wish = wish(Method::POST, format!("{}/rotate", key_path(&id)?));
+            (Wish { body, shown: Shown::NewKey, ..wish }, reach)
+        }
+        KeyCommand::Explain { id, attempt, reach } => {
+            let wish = wish(Method::POST, format!("{}/explain", key_path(&id)?));
+            (Wish { body: Some(explain::body(attempt)), shown: Shown::Explanation, ..wish }, reach)
+        }
     })
 }
 
@@ -133,6 +145,7 @@ fn workspace_wish(command: WorkspaceCommand) -> Result<(Wish, ReachArguments), C
         }
         WorkspaceCommand::Suspend { id, reach } => (status(&id, "suspended")?, reach),
         WorkspaceCommand::Activate { id, reach } => (status(&id, "active")?, reach),
+        WorkspaceCommand::Delete { id, yes: _, reach } => (wish(Method::DELETE, workspace_path(&id)?), reach),
     })
 }
 
@@ -221,6 +234,7 @@ fn show(shown: Shown, answer: &Answer, output: &mut Output) {
             output.table(&[vec!["default key".into(), of_key("key")], vec!["its id".into(), of_key("id")]]);
             once(output);
         }
+        Shown::Explanation => explain::show(value, output),
         Shown::Page(columns) => {
             let data = value.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
             let head = columns.iter().map(|column| column.replace('_', " ").to_uppercase()).collect();
@@ -245,11 +259,33 @@ fn record(value: &Value, output: &mut Output) {
     let named = first.into_iter().filter_map(|name| Some((name, fields.get(name)?)));
     let others =
         fields.iter().map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| !first.contains(name));
-    let rows = named.chain(others).map(|(name, value)| {
-        let text = if name == "rate" { rate(value) } else { None };
-        vec![name.replace('_', " "), text.unwrap_or_else(|| cell(Some(value)))]
+    let rows = named.chain(others).flat_map(|(name, value)| {
+        if name == "secrets" {
+            return value.as_array().into_iter().flatten().map(secret).collect();
+        }
+        let text = match name {
+            "rate" => rate(value),
+            "previous" => Some(format!("{}, until {}", part(value, "prefix"), part(value, "ends_at"))),
+            _ => None,
+        };
+        vec![vec![name.replace('_', " "), text.unwrap_or_else(|| cell(Some(value)))]]
     });
     output.table(&rows.filter(|row| row.last().is_some_and(|text| text != "-")).collect::<Vec<_>>());
+}
+
+/// One secret on one line: who still uses an old one is seen here.
+fn secret(value: &Value) -> Vec<String> {
+    let (prefix, made, used) =
+        (part(value, "prefix"), part(value, "created_at"), part(value, "last_used_at"));
+    let ends = match part(value, "ends_at").as_str() {
+        "-" => String::new(),
+        end => format!(", ends {end}"),
+    };
+    vec!["secret".to_owned(), format!("{prefix}, made {made}{ends}, last used {used}")]
+}
+
+fn part(value: &Value, name: &str) -> String {
+    cell(value.get(name))
 }
 
 /// A rate as `--rate` takes it.
@@ -308,6 +344,21 @@ mod tests {
             ),
             (format!("keyward key revoke {KEY}"), format!("POST /api/v1/keys/{KEY}/revoke")),
             (
+                format!("keyward key rotate {KEY} --overlap 24h"),
+                format!(r#"POST /api/v1/keys/{KEY}/rotate {{"overlap_s":86400}}"#),
+            ),
+            (
+                format!("keyward key explain {KEY} --method GET --path /v1/posts --ip 10.0.0.1 --cost 2"),
+                format!(
+                    r#"POST /api/v1/keys/{KEY}/explain {{"method":"GET","path":"/v1/posts","ip":"10.0.0.1","cost":2}}"#
+                ),
+            ),
+            (format!("keyward key explain {KEY}"), format!("POST /api/v1/keys/{KEY}/explain {{}}")),
+            (
+                format!("keyward workspace delete {WORKSPACE} --yes"),
+                format!("DELETE /api/v1/workspaces/{WORKSPACE}"),
+            ),
+            (
                 "keyward workspace create --name n --profile p --plan q --billing-anchor T --brand b".to_owned(),
                 r#"POST /api/v1/workspaces {"name":"n","profile":"p","plan":"q","brands":["b"],"billing_anchor":"T"}"#.to_owned(),
             ),
@@ -358,6 +409,21 @@ mod tests {
         assert_eq!(
             out.text(),
             "key          sk_live_x\nid           key_1\ncreated at   T\npermissions  a:b,c:d\nrate         6/1/9\n"
+        );
+        assert!(err.text().contains("shown this once"));
+    }
+
+    #[test]
+    fn a_rotated_key_shows_each_of_its_secrets_and_until_when_the_old_one_lasts() {
+        let value = json!({"id": "key_1", "key": "sk_live_x", "previous": {"prefix": "aaaaaaaa", "ends_at": "T3"},
+            "secrets": [{"prefix": "bbbbbbbb", "created_at": "T2", "ends_at": null, "last_used_at": null},
+                {"prefix": "aaaaaaaa", "created_at": "T0", "ends_at": "T3", "last_used_at": "T1"}]});
+        let (mut output, out, err) = kept();
+        show(Shown::NewKey, &Answer { text: value.to_string(), value }, &mut output);
+        assert_eq!(
+            out.text(),
+            "key       sk_live_x\nid        key_1\nprevious  aaaaaaaa, until T3\n\
+             secret    bbbbbbbb, made T2, last used -\nsecret    aaaaaaaa, made T0, ends T3, last used T1\n"
         );
         assert!(err.text().contains("shown this once"));
     }

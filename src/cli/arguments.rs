@@ -47,10 +47,10 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Make, show, change and revoke keys, through a running daemon
+    /// Make, show, change, rotate, explain and revoke keys, through a running daemon
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Make, show, change and suspend workspaces, through a running daemon
+    /// Make, show, change, suspend and delete workspaces, through a running daemon
     #[command(subcommand)]
     Workspace(WorkspaceCommand),
     /// Check that the audit log is what was written: nothing edited, removed, swapped or cut
@@ -199,6 +199,71 @@ pub(super) enum KeyCommand {
         #[command(flatten)]
         reach: ReachArguments,
     },
+    /// Give a key a new secret and show it, this once; the one before goes on for the overlap
+    Rotate {
+        /// The key's id
+        id: String,
+        /// How long the old secret stays good, such as 90s, 30m, 24h or 7d, at most 90d; 0 ends it at once
+        #[arg(long, value_name = "TIME", value_parser = OverlapArgument::parse)]
+        overlap: OverlapArgument,
+        #[command(flatten)]
+        reach: ReachArguments,
+    },
+    /// Say what a request of a key would be told, check by check and why; it costs the key nothing
+    Explain {
+        /// The key's id
+        id: String,
+        #[command(flatten)]
+        attempt: AttemptArguments,
+        #[command(flatten)]
+        reach: ReachArguments,
+    },
+}
+
+/// What a request would be after; nothing asks only whether the key stands.
+#[derive(Args, Debug, Default)]
+pub(super) struct AttemptArguments {
+    /// A permission, such as posts:read
+    #[arg(long, conflicts_with_all = ["method", "path", "tool"])]
+    pub(super) permission: Option<String>,
+    /// A route's method, such as GET
+    #[arg(long, requires = "path")]
+    pub(super) method: Option<String>,
+    /// A route's path, such as /v1/posts
+    #[arg(long, requires = "method", conflicts_with = "tool")]
+    pub(super) path: Option<String>,
+    /// A tool's name
+    #[arg(long)]
+    pub(super) tool: Option<String>,
+    /// The address that the request comes from
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) ip: Option<String>,
+    /// Units of the meter [default: 1]
+    #[arg(long, value_name = "UNITS")]
+    pub(super) cost: Option<u64>,
+    /// The meter that counts it, if not the one that it has anyway
+    #[arg(long, value_name = "NAME")]
+    pub(super) meter: Option<String>,
+    /// The prefix of the secret that would be presented [default: the newest's]
+    #[arg(long)]
+    pub(super) prefix: Option<String>,
+}
+
+/// An overlap as it was typed, in seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct OverlapArgument(pub(super) u64);
+
+impl OverlapArgument {
+    fn parse(text: &str) -> Result<Self, String> {
+        let units = [("s", 1), ("m", 60), ("h", 60 * 60), ("d", 24 * 60 * 60)];
+        let secs = units.into_iter().find_map(|(unit, secs)| {
+            let number =
+                text.strip_suffix(unit).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?;
+            number.parse::<u64>().ok()?.checked_mul(secs)
+        });
+        let secs = if text == "0" { Some(0) } else { secs };
+        secs.map(Self).ok_or_else(|| "expected a whole number and a unit, such as 24h, or 0".to_owned())
+    }
 }
 
 #[derive(Args, Debug, Default)]
@@ -316,6 +381,16 @@ pub(super) enum WorkspaceCommand {
         #[command(flatten)]
         reach: ReachArguments,
     },
+    /// Delete a workspace and refuse all its keys, at once and for ever
+    Delete {
+        /// The workspace's id
+        id: String,
+        /// Do it: nothing brings it back
+        #[arg(long, required = true)]
+        yes: bool,
+        #[command(flatten)]
+        reach: ReachArguments,
+    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -376,6 +451,37 @@ mod tests {
         assert_eq!(rate("default").unwrap(), "null");
         for bad in ["", "600", "600/", "/60", "-1/60", "6e2/60", "1/2/3/4"] {
             assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_overlap_has_a_unit_unless_there_is_none() {
+        let secs = |text: &str| OverlapArgument::parse(text).map(|overlap| overlap.0);
+        for (text, expected) in
+            [("0", 0), ("0s", 0), ("90s", 90), ("30m", 1800), ("24h", 86_400), ("90d", 7_776_000)]
+        {
+            assert_eq!(secs(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "24", "h", "-1h", "+1h", "1.5h", "1 h", "1w", "99999999999999999999d"] {
+            assert!(secs(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_workspace_is_deleted_only_by_someone_who_means_it() {
+        assert!(parse("keyward workspace delete ws_1").is_err());
+        assert!(parse("keyward workspace delete ws_1 --yes").is_ok());
+    }
+
+    #[test]
+    fn one_thing_is_explained_at_a_time() {
+        for good in ["", " --permission a:b", " --method GET --path /a", " --tool t --ip 10.0.0.1"] {
+            assert!(parse(&format!("keyward key explain key_1{good}")).is_ok(), "{good}");
+        }
+        for bad in
+            [" --method GET", " --path /a", " --permission a:b --tool t", " --tool t --method GET --path /a"]
+        {
+            assert!(parse(&format!("keyward key explain key_1{bad}")).is_err(), "{bad}");
         }
     }
 

@@ -10,6 +10,7 @@ mod admin_client;
 mod arguments;
 mod demo;
 mod exit;
+mod explain;
 mod failure;
 mod init;
 mod key_file;
