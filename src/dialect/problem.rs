@@ -30,6 +30,8 @@ pub enum AdminRefusal {
         /// What to tell.
         detail: String,
     },
+    /// The change denies already, and the disk has not taken it yet; it is being tried again.
+    InForce,
 }
 
 /// How the admin API refuses.
@@ -53,6 +55,12 @@ impl ProblemDialect {
                 spoken(StatusCode::NOT_FOUND, "not_found", "There is no such thing.")
             }
             AdminRefusal::Conflict { detail } => spoken(StatusCode::CONFLICT, "conflict", detail),
+            AdminRefusal::InForce => {
+                let detail = "Every request is refused already, but the change is not yet durable: it is being \
+                    tried again, and a restart before that would undo it. Send it again to see it confirmed.";
+                spoken(StatusCode::SERVICE_UNAVAILABLE, "not_durable", detail)
+                    .retry_after(Some(NOT_DURABLE_RETRY_SECS))
+            }
         }
     }
 
@@ -261,5 +269,7 @@ mod tests {
         assert_eq!(told, detail);
         check(&dialect.say_admin(&AdminRefusal::NoSuchThing), 404, "not_found", None);
         check(&dialect.say_admin(&AdminRefusal::Conflict { detail }), 409, "conflict", None);
+        let in_force = check(&dialect.say_admin(&AdminRefusal::InForce), 503, "not_durable", Some("5"));
+        assert!(in_force.contains("refused already") && in_force.contains("tried again"), "{in_force}");
     }
 }

@@ -282,7 +282,8 @@ fn stands(proof: Proof, case: &Case<'_>) -> Result<(), Denial> {
     needs_no_signature(case)
 }
 
-/// All of standing that can be told before a request was read whole.
+/// All of standing that can be told before a request was read whole, and of a request that was let through and
+/// goes on.
 pub fn stands_but_for_signature(proof: Proof, case: &Case<'_>) -> Result<(), Denial> {
     if proof.key() != case.key.id {
         return Err(Denial::Unknown);

@@ -32,4 +32,5 @@ pub mod replays;
 pub mod rotation;
 pub mod seal;
 pub mod signature;
+pub mod tether;
 pub mod time;

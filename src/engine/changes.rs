@@ -2,8 +2,8 @@
 //!
 //! File first, memory second, reply third. A change fills the slot of what it changes before its commit, so
 //! that a loader that runs beside it cannot put an older record in its place. Only a revoke, a suspension and a
-//! deletion act before their commit: if the disk refuses, they deny already, and the error says so. A change
-//! goes on when its caller hangs up.
+//! deletion act before their commit: if the disk refuses, they deny already, the error says so, and they are
+//! tried again (`retries`). A change goes on when its caller hangs up.
 //!
 //! Never here: what a caller may change (surface), how a row is written (store).
 
@@ -44,9 +44,12 @@ pub enum ChangeRefused {
     /// Our own failure; nothing was changed.
     #[error("the change could not be made: {0:?}")]
     Failed(Fault),
-    /// The disk refused. A revoke, a suspension or a deletion denies already all the same.
+    /// The disk refused.
     #[error("the change could not be made durable")]
     NotDurable(#[source] StoreError),
+    /// A revoke or a suspension that denies already and is not durable: it is tried again until it is.
+    #[error("the change is in force and not durable yet")]
+    InForce(#[source] ChangeError),
 }
 
 impl From<ChangeError> for ChangeRefused {

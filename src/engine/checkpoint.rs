@@ -20,8 +20,15 @@ pub(super) struct Checkpoints {
 }
 
 impl Engine {
-    /// Saves everything that changed since the last call. Gives the number of rows saved.
+    /// Saves everything that changed since the last call, and tries again what denies already and is not
+    /// durable. Gives the number of rows saved.
     pub async fn checkpoint(&self) -> Result<usize, ChangeError> {
+        let saved = self.save_counted().await;
+        self.retry_undurable().await;
+        saved
+    }
+
+    async fn save_counted(&self) -> Result<usize, ChangeError> {
         self.proofs.sweep();
         self.keyless.sweep();
         self.replays.sweep(self.clock.now().wall);

@@ -7,7 +7,7 @@
 //! Never here: a read of the file, a map.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -172,9 +172,12 @@ fn moment(micros: i64) -> Option<Wall> {
 /// One workspace's living state.
 #[derive(Debug)]
 pub(super) struct LiveWorkspace {
-    /// Set by a suspension before its commit, cleared when a status was committed. The facts say what the
+    /// The number of the last suspension that began and whose end is open, 0 when there is none: set before
+    /// its commit, cleared when it, or a status that was set later, was committed. The facts say what the
     /// record says.
-    suspending: AtomicBool,
+    suspending: AtomicU64,
+    /// Numbers the changes of the status in the order in which they began.
+    status_changes: AtomicU64,
     /// Set by a deletion before its commit; never cleared.
     deleted: AtomicBool,
     dirty: AtomicBool,
@@ -196,7 +199,8 @@ impl LiveWorkspace {
         let period = facts.period(now);
         let meter = |name: &String| ArcSwap::from_pointee(PeriodMeter::new(period, used(name)));
         Self {
-            suspending: AtomicBool::new(false),
+            suspending: AtomicU64::new(0),
+            status_changes: AtomicU64::new(0),
             deleted: AtomicBool::new(record.status == WorkspaceStatus::Deleted),
             dirty: AtomicBool::new(false),
             meters: profile.meters.iter().map(meter).collect(),
@@ -205,9 +209,11 @@ impl LiveWorkspace {
         }
     }
 
-    /// Denies all its keys from here on, whatever becomes of the commit.
-    pub(super) fn suspend(&self) {
-        self.suspending.store(true, Ordering::SeqCst);
+    /// Denies all its keys from here on, whatever becomes of the commit. Gives this change's number.
+    pub(super) fn suspend(&self) -> u64 {
+        let begun = self.begin_status();
+        self.suspending.fetch_max(begun, Ordering::SeqCst);
+        begun
     }
 
     /// Denies all its keys from here on and for good, whatever becomes of the commit.
@@ -220,14 +226,22 @@ impl LiveWorkspace {
         self.deleted.load(Ordering::SeqCst)
     }
 
-    /// Leaves the word to the facts again: a status was committed.
-    pub(super) fn status_is_committed(&self) {
-        self.suspending.store(false, Ordering::SeqCst);
+    /// The number of a change of the status that begins now.
+    pub(super) fn begin_status(&self) -> u64 {
+        self.status_changes.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Leaves the word to the facts again: the status that began as this number was committed and applied.
+    /// A suspension that began after it goes on denying.
+    pub(super) fn status_is_committed(&self, begun: u64) {
+        let settled = |open: u64| (open <= begun).then_some(0);
+        // Nothing to change is fine: a later suspension is open.
+        let _ = self.suspending.fetch_update(Ordering::SeqCst, Ordering::SeqCst, settled);
     }
 
     /// Whether a suspension has begun.
     pub(super) fn is_suspending(&self) -> bool {
-        self.suspending.load(Ordering::SeqCst)
+        self.suspending.load(Ordering::SeqCst) != 0
     }
 
     /// Takes over a committed record, unless a newer one was taken over before. Meters keep what was used in

@@ -16,11 +16,13 @@ mod live;
 mod loading;
 mod prove;
 mod replays;
+mod retries;
 mod signing;
 mod slots;
 mod slow_hash;
 mod soft_delay;
 mod tally;
+mod tie;
 mod verify;
 mod views;
 
@@ -56,6 +58,7 @@ use checkpoint::Checkpoints;
 use generations::{AsItIs, Generations};
 use live::CachedProof;
 use replays::SharedReplays;
+use retries::Retries;
 use slots::Slots;
 use slow_hash::SlowHash;
 use soft_delay::SoftDelay;
@@ -106,6 +109,7 @@ pub struct Engine {
     replays: SharedReplays,
     tally: Tally,
     checkpoints: Checkpoints,
+    retries: Arc<Retries>,
     /// Keeps a checkpoint and a move of an anchor apart: meter rows are numbered from the anchor.
     numbering: tokio::sync::Mutex<()>,
 }
@@ -137,6 +141,7 @@ impl Engine {
             replays: SharedReplays::new(options.replays_max),
             tally: Tally::default(),
             checkpoints: Checkpoints::default(),
+            retries: Arc::default(),
             numbering: tokio::sync::Mutex::default(),
         }))
     }

@@ -4,7 +4,10 @@
 
 mod cold_proofs;
 mod endings;
+mod races;
 mod signing;
+mod tethers;
+mod undurable;
 
 use std::path::Path;
 
@@ -228,37 +231,6 @@ async fn every_change_acts_on_the_next_request_of_a_warm_key() {
     let patch = KeyPatch { permissions: Some(Vec::new()), ..KeyPatch::default() };
     let refused = engine.update_key(by, id, patch).await;
     assert!(matches!(refused, Err(ChangeRefused::KeyRevoked)));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_cold_proof_that_races_a_revoke_is_accepted_after_it() {
-    let world = World::new();
-    let (workspace, _) = world.workspace("pro").await;
-    for _ in 0..40 {
-        let (id, key) = world.key(workspace, &[READ]).await;
-        let requirement = world.profile.requirement(&Permission::parse(READ).unwrap()).unwrap();
-        let (engine, profile, text) =
-            (Arc::clone(&world.engine), Arc::clone(&world.profile), key.reveal().to_owned());
-        let start = Arc::new(tokio::sync::Barrier::new(2));
-        let started = Arc::clone(&start);
-        let racing = tokio::spawn(async move {
-            started.wait().await;
-            let attempt = Attempt {
-                door: Door::Verify,
-                profile: &profile,
-                credential: Ok(text.as_bytes()),
-                wanted: Wanted::Known(requirement),
-                address: None,
-                cost: 1,
-            };
-            engine.verify(attempt).await.is_ok()
-        });
-        start.wait().await;
-        world.engine.revoke_key(Actor::System, id).await.unwrap();
-        assert_eq!(world.ask(&key, READ).await, Err("revoked"));
-        let _ = racing.await.unwrap();
-        assert_eq!(world.ask(&key, READ).await, Err("revoked"), "the racing proof left nothing behind");
-    }
 }
 
 #[tokio::test]
@@ -534,15 +506,4 @@ async fn a_store_that_cannot_be_read_is_a_fault_and_never_an_answer_about_the_ke
         cost: 1,
     };
     assert_eq!(world.engine.verify(attempt).await.map(drop), Err(Refusal::Failed(Fault::Credential)));
-}
-
-#[tokio::test]
-async fn a_revoke_that_the_disk_refuses_denies_all_the_same() {
-    let world = World::new();
-    let (workspace, _) = world.workspace("pro").await;
-    let (id, key) = world.key(workspace, &[READ]).await;
-    assert_eq!(world.ask(&key, READ).await, Ok(()));
-    world.store.close().unwrap();
-    assert!(matches!(world.engine.revoke_key(Actor::System, id).await, Err(ChangeRefused::NotDurable(_))));
-    assert_eq!(world.ask(&key, READ).await, Err("revoked"));
 }

@@ -13,6 +13,7 @@ use super::Engine;
 use super::live::{CachedProof, LiveKey, LiveWorkspace};
 use super::signing::Signature;
 use super::tally::Door;
+use super::tie::Tie;
 use crate::domain::bucket::RateReceipt;
 use crate::domain::decision::{
     Admission, Case, Grant, Identity, Wanted, allowed, may, pace, rehearse, standing,
@@ -24,6 +25,7 @@ use crate::domain::meter::PeriodMeter;
 use crate::domain::permission::PermissionBits;
 use crate::domain::profile::{MeterNo, Profile, Requirement};
 use crate::domain::signature::Signer;
+use crate::domain::tether::Tether;
 use crate::domain::time::Now;
 
 /// One thing that a caller wants.
@@ -48,6 +50,7 @@ pub struct Attempt<'a> {
 pub struct Granted {
     grant: Grant,
     key: Arc<LiveKey>,
+    tie: Tie,
 }
 
 impl Granted {
@@ -76,15 +79,15 @@ impl Granted {
         Reach(Arc::clone(&self.key))
     }
 
-    /// The grant and who stands behind it, for the gateway.
-    pub fn into_parts(self) -> (Grant, Identity) {
+    /// The grant, who stands behind it, and what it hangs on from now on, for the gateway.
+    pub fn into_parts(self) -> (Grant, Identity, Tether) {
         let identity = Identity {
             key: self.grant.key(),
             workspace: self.grant.workspace(),
             plan: self.key.workspace.facts.load().plan().to_owned(),
             scopes: self.key.facts.load().scopes().to_owned(),
         };
-        (self.grant, identity)
+        (self.grant, identity, self.tie.to(self.key))
     }
 }
 
@@ -173,6 +176,12 @@ impl Engine {
         outcome
     }
 
+    /// What an identified caller's wait hangs on, while more is read for it.
+    pub fn tether(&self, caller: &Caller) -> Tether {
+        let CachedProof { proof, key } = &caller.proven;
+        Tie { proof: *proof, address: caller.address, clock: self.clock.clone() }.to(Arc::clone(key))
+    }
+
     /// Takes the caller's token ahead, before more is read for it. What came of it is told by
     /// [`Engine::admit`]. The token of a signed request waits for its signature.
     pub fn pace(&self, caller: &mut Caller) {
@@ -225,7 +234,8 @@ impl Engine {
                 }
             }
         });
-        Ok(Granted { grant: grant?, key })
+        let tie = Tie { proof, address, clock: self.clock.clone() };
+        Ok(Granted { grant: grant?, key, tie })
     }
 
     /// Notes a successful authentication and takes its token. The mark for the checkpoint comes last, when

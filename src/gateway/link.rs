@@ -23,7 +23,7 @@ use tower_service::Service;
 /// The bytes that each direction of a connection in memory holds.
 const MEMORY_BUFFER_BYTES: usize = 64 * 1024;
 /// The most connections in memory that wait to be accepted.
-const MEMORY_QUEUE_MAX: usize = 128;
+pub(super) const MEMORY_QUEUE_MAX: usize = 128;
 
 /// Opens connections to an upstream in this process. Cheap to clone.
 #[derive(Clone, Debug)]

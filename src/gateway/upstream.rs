@@ -3,12 +3,14 @@
 //! Path and query go on as they came. The wait for an answer starts when the request's body has gone;
 //! connecting, waiting and pausing have their own limits, and so has the number of exchanges open at once,
 //! with fewer places for one workspace and for what needs no key. A caller that leaves takes its upstream
-//! request along.
+//! request along, and so does a key that no longer stands: it is asked right before the first byte, while
+//! anything is waited for, and before each piece of a body.
 //!
 //! Never here: a second try of what was sent, or a connection to an address that a request named.
 
 use std::error::Error;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +30,9 @@ use super::places::{Holder, Place, PlaceLimits, Places};
 use crate::domain::causes::Causes;
 use crate::domain::decision::{Grant, Identity, OpenPass};
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
-use crate::http::Response;
+use crate::domain::tether::Tether;
 use crate::http::body::{Body, BodyError, Held, Relayed};
+use crate::http::{Response, tethered};
 
 /// The most bytes of an upstream's answer head, and of what one connection to it buffers.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
@@ -97,8 +100,8 @@ pub enum UpstreamError {
 /// What entitles a request to be forwarded.
 #[derive(Debug)]
 pub enum Pass {
-    /// A key passed the order of checks.
-    Granted(Grant, Identity),
+    /// A key passed the order of checks; what it opens lasts as long as it stands.
+    Granted(Grant, Identity, Tether),
     /// The profile opens this to everyone.
     Open(OpenPass),
 }
@@ -118,6 +121,15 @@ pub struct Outgoing<'a> {
     pub key_headers: &'a [String],
     /// Whether the answer may be encoded.
     pub encodings: Encodings,
+}
+
+impl Pass {
+    fn tether(&self) -> Option<Tether> {
+        match self {
+            Self::Granted(_, _, tether) => Some(tether.clone()),
+            Self::Open(_) => None,
+        }
+    }
 }
 
 type Prepared = (http::Request<Body>, Option<oneshot::Receiver<()>>);
@@ -178,28 +190,33 @@ impl Upstream {
     }
 
     /// Forwards a request and brings the answer back, its body still coming. Denied are a body that is too
-    /// large or does not come; the rest are faults.
+    /// large or does not come, and a key that stops standing before the answer is there; the rest are faults.
     pub async fn forward(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Response, Refusal> {
         let place = self.take_place(&pass)?;
+        let tether = pass.tether();
         let (request, sent) = self.prepare(pass, outgoing)?;
-        let mut answering = self.0.client.request(request);
-        if let Some(sent) = sent {
+        // The request is handed to its connection in one of these steps, right behind the question.
+        let mut answering = pin!(tethered(tether.as_ref(), self.0.client.request(request)));
+        let answered = if let Some(sent) = sent {
             tokio::select! {
                 biased;
-                answered = &mut answering => return self.received(answered, place),
-                _ = sent => {}
+                answered = &mut answering => Some(answered),
+                _ = sent => None,
                 () = sleep(self.0.options.send_max) => return Err(Fault::UpstreamLate.into()),
             }
-        }
-        match timeout(self.0.options.answer_max, answering).await {
-            Ok(answered) => self.received(answered, place),
-            Err(_) => Err(Fault::UpstreamLate.into()),
-        }
+        } else {
+            None
+        };
+        let answered = match answered {
+            Some(answered) => answered,
+            None => timeout(self.0.options.answer_max, answering).await.map_err(|_| Fault::UpstreamLate)?,
+        };
+        self.received(answered?, place, tether.clone())
     }
 
     fn take_place(&self, pass: &Pass) -> Result<Place, Fault> {
         let holder = match pass {
-            Pass::Granted(grant, _) => Holder::Workspace(grant.workspace()),
+            Pass::Granted(grant, ..) => Holder::Workspace(grant.workspace()),
             Pass::Open(_) => Holder::Keyless,
         };
         self.0.places.take(holder).ok_or(Fault::Busy { retry_after_secs: BUSY_RETRY_SECS })
@@ -208,18 +225,19 @@ impl Upstream {
     /// The request as the upstream shall see it, and word of when a relayed body has gone.
     fn prepare(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Prepared, Refusal> {
         let Outgoing { mut head, body, address, request_id, key_headers, encodings } = outgoing;
+        let tether = pass.tether();
         let (body, sent) = match body {
             Body::Relayed(relayed) if !relayed.is_end() => {
                 relayed.check_declared().map_err(|error| Denial::from(&error))?;
                 let (notice, sent) = oneshot::channel();
-                (Body::Relayed(relayed.holding(Held::Notice(notice))), Some(sent))
+                (Body::Relayed(relayed.tethered(tether).holding(Held::Notice(notice))), Some(sent))
             }
             Body::Relayed(_) | Body::Empty => (Body::Empty, None),
             Body::Whole(bytes) => (Body::from(bytes), None),
         };
         let asked_host = head.headers.get(HOST).cloned();
         headers::strip_request(&mut head.headers, key_headers, encodings);
-        if let Pass::Granted(_, identity) = pass {
+        if let Pass::Granted(_, identity, _) = pass {
             headers::identify(&mut head.headers, identity).ok_or(Fault::Internal)?;
         }
         headers::describe(&mut head.headers, request_id, address, asked_host).ok_or(Fault::Internal)?;
@@ -243,6 +261,7 @@ impl Upstream {
         &self,
         answered: Result<http::Response<Incoming>, legacy::Error>,
         place: Place,
+        tether: Option<Tether>,
     ) -> Result<Response, Refusal> {
         let (mut head, body) = answered.map_err(|error| refusal(&error))?.into_parts();
         if head.status.is_informational() {
@@ -259,7 +278,7 @@ impl Upstream {
             Body::Empty
         } else {
             let relayed = Relayed::new(body, u64::MAX, self.0.options.pause_max);
-            Body::Relayed(relayed.holding(Held::Place(Box::new(place))))
+            Body::Relayed(relayed.tethered(tether).holding(Held::Place(Box::new(place))))
         };
         Ok(http::Response::from_parts(head, body))
     }

@@ -2,7 +2,8 @@
 //! within bounds.
 //!
 //! A body that comes from elsewhere has a most number of bytes, a longest pause between two frames, and loses
-//! its trailers. A declared length over the bound is refused before a byte is read.
+//! its trailers. A declared length over the bound is refused before a byte is read. A tethered body ends, cut
+//! off, as soon as what it is relayed on no longer stands.
 //!
 //! Never here: decoding of any content encoding, or a body without an end.
 
@@ -17,9 +18,11 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::timeout;
 
+use super::tethered::{Pause, PauseOver};
 use crate::domain::denial::{Denial, Invalid};
+use crate::domain::tether::Tether;
 
 /// The most bytes of an unread body that are read only to keep the connection.
 pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
@@ -41,6 +44,9 @@ pub enum BodyError {
     /// Its sender broke off, or framed it wrongly.
     #[error("the body broke off")]
     Broken(#[from] hyper::Error),
+    /// What it was let through on no longer stands.
+    #[error("the body was cut off: {} holds now", .0.name())]
+    Untied(Denial),
 }
 
 /// What a body that did not arrive whole makes of its request.
@@ -49,6 +55,7 @@ impl From<&BodyError> for Denial {
         match error {
             BodyError::TooLarge { max_bytes } => Self::TooLarge { max_bytes: *max_bytes },
             BodyError::Late | BodyError::Broken(_) => Self::Invalid(Invalid::Framing),
+            BodyError::Untied(denial) => denial.clone(),
         }
     }
 }
@@ -114,9 +121,10 @@ pub struct Relayed {
     left_bytes: u64,
     max_bytes: u64,
     pause_max: Duration,
-    pausing: Option<Pin<Box<Sleep>>>,
+    pausing: Option<Pause>,
     over: bool,
     held: Held,
+    tether: Option<Tether>,
 }
 
 /// What is let go when a relayed body ends, breaks or is dropped.
@@ -143,7 +151,20 @@ impl Relayed {
             pausing: None,
             over: false,
             held: Held::Nothing,
+            tether: None,
         }
+    }
+
+    /// The same, as long as `tether` holds: it is asked before each frame, and again and again while none
+    /// comes.
+    #[must_use]
+    pub fn tethered(self, tether: Option<Tether>) -> Self {
+        Self { tether, ..self }
+    }
+
+    /// What it hangs on.
+    pub(super) const fn tether(&self) -> Option<&Tether> {
+        self.tether.as_ref()
     }
 
     /// The same, holding `held` until the end.
@@ -173,6 +194,9 @@ impl Relayed {
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(Err(denial)) = self.tether.as_ref().map(Tether::check) {
+            return Poll::Ready(Some(Err(BodyError::Untied(denial))));
+        }
         loop {
             match http_body::Body::poll_frame(Pin::new(&mut self.source), cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -185,8 +209,14 @@ impl Relayed {
                 Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken.into()))),
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    let pausing = self.pausing.get_or_insert_with(|| Box::pin(sleep(self.pause_max)));
-                    return pausing.as_mut().poll(cx).map(|()| Some(Err(BodyError::Late)));
+                    let tether = self.tether.as_ref();
+                    let pausing = self.pausing.get_or_insert_with(|| Pause::new(self.pause_max, tether));
+                    return pausing.poll(cx, tether).map(|over| {
+                        Some(Err(match over {
+                            PauseOver::TooLong => BodyError::Late,
+                            PauseOver::Untied(denial) => BodyError::Untied(denial),
+                        }))
+                    });
                 }
             }
         }

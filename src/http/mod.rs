@@ -12,11 +12,13 @@ pub mod forwarded;
 pub mod framing;
 pub mod server;
 pub mod target;
+mod tethered;
 mod watch;
 mod wire;
 
 pub use body::Body;
 pub use server::Peer;
+pub use tethered::tethered;
 
 /// A request as it comes from a connection, its body unread.
 pub type Request = http::Request<hyper::body::Incoming>;

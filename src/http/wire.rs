@@ -2,7 +2,8 @@
 //! write may stand still.
 //!
 //! A client that stops reading its answer holds a connection and what lies in its buffers; after the stall
-//! limit the write fails and the connection ends. Time in which there is nothing to write does not count.
+//! limit the write fails and the connection ends, and sooner if the answer's tether breaks. Time in which
+//! there is nothing to write does not count.
 //!
 //! Never here: a change of any byte.
 
@@ -12,8 +13,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
 
+use super::tethered::{Pause, PauseOver, Tied};
 use super::watch::{Doubts, Watch};
 
 /// A watched socket.
@@ -22,12 +23,13 @@ pub(super) struct Wire<T> {
     socket: T,
     watch: Watch,
     stall_limit: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
+    stalled: Option<Pause>,
+    tied: Tied,
 }
 
 impl<T> Wire<T> {
-    pub(super) const fn new(socket: T, doubts: Doubts, stall_limit: Duration) -> Self {
-        Self { socket, watch: Watch::new(doubts), stall_limit, stalled: None }
+    pub(super) const fn new(socket: T, doubts: Doubts, stall_limit: Duration, tied: Tied) -> Self {
+        Self { socket, watch: Watch::new(doubts), stall_limit, stalled: None, tied }
     }
 
     /// Whether everything read so far belongs to requests that are whole.
@@ -44,11 +46,14 @@ impl<T> Wire<T> {
             self.stalled = None;
             return written;
         }
-        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.stall_limit)));
-        match timer.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        let tether = self.tied.tether();
+        let stalled = self.stalled.get_or_insert_with(|| Pause::new(self.stall_limit, tether.as_ref()));
+        stalled.poll(cx, tether.as_ref()).map(|over| {
+            Err(match over {
+                PauseOver::TooLong => io::ErrorKind::TimedOut.into(),
+                PauseOver::Untied(_) => io::ErrorKind::ConnectionAborted.into(),
+            })
+        })
     }
 }
 
@@ -101,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn a_write_that_stands_still_fails_and_one_that_moves_does_not() {
         let (socket, mut client) = tokio::io::duplex(8);
-        let mut wire = Wire::new(socket, Doubts::new(), Duration::from_millis(20));
+        let mut wire = Wire::new(socket, Doubts::new(), Duration::from_millis(20), Tied::default());
         let reader = tokio::spawn(async move {
             let mut taken = [0; 64];
             client.read_exact(&mut taken).await.unwrap();

@@ -57,7 +57,7 @@ async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Ref
     };
     // Its room is taken until the upstream has answered.
     let (signed_body, _held) = signed_body.unzip();
-    let (grant, identity) = granted.into_parts();
+    let (grant, identity, tether) = granted.into_parts();
     signature::strip(&mut parts.headers, profile);
     let outgoing = Outgoing {
         head: parts,
@@ -71,7 +71,7 @@ async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Ref
         key_headers: product.profile.key_headers(),
         encodings: Encodings::AsAsked,
     };
-    product.upstream.forward(Pass::Granted(grant, identity), outgoing).await
+    product.upstream.forward(Pass::Granted(grant, identity, tether), outgoing).await
 }
 
 fn relayed(body: Incoming, max_bytes: Option<u64>) -> Body {

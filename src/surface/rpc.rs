@@ -29,7 +29,8 @@ use crate::domain::profile::{Public, Requirement, RpcDoor, Verb, VerbSet};
 use crate::domain::signature::Sent;
 use crate::engine::{Attempt, Door, Reach};
 use crate::gateway::{Encodings, Outgoing, Pass};
-use crate::http::{Body, Response, body};
+use crate::http::body::BodyError;
+use crate::http::{Body, Response, body, tethered};
 
 /// The most bytes of one message.
 const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
@@ -92,8 +93,8 @@ async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Re
             caller.check_signature(&sent, &signature::signable(&parts, &[]));
             engine.admit(caller, &wanted, 1)?
         };
-        let (grant, identity) = granted.into_parts();
-        Pass::Granted(grant, identity)
+        let (grant, identity, tether) = granted.into_parts();
+        Pass::Granted(grant, identity, tether)
     };
     let outgoing = outgoing(product, parts, Body::Empty, address, request_id);
     Ok(product.upstream.forward(pass, outgoing).await?)
@@ -130,7 +131,11 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
     let read = match body.as_mut() {
         _ if !is_json(&parts.headers) => Err(Denial::ContentType),
         Some(body) => {
-            body::read(body, max_bytes, MESSAGE_TIME_MAX).await.map_err(|error| Denial::from(&error))
+            let tether = caller.as_ref().map(|caller| engine.tether(caller));
+            let read = body::read(body, max_bytes, MESSAGE_TIME_MAX);
+            // One who stops standing is told so at once, and again by the decision below.
+            let read = tethered(tether.as_ref(), read).await;
+            read.and_then(|read| read.map_err(|error| Denial::from(&error)))
         }
         None => Ok(Bytes::new()),
     };
@@ -150,8 +155,8 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
         caller.check_signature(&sent, &signature::signable(&parts, &read));
         let granted = engine.admit(caller, &asked.wanted, 1).map_err(refused)?;
         let reach = asked.lists_tools.then(|| granted.reach());
-        let (grant, identity) = granted.into_parts();
-        (Pass::Granted(grant, identity), reach)
+        let (grant, identity, tether) = granted.into_parts();
+        (Pass::Granted(grant, identity, tether), reach)
     } else {
         let public = asked.open_to(is_anonymous(&parts, product)).map_err(|denial| match denial {
             Denial::Missing => denial.into(),
@@ -284,7 +289,10 @@ async fn filtered(
     let _held = buffers.hold(holder, TOOL_LIST_BYTES_MAX)?;
     let (mut parts, body) = response.into_parts();
     let whole = body::read(body, TOOL_LIST_BYTES_MAX, MESSAGE_TIME_MAX).await;
-    let whole = whole.map_err(|_| Fault::UpstreamBroken)?;
+    let whole = whole.map_err(|error| match error {
+        BodyError::Untied(denial) => Refusal::Denied(denial),
+        BodyError::TooLarge { .. } | BodyError::Late | BodyError::Broken(_) => Fault::UpstreamBroken.into(),
+    })?;
     let may_call = |name: &str| door.tools.get(name).is_some_and(|requirement| reach.covers(requirement));
     let shown = filter_tools(&whole, may_call).ok_or(Fault::UpstreamBroken)?;
     parts.headers.remove(CONTENT_LENGTH);

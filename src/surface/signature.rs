@@ -19,7 +19,7 @@ use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::Profile;
 use crate::domain::signature::{Sent, SentSignature, Signable, V1_HEADER};
 use crate::engine::{Caller, Engine};
-use crate::http::body;
+use crate::http::{body, tethered};
 
 /// The most bytes of a body that is signed.
 const SIGNED_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -80,12 +80,16 @@ pub(super) async fn read_signed<'a>(
     let room = declared.map_or(max_bytes, |declared| declared.min(max_bytes));
     let mut held = buffers.hold(Holder::Workspace(caller.workspace()), room)?;
     let read = match body {
-        Some(body) => body::read(body, max_bytes, SIGNED_TIME_MAX).await,
+        Some(body) => {
+            let tether = engine.tether(&caller);
+            let read = tethered(Some(&tether), body::read(body, max_bytes, SIGNED_TIME_MAX)).await;
+            read.and_then(|read| read.map_err(|error| Denial::from(&error)))
+        }
         None => Ok(Bytes::new()),
     };
     let read = match read {
         Ok(read) => read,
-        Err(error) => return Err(engine.refuse(caller, Denial::from(&error))),
+        Err(denial) => return Err(engine.refuse(caller, denial)),
     };
     held.shrink_to(read.len());
     caller.check_signature(sent, &signable(parts, &read));

@@ -14,7 +14,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use serde_json::{Value, json};
 
 use crate::daemon::Hidden;
-use crate::wire::{Answer, Call, PATIENCE, call_once};
+use crate::wire::{Answer, Call, Connection, PATIENCE, call_once};
 
 /// A process of the binary that serves.
 pub(crate) struct Program {
@@ -84,11 +84,15 @@ impl Program {
         self.child.wait().unwrap();
     }
 
-    /// Sends a signal and waits for the end; gives how it ended and what it wrote to stderr.
-    pub(crate) async fn end_by(mut self, signal: &str) -> (ExitStatus, String) {
+    fn signal(&self, signal: &str) {
         let sent =
             Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.child.id())]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Sends a signal and waits for the end; gives how it ended and what it wrote to stderr.
+    pub(crate) async fn end_by(mut self, signal: &str) -> (ExitStatus, String) {
+        self.signal(signal);
         let mut stderr = self.child.stderr.take().unwrap();
         let said = tokio::task::spawn_blocking(move || {
             let mut said = String::new();
@@ -211,7 +215,7 @@ async fn both_signals_end_it_well_with_a_client_connected() {
         let daemon = Program::serve(dir.path()).await;
         let made = daemon.admin_json(new_workspace()).await;
         let key = text(&made["default_key"]["key"]);
-        let mut connection = crate::wire::Connection::open(daemon.data).await.unwrap();
+        let mut connection = Connection::open(daemon.data).await.unwrap();
         assert_eq!(connection.call(&Call::get("/v1/posts").bearer(&key)).await.status, 200);
         let (ended, said) = daemon.end_by(signal).await;
         assert_eq!(ended.code(), Some(0), "{signal}: {said}");
@@ -431,4 +435,55 @@ async fn a_key_is_made_used_and_revoked_from_a_shell() {
     assert!(code.is_some_and(|code| code != 0) && said.contains("posts:fly"), "{code:?} {said}");
     let (ended, _) = daemon.end_by("TERM").await;
     assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_is_sent_after_a_revoke_that_a_stopped_process_answered_late_is_refused() {
+    let dir = configured();
+    let daemon = Program::serve(dir.path()).await;
+    let made = daemon.admin_json(new_workspace()).await;
+    let workspace = text(&made["workspace"]["id"]);
+    for round in 0..5 {
+        let wanted = json!({"workspace_id": workspace, "permissions": ["*:*"]});
+        let key = daemon.admin_json(Call::post("/api/v1/keys", &wanted)).await;
+        let call = Call::get("/v1/posts").bearer(key["key"].as_str().unwrap());
+        let mut connections = Vec::new();
+        for _ in 0..8 {
+            let mut connection = Connection::open(daemon.data).await.unwrap();
+            // Warm half the time.
+            if round % 2 == 0 {
+                assert_eq!(connection.call(&call).await.status, 200);
+            }
+            connections.push(connection);
+        }
+        let path = format!("/api/v1/keys/{}/revoke", text(&key["id"]));
+        let revoke = Call::post(&path, &json!({})).bearer(&daemon.admin_key);
+        let mut admin = Connection::open(daemon.admin).await.unwrap();
+
+        daemon.signal("STOP");
+        // Half of these lie in the kernel before the revoke does, half behind it.
+        for (number, connection) in connections.iter_mut().enumerate() {
+            if number == 4 {
+                admin.send(&revoke.bytes(daemon.admin)).await;
+            }
+            connection.send(&call.bytes(daemon.data)).await;
+        }
+        daemon.signal("CONT");
+        assert_eq!(admin.answer_to("POST").await.status, 200);
+        // Acknowledged. What is sent from here on lies in the kernel of a stopped process once more.
+        daemon.signal("STOP");
+        for connection in &mut connections {
+            connection.send(&call.bytes(daemon.data)).await;
+        }
+        daemon.signal("CONT");
+        for connection in &mut connections {
+            // An answer that was under way when the revoke landed is cut off, and the connection with it.
+            let Some(queued) = connection.answer_unless_cut("GET").await else { continue };
+            assert!(matches!(queued.status, 200 | 401), "{queued:?}");
+            // A refusal of a whole request keeps the connection.
+            assert_eq!(connection.answer_to("GET").await.status, 401, "round {round}");
+        }
+    }
+    let default_key = Hidden(text(&made["default_key"]["key"]));
+    assert_eq!(daemon.list_posts(&default_key).await.status, 200);
 }

@@ -115,8 +115,18 @@ impl Connection {
 
     /// Reads the next answer; `method` tells whether a body may follow.
     pub(crate) async fn answer_to(&mut self, method: &str) -> Answer {
+        match self.answer_unless_cut(method).await {
+            Some(answer) => answer,
+            None => panic!("cut off; so far: {:?}", String::from_utf8_lossy(&self.unread)),
+        }
+    }
+
+    /// The same, or nothing when the peer cut the connection off before the answer was whole.
+    pub(crate) async fn answer_unless_cut(&mut self, method: &str) -> Option<Answer> {
+        use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
         match within(read_answer(&mut self.stream, &mut self.unread, method)).await {
-            Ok(answer) => answer,
+            Ok(answer) => Some(answer),
+            Err(error) if matches!(error.kind(), UnexpectedEof | ConnectionReset) => None,
             Err(error) => {
                 panic!("no answer to {method}: {error}; so far: {:?}", String::from_utf8_lossy(&self.unread))
             }

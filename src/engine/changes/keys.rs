@@ -1,6 +1,6 @@
 //! Changes of keys: edits and the revoke.
 //!
-//! A revoke denies before it waits for the disk, and again is fine.
+//! A revoke denies before it waits for the disk, is tried again when the disk refuses, and again is fine.
 //!
 //! Never here: a new key (creation), a new secret (rotation).
 
@@ -12,6 +12,7 @@ use crate::domain::id::KeyId;
 use crate::domain::record::{KeyPatch, KeyRecord};
 use crate::engine::Engine;
 use crate::engine::live::LiveKey;
+use crate::engine::retries::{Narrowed, Narrowing, Undurable};
 use crate::store::Urgency;
 
 impl LiveKey {
@@ -65,10 +66,17 @@ impl Engine {
         let engine = Arc::clone(self);
         run_to_the_end(async move {
             let revoke = move |record: KeyRecord| record.revoked(at);
-            let record = engine.store.update_key(id, Urgency::Revoke, audit, revoke).await?;
+            let record = match engine.store.update_key(id, Urgency::Revoke, audit.clone(), revoke).await {
+                Ok(record) => record,
+                Err(error) => {
+                    let narrowing = Narrowing::Revoke { key: id, slot };
+                    return Err(engine.not_committed(Undurable { narrowing, audit }, error));
+                }
+            };
             if let Some(slot) = &slot {
                 slot.apply(&record);
             }
+            engine.retries.settle(Narrowed::Key(id), 0);
             Ok(record)
         })
         .await

@@ -1,7 +1,7 @@
 //! Changes of workspaces.
 //!
-//! A suspension and a deletion deny before they wait for the disk, and again is fine. A move of the billing
-//! anchor and a checkpoint keep out of each other's way.
+//! A suspension and a deletion deny before they wait for the disk, are tried again when the disk refuses, and
+//! again is fine. A move of the billing anchor and a checkpoint keep out of each other's way.
 //!
 //! Never here: a new workspace (creation).
 
@@ -13,6 +13,7 @@ use crate::domain::id::WorkspaceId;
 use crate::domain::record::{WorkspacePatch, WorkspaceRecord, WorkspaceStatus};
 use crate::engine::Engine;
 use crate::engine::loading::read_failed;
+use crate::engine::retries::{LAST_WORD, Narrowed, Narrowing, Undurable};
 use crate::store::Urgency;
 
 impl Engine {
@@ -30,13 +31,19 @@ impl Engine {
             return Err(ChangeRefused::WorkspaceDeleted);
         }
         let is_suspension = patch.status == Some(WorkspaceStatus::Suspended);
-        if is_suspension {
-            slot.suspend();
-        }
-        let sets_status = patch.status.is_some();
+        let begun = match patch.status {
+            Some(WorkspaceStatus::Suspended) => Some(slot.suspend()),
+            Some(WorkspaceStatus::Active | WorkspaceStatus::Deleted) => Some(slot.begin_status()),
+            None => None,
+        };
         // A suspension takes something away from somebody: it goes before other changes.
         let urgency = if is_suspension { Urgency::Revoke } else { Urgency::Admin };
         let audit = self.entry(actor, AuditAction::WorkspaceUpdated, Subject::Workspace(id));
+        let suspension = begun.filter(|_| is_suspension).map(|begun| {
+            // Of a change that does more than suspend, the suspension alone is tried again.
+            let slot = Arc::clone(&slot);
+            Undurable { narrowing: Narrowing::Suspend { workspace: id, slot, begun }, audit: audit.clone() }
+        });
         let engine = Arc::clone(self);
         run_to_the_end(async move {
             let new_anchor = patch.billing_anchor;
@@ -48,10 +55,26 @@ impl Engine {
             };
             let now = engine.clock.now().wall;
             let moved = new_anchor.map_or_else(Vec::new, |anchor| slot.meters_from(anchor, now));
-            let record = engine.store.update_workspace(id, urgency, audit, change, moved).await?;
+            let of = Narrowed::Workspace(id);
+            // The later word wins: a suspension that waits to be tried again must not follow this one.
+            let activates = begun.is_some() && suspension.is_none();
+            let replaced = if activates { engine.retries.withdraw(of) } else { None };
+            let record = match engine.store.update_workspace(id, urgency, audit, change, moved).await {
+                Ok(record) => record,
+                Err(error) => {
+                    if let Some(replaced) = replaced {
+                        engine.retries.give_back(replaced);
+                    }
+                    return Err(match suspension {
+                        Some(suspension) => engine.not_committed(suspension, error),
+                        None => error.into(),
+                    });
+                }
+            };
             slot.apply(&record, now);
-            if sets_status {
-                slot.status_is_committed();
+            if let Some(begun) = begun {
+                slot.status_is_committed(begun);
+                engine.retries.settle(of, begun);
             }
             engine.slots.note_workspace(&slot);
             // A deletion that came between left nothing to change.
@@ -82,12 +105,19 @@ impl Engine {
         let audit = self.entry(actor, AuditAction::WorkspaceDeleted, Subject::Workspace(id));
         let engine = Arc::clone(self);
         run_to_the_end(async move {
-            let delete = WorkspaceRecord::deleted;
-            let record =
-                engine.store.update_workspace(id, Urgency::Revoke, audit, delete, Vec::new()).await?;
+            let (delete, urgency) = (WorkspaceRecord::deleted, Urgency::Revoke);
+            let deleted = engine.store.update_workspace(id, urgency, audit.clone(), delete, Vec::new());
+            let record = match deleted.await {
+                Ok(record) => record,
+                Err(error) => {
+                    let narrowing = Narrowing::Delete { workspace: id, slot };
+                    return Err(engine.not_committed(Undurable { narrowing, audit }, error));
+                }
+            };
             if let Some(slot) = &slot {
                 slot.apply(&record, engine.clock.now().wall);
             }
+            engine.retries.settle(Narrowed::Workspace(id), LAST_WORD);
             Ok(record)
         })
         .await

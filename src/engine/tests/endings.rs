@@ -124,7 +124,8 @@ async fn a_deletion_that_the_disk_refuses_denies_all_the_same_and_is_explained()
     assert_eq!(world.ask(&fine, READ).await, Ok(()));
     world.store.close().unwrap();
     let refused = world.engine.delete_workspace(Actor::System, workspace).await;
-    assert!(matches!(refused, Err(ChangeRefused::NotDurable(_))));
+    assert!(matches!(refused, Err(ChangeRefused::InForce(_))));
+    assert_eq!(world.engine.undurable_changes(), 1);
     assert_eq!(world.ask(&fine, READ).await, Err("revoked"));
 }
 

@@ -9,6 +9,7 @@ use crate::domain::bucket::{Bucket, Rate};
 use crate::domain::decision::{
     Admission, Case, Identity, KeyFacts, OpenPass, Wanted, WorkspaceFacts, allowed, pace, standing,
 };
+use crate::domain::denial::Denial;
 use crate::domain::hash::{Fingerprinter, SlowHashCost, SlowHashMemory, StoredFingerprint, StoredHash};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::{RawKey, Tag};
@@ -18,9 +19,12 @@ use crate::domain::proof::Compared;
 use crate::domain::record::{
     KeyRecord, KeySecret, Label, Overrides, SignatureReplay, WorkspaceRecord, WorkspaceStatus,
 };
+use crate::domain::tether::Tether;
 use crate::domain::time::{Mono, Now, Wall};
 use crate::gateway::Pass;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A granted pass.
 pub(super) fn granted() -> Pass {
@@ -29,6 +33,18 @@ pub(super) fn granted() -> Pass {
 
 /// A pass granted to a key of `workspace`, as the order of checks makes it.
 pub(super) fn granted_to(workspace: WorkspaceId) -> Pass {
+    tied_to(workspace, Tether::new(|| Ok(())))
+}
+
+/// A granted pass and the switch that ends what it stands on.
+pub(super) fn granted_until() -> (Pass, Arc<AtomicBool>) {
+    let over = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&over);
+    let check = move || if switch.load(Ordering::SeqCst) { Err(Denial::Revoked) } else { Ok(()) };
+    (tied_to(WorkspaceId::from_u128(2), Tether::new(check)), over)
+}
+
+fn tied_to(workspace: WorkspaceId, tether: Tether) -> Pass {
     let profile = profile();
     let now = Now { wall: Wall::from_secs(1_000), mono: Mono::from_nanos(1) };
     let key = KeyId::from_u128(1);
@@ -89,7 +105,7 @@ pub(super) fn granted_to(workspace: WorkspaceId) -> Pass {
         panic!("nothing was asked");
     };
     let identity = Identity { key, workspace, plan: "pro".into(), scopes: "posts:read posts:write".into() };
-    Pass::Granted(admitted.grant(), identity)
+    Pass::Granted(admitted.grant(), identity, tether)
 }
 
 fn profile() -> Profile {

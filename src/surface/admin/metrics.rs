@@ -64,6 +64,10 @@ impl Collector for EngineCounts {
         counter("slow_hash_refused", help, engine.slow_hashes_refused())?;
         counter("checkpoints_failed", "Checkpoints that could not be saved", engine.checkpoints_failed())?;
         counter("commits", "Durable commits of the store", engine.commits())?;
+        let undurable = ConstGauge::new(u64::try_from(engine.undurable_changes()).unwrap_or(u64::MAX));
+        let help = "Revokes and suspensions that deny already and are not durable yet";
+        let kind = undurable.metric_type();
+        undurable.encode(encoder.encode_descriptor("undurable_changes", help, None, kind)?)?;
         let age = ConstGauge::new(engine.checkpoint_age_secs());
         let help = "Seconds since the last good checkpoint";
         age.encode(encoder.encode_descriptor("checkpoint_age_seconds", help, None, age.metric_type())?)

@@ -38,7 +38,7 @@ use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Fault, Refusal};
 use crate::domain::profile::{Found, Profile, Verb};
 use crate::engine::{ChangeRefused, Door, Engine, Granted};
-use crate::http::{Peer, Request, Response, answer, body, framing};
+use crate::http::{Peer, Request, Response, answer, body, framing, tethered};
 use metrics::Metrics;
 
 /// The longest that an admin request may take to arrive whole.
@@ -97,6 +97,10 @@ impl From<ChangeRefused> for CallRefusal {
                     "a change could not be made durable"
                 );
                 Self::Refused(Fault::NotDurable.into())
+            }
+            ChangeRefused::InForce(cause) => {
+                tracing::error!(error = %Causes(&cause), "a change denies already and is not durable, trying again");
+                AdminRefusal::InForce.into()
             }
         }
     }
@@ -176,7 +180,9 @@ impl AdminSurface {
         let max_bytes = route.max_body_bytes.unwrap_or(0);
         let body = match body.as_mut() {
             Some(body) => {
-                body::read(body, max_bytes, ADMIN_TIME_MAX).await.map_err(|error| Denial::from(&error))?
+                let tether = self.engine.tether(&caller);
+                let read = tethered(Some(&tether), body::read(body, max_bytes, ADMIN_TIME_MAX)).await?;
+                read.map_err(|error| Denial::from(&error))?
             }
             None => Bytes::new(),
         };
