@@ -18,6 +18,10 @@ const KEY_FILE_BYTES_MAX: usize = 1024;
 
 /// Makes the data directory (0700), durably, or checks that it is nobody else's.
 pub(super) fn data_dir(path: &Path) -> Result<(), StartError> {
+    data_dir_of(path, private_file::effective_user())
+}
+
+fn data_dir_of(path: &Path, user: u32) -> Result<(), StartError> {
     let refused = |why: String| StartError::DataDir { path: path.to_owned(), why };
     if path.as_os_str().is_empty() {
         return Err(refused("it has no name".to_owned()));
@@ -31,6 +35,12 @@ pub(super) fn data_dir(path: &Path) -> Result<(), StartError> {
     if mode & 0o077 != 0 {
         return Err(refused(format!(
             "its mode is {mode:04o}, expected 0700 (owner alone): run chmod 700 on it"
+        )));
+    }
+    if found.uid() != user {
+        return Err(refused(format!(
+            "it belongs to user {}, expected user {user}, as whom this runs: run it as the directory's owner, or chown it",
+            found.uid()
         )));
     }
     Ok(())
@@ -80,6 +90,17 @@ mod tests {
         assert!(data_dir(&path).unwrap_err().to_string().contains("0755, expected 0700"));
         std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
         assert!(data_dir(&dir.path().join("link")).is_err());
+    }
+
+    #[test]
+    fn a_data_directory_of_another_user_is_refused_and_both_users_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        data_dir(&path).unwrap();
+        let (own, other) = (private_file::effective_user(), private_file::effective_user() + 1);
+        data_dir_of(&path, own).unwrap();
+        let said = data_dir_of(&path, other).unwrap_err().to_string();
+        assert!(said.contains(&format!("user {own}, expected user {other}")), "{said}");
     }
 
     #[test]

@@ -8,10 +8,12 @@
 
 mod bootstrap;
 mod files;
+mod hardening;
 mod tasks;
 mod verification;
 
 pub(crate) use files::write_key;
+pub(crate) use hardening::harden;
 pub use verification::{AuditUnreadable, verify_audit};
 
 use std::collections::BTreeMap;

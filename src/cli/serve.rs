@@ -12,7 +12,7 @@ use super::failure::CliError;
 use super::logs;
 use super::output::Output;
 use super::signals::Signals;
-use crate::app::{LaunchFlags, Running, launch};
+use crate::app::{LaunchFlags, Running, harden, launch};
 use crate::clock::Clock;
 use crate::config::{self, Flags, Settings};
 
@@ -45,6 +45,7 @@ pub(super) async fn start(
 ) -> Result<Option<(Running, Signals)>, CliError> {
     let clock = Clock::machine();
     logs::start(settings.log, &clock);
+    harden();
     let mut signals = Signals::take().map_err(|error| CliError::System("to take over signals", error))?;
     tokio::select! {
         running = launch(settings, clock, flags) => Ok(Some((running?, signals))),

@@ -30,6 +30,16 @@ pub enum StoreError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The file is another user's.
+    #[error("{} belongs to user {owner}, expected user {expected}, as whom this runs: run it as the file's owner, or chown the file", path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// This process' effective user.
+        expected: u32,
+    },
     /// The path is a symbolic link, a directory or another thing that is not a regular file.
     #[error("{} is {found}, expected a regular file", path.display())]
     NotAFile {

@@ -75,6 +75,7 @@ fn existing(path: &Path) -> Result<File, StoreError> {
     let file =
         private_file::open(path, OpenOptions::new().read(true).write(true)).map_err(|error| match error {
             PrivateFileError::Mode { path, mode } => StoreError::Mode { path, mode },
+            PrivateFileError::Owner { path, owner, expected } => StoreError::Owner { path, owner, expected },
             PrivateFileError::NotAFile { path, found } => StoreError::NotAFile { path, found },
             PrivateFileError::Io { path, source } => StoreError::file("open", &path)(source),
             PrivateFileError::TooLong { path, .. } => StoreError::NotOurs { path, found: "it is too long" },

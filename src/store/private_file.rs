@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 /// The mode of every file of ours that holds a secret: read and write, owner alone.
@@ -44,6 +45,16 @@ pub enum PrivateFileError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// It is another user's, who could read and replace it.
+    #[error("{} belongs to user {owner}, expected user {expected}, as whom this runs: run it as the file's owner, or chown the file", path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// This process' effective user.
+        expected: u32,
     },
     /// It is a symbolic link, a directory or another thing that is not a regular file.
     #[error("{} is {found}, expected a regular file", path.display())]
@@ -108,8 +119,17 @@ pub fn read(path: &Path, bytes_max: usize) -> Result<Option<Zeroizing<Vec<u8>>>,
     Ok(Some(content))
 }
 
-/// Opens a file that exists, once its kind and mode are right.
+/// The user as whom this process reads and writes, by number: the one that every file of ours must belong to.
+pub fn effective_user() -> u32 {
+    geteuid().as_raw()
+}
+
+/// Opens a file that exists, once its kind, mode and owner are right.
 pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<File, PrivateFileError> {
+    open_as(path, options, effective_user())
+}
+
+fn open_as(path: &Path, options: &OpenOptions, user: u32) -> Result<File, PrivateFileError> {
     let io = |source| PrivateFileError::Io { path: path.to_owned(), source };
     let not_a_file = |found| PrivateFileError::NotAFile { path: path.to_owned(), found };
     let named = fs::symlink_metadata(path).map_err(io)?;
@@ -128,6 +148,9 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<File, PrivateFi
     let mode = opened.mode() & MODE_BITS;
     if mode & MODE_BITS_OF_OTHERS != 0 {
         return Err(PrivateFileError::Mode { path: path.to_owned(), mode });
+    }
+    if opened.uid() != user {
+        return Err(PrivateFileError::Owner { path: path.to_owned(), owner: opened.uid(), expected: user });
     }
     Ok(file)
 }
@@ -312,6 +335,20 @@ mod tests {
         }
         fs::set_permissions(&path, PermissionsExt::from_mode(0o400)).unwrap();
         assert_eq!(held(&path).unwrap(), b"hunter2");
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused_and_both_users_are_told() {
+        let (_directory, path) = room();
+        create(&path, b"hunter2").unwrap();
+        let (own, other) = (effective_user(), effective_user() + 1);
+        open_as(&path, OpenOptions::new().read(true), own).unwrap();
+        let error = open_as(&path, OpenOptions::new().read(true), other).unwrap_err();
+        assert!(
+            matches!(error, PrivateFileError::Owner { owner, expected, .. } if (owner, expected) == (own, other))
+        );
+        let said = error.to_string();
+        assert!(said.contains(&format!("user {own}, expected user {other}")), "{said}");
     }
 
     #[test]
