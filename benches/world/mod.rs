@@ -23,7 +23,7 @@ use keyward::domain::key::RawKey;
 use keyward::domain::permission::Permission;
 use keyward::domain::profile::Profile;
 use keyward::domain::record::{Label, SignatureReplay};
-use keyward::engine::{Engine, EngineOptions, InstallSecret, NewKey, NewWorkspace, SlowHashOptions};
+use keyward::engine::{Engine, EngineOptions, InstallSecrets, NewKey, NewWorkspace, SlowHashOptions};
 use keyward::store::{Store, StoreOptions};
 use tokio::runtime::Runtime;
 
@@ -50,8 +50,8 @@ impl World {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (store, profile) = (open_store(&dir), profile());
-        let secret = InstallSecret::create(&dir.path().join(SECRET_FILE)).unwrap();
-        let engine = engine(&store, &profile, &secret, proofs_max);
+        let secret = InstallSecrets::create(&dir.path().join(SECRET_FILE)).unwrap();
+        let engine = engine(&store, &profile, secret, proofs_max);
         let keys = runtime.block_on(make_keys(&engine, count));
         Self { runtime, engine, store, profile, keys, dir }
     }
@@ -62,8 +62,8 @@ impl World {
         stopped.stop();
         closed.close().unwrap();
         let store = open_store(&dir);
-        let secret = InstallSecret::read(&dir.path().join(SECRET_FILE)).unwrap().unwrap();
-        let engine = engine(&store, &profile, &secret, keys.len());
+        let secret = InstallSecrets::read(&dir.path().join(SECRET_FILE)).unwrap().unwrap();
+        let engine = engine(&store, &profile, secret, keys.len());
         Self { runtime, engine, store, profile, keys, dir }
     }
 }
@@ -78,13 +78,14 @@ fn profile() -> Arc<Profile> {
     load_profile(shipped("socialcrm").unwrap(), "socialcrm").unwrap().profile
 }
 
-fn engine(store: &Store, profile: &Arc<Profile>, secret: &InstallSecret, proofs_max: usize) -> Arc<Engine> {
+fn engine(store: &Store, profile: &Arc<Profile>, secret: InstallSecrets, proofs_max: usize) -> Arc<Engine> {
     let options = EngineOptions {
         proofs_max,
         slow_hash: SlowHashOptions { cost: cheap(), workers: 2, queue_max: 2 * CREATIONS },
         keyless_rate: None,
         reads_max: 32,
         replays_max: 1_000,
+        stores_fingerprints: true,
     };
     Engine::new(store.clone(), Clock::machine(), [Arc::clone(profile)], secret, options).unwrap()
 }

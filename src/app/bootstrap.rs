@@ -11,29 +11,58 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{LaunchFlags, StartError, files};
+use crate::clock::Clock;
 use crate::config::system_profile;
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, Subject};
 use crate::domain::id::WorkspaceId;
 use crate::domain::profile::SYSTEM_PROFILE;
 use crate::domain::record::Label;
-use crate::engine::{ChangeRefused, Engine, InstallSecret, NewWorkspace};
+use crate::engine::{ChangeRefused, Engine, InstallSecrets, NewWorkspace};
 use crate::store::Store;
 
-/// Reads the install secret, or makes one where nothing depends on another.
-pub(super) fn install_secret(
+/// Reads the install secrets, or makes one where nothing depends on another. One known secret among them is
+/// enough: a crash may have left a new one before it.
+pub(super) fn install_secrets(
     path: &Path,
     store: &Store,
     flags: LaunchFlags,
-) -> Result<InstallSecret, StartError> {
+) -> Result<InstallSecrets, StartError> {
     let makers = store.fingerprint_makers()?;
     let lost = |what| StartError::InstallSecretLost { path: path.to_owned(), what };
-    match InstallSecret::read(path)? {
-        Some(secret) => {
-            let is_known = makers.is_empty() || makers.contains(&secret.fingerprinter().made_by());
-            if is_known || flags.new_install_secret { Ok(secret) } else { Err(lost("another secret")) }
+    match InstallSecrets::read(path)? {
+        Some(secrets) => {
+            let is_known = makers.is_empty() || makers.iter().any(|maker| secrets.knows(*maker));
+            if is_known || flags.new_install_secret { Ok(secrets) } else { Err(lost("another secret")) }
         }
-        None if makers.is_empty() || flags.new_install_secret => Ok(InstallSecret::create(path)?),
+        None if makers.is_empty() || flags.new_install_secret => Ok(InstallSecrets::create(path)?),
         None => Err(lost("missing")),
     }
+}
+
+/// Notes an install secret that is new to a store which knows others, before anything is made under it, so
+/// that the next start takes it as it is. In a new store the first key does so.
+pub(super) async fn note_install_secret(
+    secrets: &InstallSecrets,
+    store: &Store,
+    clock: &Clock,
+) -> Result<(), StartError> {
+    let (makers, current) = (store.fingerprint_makers()?, secrets.current().id());
+    if makers.is_empty() || makers.contains(&current) {
+        return Ok(());
+    }
+    secrets.seal(store);
+    let audit = AuditEntry {
+        at: clock.now().wall,
+        actor: Actor::System,
+        action: AuditAction::InstallSecretRotated,
+        subject: Subject::Installation,
+        changes: Vec::new(),
+    };
+    store.note_maker(current, audit).await.map_err(StartError::NewSecret)?;
+    tracing::warn!(
+        "a new install secret is in use: fingerprints of a secret that is gone are learnt anew, by a slow hash each"
+    );
+    Ok(())
 }
 
 /// Makes the workspace of the admin keys and its first key, unless they are there.

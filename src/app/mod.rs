@@ -31,7 +31,7 @@ use crate::domain::bucket::Rate;
 use crate::engine::{ChangeRefused, Engine, EngineOptions, InstallSecretError, SlowHashOptions};
 use crate::gateway::{Upstream, UpstreamOptions};
 use crate::sandbox::{Sandbox, SandboxError};
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{ChangeError, Store, StoreError, StoreOptions};
 use crate::surface::admin::AdminSurface;
 use crate::surface::data::{DataSurface, Product};
 
@@ -98,7 +98,10 @@ pub enum StartError {
     },
     /// What the last stop saved of signatures could not be taken over.
     #[error("the signatures that were taken before could not be read")]
-    Replays(#[source] crate::store::ChangeError),
+    Replays(#[source] ChangeError),
+    /// The name of a new install secret could not be stored.
+    #[error("the new install secret could not be noted in the store")]
+    NewSecret(#[source] ChangeError),
     /// The first admin key could not be stored.
     #[error("the first admin key could not be stored")]
     FirstKey(#[source] ChangeRefused),
@@ -131,10 +134,10 @@ pub enum StartError {
 pub enum StopError {
     /// The last checkpoint could not be saved: what was counted since the one before is lost.
     #[error("the last checkpoint could not be saved")]
-    Checkpoint(#[source] crate::store::ChangeError),
+    Checkpoint(#[source] ChangeError),
     /// The signatures that were taken could not be saved: the next start refuses those stamped before it.
     #[error("the signatures that were taken could not be saved")]
-    Replays(#[source] crate::store::ChangeError),
+    Replays(#[source] ChangeError),
     /// The store could not be closed cleanly; the next start repairs it.
     #[error("the store could not be closed")]
     Store(#[from] StoreError),
@@ -176,13 +179,14 @@ async fn launch_over(
     clock: Clock,
     flags: LaunchFlags,
 ) -> Result<Running, StartError> {
-    let secret = bootstrap::install_secret(&settings.data_dir.join(INSTALL_SECRET_FILE), store, flags)?;
+    let secrets = bootstrap::install_secrets(&settings.data_dir.join(INSTALL_SECRET_FILE), store, flags)?;
+    bootstrap::note_install_secret(&secrets, store, &clock).await?;
     let system = system_profile();
     let profiles = settings.profiles.iter().map(|profile| Arc::clone(&profile.loaded.profile));
     let options = engine_options(&settings);
     let profiles: Vec<_> = profiles.chain([Arc::clone(&system)]).collect();
     let engine =
-        Engine::new(store.clone(), clock.clone(), profiles, &secret, options).map_err(StartError::Thread)?;
+        Engine::new(store.clone(), clock.clone(), profiles, secrets, options).map_err(StartError::Thread)?;
     bootstrap::first_admin_key(&engine, &settings.admin.key_file).await?;
 
     let (sandbox_shutdown, sandbox_tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -228,6 +232,9 @@ async fn launch_over(
         let surface = Arc::clone(&surface);
         async move { surface.answer(request, peer).await }
     });
+    if !settings.fingerprints.stored {
+        tasks::forget_fingerprints(&serving, &engine, &shutdown);
+    }
     tasks::checkpoints(&serving, &engine, settings.checkpoint_interval, &shutdown);
     serving.close();
     tracing::info!(admin = %admin_address, surfaces = ?surfaces, "keyward is serving");
@@ -306,6 +313,7 @@ fn engine_options(settings: &Settings) -> EngineOptions {
         keyless_rate: Rate::new(KEYLESS_LIMIT, KEYLESS_WINDOW_SECS, None).ok(),
         reads_max: READS_MAX,
         replays_max: settings.replays_max,
+        stores_fingerprints: settings.fingerprints.stored,
     }
 }
 

@@ -53,6 +53,21 @@ pub(super) fn checkpoints(
     });
 }
 
+/// Removes what is stored of fingerprints, where they are to be kept in memory alone. What is left at a stop
+/// or a failure goes at the next start.
+pub(super) fn forget_fingerprints(tasks: &TaskTracker, engine: &Arc<Engine>, shutdown: &CancellationToken) {
+    let (engine, shutdown) = (Arc::clone(engine), shutdown.clone());
+    tasks.spawn(async move {
+        match shutdown.run_until_cancelled(engine.forget_fingerprints()).await {
+            Some(Ok(keys)) if keys > 0 => tracing::info!(keys, "stored fingerprints were removed"),
+            Some(Err(error)) => {
+                tracing::error!(error = %Causes(&error), "stored fingerprints could not all be removed");
+            }
+            Some(Ok(_)) | None => {}
+        }
+    });
+}
+
 /// Serves the sandbox over connections in memory and gives the upstream that dials it.
 pub(super) fn sandbox(tasks: &TaskTracker, sandbox: &Sandbox, shutdown: &CancellationToken) -> Upstream {
     let (dialer, mut dialled) = MemoryDialer::new();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{INSTALL_SECRET_FILE, STORE_FILE};
 use crate::domain::chain::{AuditChain, AuditVerdict};
 use crate::domain::seal::AuditHead;
-use crate::engine::{InstallSecret, InstallSecretError};
+use crate::engine::{InstallSecretError, InstallSecrets};
 use crate::store::{Store, StoreError, StoreOptions};
 
 /// Why an audit log could not be checked.
@@ -33,7 +33,7 @@ pub enum AuditUnreadable {
     Store(#[from] StoreError),
     /// There is an install secret that cannot be read.
     #[error(transparent)]
-    InstallSecret(#[from] InstallSecretError),
+    InstallSecrets(#[from] InstallSecretError),
 }
 
 /// Checks the audit log in `data_dir`, and against `anchor` when there is one. Blocks.
@@ -46,8 +46,8 @@ pub fn verify_audit(data_dir: &Path, anchor: Option<AuditHead>) -> Result<AuditV
         StoreError::Locked { path } => AuditUnreadable::InUse { path },
         other => other.into(),
     })?;
-    if let Some(secret) = InstallSecret::read(&data_dir.join(INSTALL_SECRET_FILE))? {
-        store.seal_with(secret.audit_sealer());
+    if let Some(secrets) = InstallSecrets::read(&data_dir.join(INSTALL_SECRET_FILE))? {
+        secrets.seal(&store);
     }
     let mut chain = AuditChain::new(anchor);
     while store.check_audit(&mut chain, u64::MAX)? {}

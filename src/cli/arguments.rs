@@ -55,6 +55,9 @@ pub(super) enum Command {
     Workspace(WorkspaceCommand),
     /// Check that the audit log is what was written: nothing edited, removed, swapped or cut
     VerifyAudit(VerifyAuditArguments),
+    /// Make a new install secret, through a running daemon
+    #[command(subcommand)]
+    InstallSecret(InstallSecretCommand),
     /// Look at the profiles inside this binary
     #[command(subcommand)]
     Profile(ProfileCommand),
@@ -388,6 +391,15 @@ pub(super) enum WorkspaceCommand {
         /// Do it: nothing brings it back
         #[arg(long, required = true)]
         yes: bool,
+        #[command(flatten)]
+        reach: ReachArguments,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum InstallSecretCommand {
+    /// Retire the present one: no key is lost, and each is fingerprinted anew at its next first use
+    Rotate {
         #[command(flatten)]
         reach: ReachArguments,
     },

@@ -13,6 +13,7 @@ mod exit;
 mod explain;
 mod failure;
 mod init;
+mod install_secret;
 mod key_file;
 mod logs;
 mod output;
@@ -65,6 +66,9 @@ fn command(arguments: Arguments, output: &mut Output) -> Result<(), CliError> {
         Command::Key(command) => on_this_thread(admin_calls::key(command, json, output)),
         Command::Workspace(command) => on_this_thread(admin_calls::workspace(command, json, output)),
         Command::VerifyAudit(arguments) => on_this_thread(verify_audit::run(arguments, json, output)),
+        Command::InstallSecret(command) => {
+            on_this_thread(install_secret::install_secret(command, json, output))
+        }
         Command::Profile(command) => profiles::run(&command, json, output),
     }
 }

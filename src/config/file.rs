@@ -97,6 +97,7 @@ impl Reading<'_> {
         let checkpoint_interval = tuning::checkpoint(&root.section("checkpoint"));
         let slow_hash = tuning::slow_hash(&root.section("slow_hash"));
         let replays_max = tuning::signing(&root.section("signing"));
+        let fingerprints = tuning::fingerprints(&root.section("fingerprints"));
         let log = tuning::log(&root.section("log"));
         root.close();
         let settings = Settings {
@@ -109,6 +110,7 @@ impl Reading<'_> {
             checkpoint_interval: checkpoint_interval?,
             slow_hash: slow_hash?,
             replays_max: replays_max?,
+            fingerprints: fingerprints?,
             log: log?,
         };
         check_addresses(root, &settings);
@@ -341,6 +343,7 @@ mod tests {
             assert_eq!(settings.checkpoint_interval, least.checkpoint_interval);
             assert_eq!(settings.slow_hash, least.slow_hash);
             assert_eq!(settings.replays_max, least.replays_max);
+            assert_eq!(settings.fingerprints, least.fingerprints);
             assert_eq!(settings.log, least.log);
         }
         assert_eq!(uncommented.matches("\n# memory_kib").count(), 0, "the defaults were spelt out");
@@ -393,6 +396,7 @@ mod tests {
             ("KEYWARD_SLOW_HASH_QUEUE_MAX", "9"),
             ("KEYWARD_SLOW_HASH_WORKERS", "4"),
             ("KEYWARD_SIGNING_REPLAYS_MAX", "2000"),
+            ("KEYWARD_FINGERPRINTS_STORED", "false"),
             ("KEYWARD_LOG_FORMAT", "json"),
             ("KEYWARD_LOG_LEVEL", "debug"),
         ];
@@ -408,6 +412,10 @@ mod tests {
         assert_eq!(Some(settings.slow_hash.cost), SlowHashCost::new(65_536, 3));
         assert_eq!((settings.slow_hash.queue_max, settings.slow_hash.workers), (9, 4));
         assert_eq!(settings.replays_max, 2_000);
+        assert!(
+            !settings.fingerprints.stored
+                && resolved(LEAST, &[], &Flags::default()).unwrap().fingerprints.stored
+        );
         assert_eq!((settings.log.format, settings.log.level), (LogFormat::Json, LogLevel::Debug));
         for (name, _) in good {
             let problems = resolved(LEAST, &[(name, "\u{1}")], &Flags::default()).unwrap_err();

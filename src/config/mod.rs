@@ -25,7 +25,7 @@ pub use overlay::{Flags, environment};
 pub use problem::Problem;
 pub use profile::{LoadedProfile, load_profile};
 pub use settings::{
-    AdminSettings, CacheSettings, ListenerSettings, LogFormat, LogLevel, LogSettings, ProfileSettings,
-    Settings, SlowHashSettings, UpstreamSetting,
+    AdminSettings, CacheSettings, FingerprintSettings, ListenerSettings, LogFormat, LogLevel, LogSettings,
+    ProfileSettings, Settings, SlowHashSettings, UpstreamSetting,
 };
 pub use shipped::{shipped, shipped_names, system_profile};

@@ -14,7 +14,7 @@ use super::reader::Override;
 const PREFIX: &str = "KEYWARD_";
 
 /// Every setting that a variable can give.
-pub(super) const PATHS: [&str; 15] = [
+pub(super) const PATHS: [&str; 16] = [
     "data_dir",
     "trusted_proxies",
     "admin.listen",
@@ -28,6 +28,7 @@ pub(super) const PATHS: [&str; 15] = [
     "slow_hash.queue_max",
     "slow_hash.workers",
     "signing.replays_max",
+    "fingerprints.stored",
     "log.format",
     "log.level",
 ];

@@ -255,6 +255,16 @@ impl<'a> Field<'a> {
         !matches!(&self.value, Value::Read(_))
     }
 
+    /// True or false, from a variable as well.
+    pub(super) fn switch(&self) -> Option<bool> {
+        let Value::Given(over) = &self.value else { return self.boolean() };
+        match over.text.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => self.refused("expected true or false"),
+        }
+    }
+
     /// True or false.
     pub(super) fn boolean(&self) -> Option<bool> {
         let Value::Read(value) = &self.value else { return self.refused("expected true or false") };

@@ -34,6 +34,8 @@ pub struct Settings {
     pub slow_hash: SlowHashSettings,
     /// Signatures that are remembered until they leave their window: 1,000 to 100,000,000.
     pub replays_max: usize,
+    /// What is stored of fingerprints.
+    pub fingerprints: FingerprintSettings,
     /// The log.
     pub log: LogSettings,
 }
@@ -97,6 +99,13 @@ pub struct SlowHashSettings {
     pub queue_max: usize,
     /// Hashes at a time: 1 to 64, and fewer on a machine that would have no core left.
     pub workers: usize,
+}
+
+/// What is stored of fingerprints.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FingerprintSettings {
+    /// Whether they are stored with their keys, or kept in memory alone.
+    pub stored: bool,
 }
 
 /// The log on stderr.

@@ -30,7 +30,7 @@ pub fn shipped_names() -> impl Iterator<Item = &'static str> {
     SHIPPED.iter().map(|(name, _)| *name)
 }
 
-const PERMISSIONS: [&str; 7] = [
+const PERMISSIONS: [&str; 8] = [
     "keys:read",
     "keys:write",
     "workspaces:read",
@@ -38,9 +38,10 @@ const PERMISSIONS: [&str; 7] = [
     "usage:read",
     "verify:use",
     "audit:read",
+    "install_secret:rotate",
 ];
 
-const ROUTES: [(Verb, &str, &str); 16] = [
+const ROUTES: [(Verb, &str, &str); 17] = [
     (Verb::Post, "/api/v1/workspaces", "workspaces:write"),
     (Verb::Get, "/api/v1/workspaces", "workspaces:read"),
     (Verb::Get, "/api/v1/workspaces/{id}", "workspaces:read"),
@@ -56,6 +57,7 @@ const ROUTES: [(Verb, &str, &str); 16] = [
     (Verb::Post, "/api/v1/keys/{id}/explain", "keys:read"),
     (Verb::Get, "/api/v1/audit", "audit:read"),
     (Verb::Get, "/api/v1/audit/verify", "audit:read"),
+    (Verb::Post, "/api/v1/install-secret/rotate", "install_secret:rotate"),
     (Verb::Post, "/api/v1/verify", "verify:use"),
 ];
 

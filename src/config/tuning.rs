@@ -1,5 +1,5 @@
-//! The tables of `keyward.toml` that hold numbers: `[cache]`, `[checkpoint]`, `[slow_hash]`, `[signing]`,
-//! `[log]`.
+//! The tables of `keyward.toml` of single values: `[cache]`, `[checkpoint]`, `[slow_hash]`, `[signing]`,
+//! `[fingerprints]`, `[log]`.
 //!
 //! Each has a default and a range; docs/configuration.md gives the reason of both.
 //!
@@ -10,7 +10,9 @@ use std::time::Duration;
 use super::door::size;
 use super::quantity;
 use super::reader::Section;
-use super::settings::{CacheSettings, LogFormat, LogLevel, LogSettings, SlowHashSettings};
+use super::settings::{
+    CacheSettings, FingerprintSettings, LogFormat, LogLevel, LogSettings, SlowHashSettings,
+};
 use crate::domain::hash::SlowHashCost;
 
 const PROOFS: usize = 100_000;
@@ -71,6 +73,12 @@ fn whole<T: TryFrom<u64>>(
         Some(field) => field.integer(least..=most).and_then(|number| T::try_from(number).ok()),
         None => Some(default),
     }
+}
+
+pub(super) fn fingerprints(section: &Section<'_>) -> Option<FingerprintSettings> {
+    let stored = section.field("stored").map_or(Some(true), |field| field.switch());
+    section.close();
+    Some(FingerprintSettings { stored: stored? })
 }
 
 pub(super) fn log(section: &Section<'_>) -> Option<LogSettings> {

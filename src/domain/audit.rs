@@ -89,11 +89,13 @@ pub enum AuditAction {
     InstallSecretRotated,
     /// Fingerprints of proven keys were stored.
     FingerprintsLearnt,
+    /// Stored fingerprints were removed, since they are to be kept in memory alone.
+    FingerprintsForgotten,
 }
 
 impl AuditAction {
     /// Every action.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::WorkspaceCreated,
         Self::WorkspaceUpdated,
         Self::KeyCreated,
@@ -104,6 +106,7 @@ impl AuditAction {
         Self::WorkspaceDeleted,
         Self::InstallSecretRotated,
         Self::FingerprintsLearnt,
+        Self::FingerprintsForgotten,
     ];
 
     /// A stable word.
@@ -119,6 +122,7 @@ impl AuditAction {
             Self::WorkspaceDeleted => "workspace.deleted",
             Self::InstallSecretRotated => "install_secret.rotated",
             Self::FingerprintsLearnt => "fingerprints.learnt",
+            Self::FingerprintsForgotten => "fingerprints.forgotten",
         }
     }
 }

@@ -350,9 +350,9 @@ mod tests {
                 overrides: Overrides::default(),
                 created_at: Wall::from_secs(0),
             };
-            let Compared::Proven(proof) =
-                key.prove_by_fingerprint(&raw.as_presented(), &fingerprint, maker.made_by())
-            else {
+            let Compared::Proven(proof) = key.prove_by_fingerprint(&raw.as_presented(), |by| {
+                (by == maker.made_by()).then_some(fingerprint)
+            }) else {
                 panic!("a key is itself")
             };
             let asked = profile.requirement(&Permission::parse("posts:publish").unwrap()).unwrap();

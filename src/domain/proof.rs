@@ -37,28 +37,27 @@ pub enum Compared {
     Proven(Proof),
     /// It is not.
     Different,
-    /// No fingerprint of the present install secret is stored: only the slow hash knows.
+    /// No fingerprint of a known install secret is stored: only the slow hash knows.
     NeedsSlowHash,
 }
 
 impl KeyRecord {
-    /// Compares a presented text with this key's stored fingerprints, in constant time each. `made_by` names
-    /// the install secret that `print` was made under.
+    /// Compares a presented text with this key's stored fingerprints, in constant time each. `print_of` makes
+    /// the text's fingerprint under the install secret of that name, where it is still known.
     pub fn prove_by_fingerprint(
         &self,
         presented: &PresentedKey<'_>,
-        print: &Fingerprint,
-        made_by: SecretId,
+        print_of: impl Fn(SecretId) -> Option<Fingerprint>,
     ) -> Compared {
         let mut outcome = Compared::Different;
         for secret in self.secrets.iter().filter(|secret| secret.prefix == presented.prefix()) {
-            match &secret.fingerprint {
-                Some(stored) if stored.made_by == made_by => {
-                    if stored.matches(print) {
-                        return Compared::Proven(Proof { key: self.id, epoch: secret.epoch });
-                    }
+            let stored = secret.fingerprint.as_ref();
+            match stored.and_then(|stored| Some((stored, print_of(stored.made_by)?))) {
+                Some((stored, print)) if stored.matches(&print) => {
+                    return Compared::Proven(Proof { key: self.id, epoch: secret.epoch });
                 }
-                _ => outcome = Compared::NeedsSlowHash,
+                Some(_) => {}
+                None => outcome = Compared::NeedsSlowHash,
             }
         }
         outcome

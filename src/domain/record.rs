@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::address::AddressRules;
 use super::bucket::Rate;
-use super::hash::{StoredFingerprint, StoredHash};
+use super::hash::{SecretId, StoredFingerprint, StoredHash};
 use super::id::{KeyId, WorkspaceId};
 use super::key::Prefix;
 use super::legacy::ImportedText;
@@ -276,6 +276,23 @@ impl KeyRecord {
             self.version += 1;
         }
         self
+    }
+
+    /// The record without any fingerprint; unchanged when there is none.
+    #[must_use]
+    pub fn without_fingerprints(mut self) -> Self {
+        let mut had_one = false;
+        for secret in &mut self.secrets {
+            had_one |= secret.fingerprint.take().is_some();
+        }
+        self.version += u64::from(had_one);
+        self
+    }
+
+    /// Whether the fingerprint of one of its secrets is stored as this install secret makes it.
+    pub fn has_fingerprint_by(&self, epoch: u32, made_by: SecretId) -> bool {
+        let stored = self.secrets.iter().find(|secret| secret.epoch == epoch);
+        stored.and_then(|secret| secret.fingerprint.as_ref()).is_some_and(|stored| stored.made_by == made_by)
     }
 
     /// The prefix to show: the newest secret's.

@@ -8,15 +8,19 @@
 //! Never here: what a caller may change (surface), how a row is written (store).
 
 mod creation;
+mod install_secret;
 mod keys;
 mod learning;
 mod rotation;
 mod workspaces;
 
 pub use creation::{CreatedKey, CreatedWorkspace, NewKey, NewWorkspace, mint};
+pub use install_secret::KnownSecrets;
+pub(super) use learning::Lessons;
 pub use rotation::RotatedKey;
 
 use super::Engine;
+use super::install_secret::InstallSecretError;
 use crate::domain::audit::{Actor, AuditAction, AuditEntry, Subject};
 use crate::domain::causes::Causes;
 use crate::domain::denial::Fault;
@@ -41,6 +45,9 @@ pub enum ChangeRefused {
     /// The key cannot be rotated.
     #[error("the key cannot be rotated: {0:?}")]
     Rotation(RotationRefused),
+    /// The install secret could not be replaced; nothing was changed.
+    #[error("the install secret stays as it was")]
+    InstallSecret(#[source] InstallSecretError),
     /// Our own failure; nothing was changed.
     #[error("the change could not be made: {0:?}")]
     Failed(Fault),

@@ -20,8 +20,8 @@ pub(super) struct Checkpoints {
 }
 
 impl Engine {
-    /// Saves everything that changed since the last call, and tries again what denies already and is not
-    /// durable. Gives the number of rows saved.
+    /// Saves everything that changed since the last call, then what was learnt, and tries again what denies
+    /// already and is not durable. Gives the number of rows saved.
     pub async fn checkpoint(&self) -> Result<usize, ChangeError> {
         let saved = self.save_counted().await;
         self.retry_undurable().await;
@@ -32,7 +32,7 @@ impl Engine {
         self.proofs.sweep();
         self.keyless.sweep();
         self.replays.sweep(self.clock.now().wall);
-        let _numbering = self.numbering.lock().await;
+        let numbering = self.numbering.lock().await;
         let (keys, workspaces) = self.slots.take_noted();
         let now = self.clock.now();
         let counters: Vec<_> = keys.iter().map(|key| (key.id(), key.take_counters(now))).collect();
@@ -51,6 +51,8 @@ impl Engine {
             self.checkpoints.last_good_nanos.store(now.mono.nanos(), Ordering::Relaxed);
         }
         self.checkpoints.failing.store(saved.is_err(), Ordering::Relaxed);
+        drop(numbering);
+        self.store_lessons().await;
         saved.map(|()| rows)
     }
 

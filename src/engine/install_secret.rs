@@ -1,23 +1,69 @@
-//! The install secret: 32 random bytes in a file of their own beside the database, never in it.
+//! The install secrets: 32 random bytes each, in one file beside the database and never in it, newest first.
 //!
-//! Every fingerprint is made under it. The file is made 0600 and taken only when nobody else can read it.
+//! Every new fingerprint is made under the first, the current one; the others are retired, and what they made
+//! can still be compared. The file is made 0600, replaced whole, and taken only when nobody else can read it.
 //! Losing it costs a slow hash for each key's next first use, and no key.
 //!
-//! Never here: whether a lost secret may be replaced (app), or the secret in an error.
+//! Never here: whether a lost secret may be replaced (app), when one is retired (changes), or a secret in an
+//! error.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::domain::hash::{Fingerprinter, INSTALL_SECRET_LEN};
+use super::keyring::Keyring;
+use crate::domain::hash::{Fingerprinter, INSTALL_SECRET_LEN, SecretId};
 use crate::domain::seal::AuditSealer;
+use crate::store::Store;
 use crate::store::private_file::{self, PrivateFileError};
 
-/// The secret itself. Wiped when dropped; shows itself nowhere.
+/// The most secrets of one file: the current one and those before it.
+pub const INSTALL_SECRETS_MAX: usize = 8;
+
+/// One secret. Wiped when dropped; shows itself nowhere.
+#[derive(Clone)]
 pub struct InstallSecret(Zeroizing<[u8; INSTALL_SECRET_LEN]>);
 
-/// Why the secret could not be had.
+impl InstallSecret {
+    fn draw() -> Result<Self, InstallSecretError> {
+        let mut secret = Zeroizing::new([0; INSTALL_SECRET_LEN]);
+        getrandom::fill(secret.as_mut()).map_err(|_| InstallSecretError::Random)?;
+        Ok(Self(secret))
+    }
+
+    /// Makes fingerprints under this secret.
+    pub fn fingerprinter(&self) -> Fingerprinter {
+        Fingerprinter::new(&self.0)
+    }
+
+    /// Seals audit rows under this secret.
+    pub fn audit_sealer(&self) -> AuditSealer {
+        AuditSealer::new(&self.0)
+    }
+
+    /// Its name, which tells nothing of it.
+    pub fn id(&self) -> SecretId {
+        self.fingerprinter().made_by()
+    }
+}
+
+impl std::fmt::Debug for InstallSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InstallSecret")
+    }
+}
+
+/// The secrets of one installation, and the file they stand in.
+#[derive(Clone, Debug)]
+pub struct InstallSecrets {
+    path: PathBuf,
+    current: InstallSecret,
+    /// Newest first.
+    retired: Vec<InstallSecret>,
+}
+
+/// Why the secrets could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallSecretError {
     /// The file could not be read, or others may read or write it.
@@ -31,11 +77,19 @@ pub enum InstallSecretError {
         /// Why not.
         source: io::Error,
     },
-    /// It is not 32 bytes long.
+    /// It is not 32 bytes long, nor a small multiple of it.
     #[error(
-        "the install secret {path} does not have {INSTALL_SECRET_LEN} bytes: put back the file that was there"
+        "the install secret {path} does not have {INSTALL_SECRET_LEN} bytes, or as many for each of at most {INSTALL_SECRETS_MAX} secrets: put back the file that was there"
     )]
     Shape {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another secret would be one too many.
+    #[error(
+        "the install secret {path} holds {INSTALL_SECRETS_MAX} secrets, which is the most: stop the daemon and cut off the oldest (truncate -s -{INSTALL_SECRET_LEN}) to make room"
+    )]
+    Full {
         /// The file.
         path: PathBuf,
     },
@@ -44,46 +98,79 @@ pub enum InstallSecretError {
     Random,
 }
 
-impl InstallSecret {
-    /// Reads the secret; `None` when there is no such file.
+impl InstallSecrets {
+    /// Reads the secrets; `None` when there is no such file.
     pub fn read(path: &Path) -> Result<Option<Self>, InstallSecretError> {
         let shape = || InstallSecretError::Shape { path: path.to_owned() };
-        let found = match private_file::read(path, INSTALL_SECRET_LEN) {
+        let found = match private_file::read(path, INSTALL_SECRET_LEN * INSTALL_SECRETS_MAX) {
             Err(PrivateFileError::TooLong { .. }) => return Err(shape()),
             found => found?,
         };
         let Some(found) = found else { return Ok(None) };
-        let mut secret = Zeroizing::new([0; INSTALL_SECRET_LEN]);
-        if found.len() != secret.len() {
-            return Err(shape());
-        }
-        secret.copy_from_slice(&found);
-        Ok(Some(Self(secret)))
+        let (whole, rest) = found.as_chunks::<INSTALL_SECRET_LEN>();
+        let mut secrets = whole.iter().map(|secret| InstallSecret(Zeroizing::new(*secret)));
+        let current = secrets.next().filter(|_| rest.is_empty()).ok_or_else(shape)?;
+        Ok(Some(Self { path: path.to_owned(), current, retired: secrets.collect() }))
     }
 
-    /// Makes a new secret and its file, durably, before anything is fingerprinted under it.
+    /// Makes a first secret and its file, durably, before anything is fingerprinted under it.
     pub fn create(path: &Path) -> Result<Self, InstallSecretError> {
-        let mut secret = Zeroizing::new([0; INSTALL_SECRET_LEN]);
-        getrandom::fill(secret.as_mut()).map_err(|_| InstallSecretError::Random)?;
-        private_file::create(path, secret.as_ref())
-            .map_err(|source| InstallSecretError::Make { path: path.to_owned(), source })?;
-        Ok(Self(secret))
+        let made = Self { path: path.to_owned(), current: InstallSecret::draw()?, retired: Vec::new() };
+        private_file::create(path, &made.content()).map_err(made.not_made())?;
+        Ok(made)
     }
 
-    /// Makes fingerprints under this secret.
-    pub fn fingerprinter(&self) -> Fingerprinter {
-        Fingerprinter::new(&self.0)
+    /// A new current secret before all that are here, in the file before it is in use. Blocks on the disk.
+    pub fn rotated(&self) -> Result<Self, InstallSecretError> {
+        if self.retired.len() + 1 >= INSTALL_SECRETS_MAX {
+            return Err(InstallSecretError::Full { path: self.path.clone() });
+        }
+        let retired = std::iter::once(&self.current).chain(&self.retired).cloned().collect();
+        let made = Self { path: self.path.clone(), current: InstallSecret::draw()?, retired };
+        private_file::replace(&self.path, &made.content()).map_err(self.not_made())?;
+        Ok(made)
     }
 
-    /// Seals audit rows under this secret.
-    pub fn audit_sealer(&self) -> AuditSealer {
-        AuditSealer::new(&self.0)
+    /// The secret that new things are made under.
+    pub const fn current(&self) -> &InstallSecret {
+        &self.current
     }
-}
 
-impl std::fmt::Debug for InstallSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("InstallSecret")
+    /// Those before it, newest first.
+    pub fn retired(&self) -> &[InstallSecret] {
+        &self.retired
+    }
+
+    /// Whether one of them has this name.
+    pub fn knows(&self, id: SecretId) -> bool {
+        std::iter::once(&self.current).chain(&self.retired).any(|secret| secret.id() == id)
+    }
+
+    /// Lets the store seal audit rows under the current secret, and check those that a retired one sealed.
+    pub fn seal(&self, store: &Store) {
+        for secret in self.retired.iter().rev().chain([&self.current]) {
+            store.seal_with(secret.audit_sealer());
+        }
+    }
+
+    pub(super) fn keyring(&self) -> Keyring {
+        let retired = self.retired.iter().map(InstallSecret::fingerprinter).collect();
+        Keyring::new(self.current.fingerprinter(), retired)
+    }
+
+    /// The file's bytes.
+    fn content(&self) -> Zeroizing<Vec<u8>> {
+        // Room for all of it from the start: a buffer that grows leaves copies behind.
+        let mut content = Zeroizing::new(Vec::with_capacity(INSTALL_SECRET_LEN * (self.retired.len() + 1)));
+        for secret in std::iter::once(&self.current).chain(&self.retired) {
+            content.extend_from_slice(secret.0.as_ref());
+        }
+        content
+    }
+
+    fn not_made(&self) -> impl FnOnce(io::Error) -> InstallSecretError {
+        let path = self.path.clone();
+        |source| InstallSecretError::Make { path, source }
     }
 }
 
@@ -92,44 +179,89 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-    #[test]
-    fn a_secret_is_made_0600_and_read_back() {
+    fn room() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("install.secret");
-        assert!(InstallSecret::read(&path).unwrap().is_none());
-        let made = InstallSecret::create(&path).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_secret_is_made_0600_and_read_back() {
+        let (_dir, path) = room();
+        assert!(InstallSecrets::read(&path).unwrap().is_none());
+        let made = InstallSecrets::create(&path).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
-        let read = InstallSecret::read(&path).unwrap().unwrap();
-        assert_eq!(read.fingerprinter().made_by(), made.fingerprinter().made_by());
-        assert!(InstallSecret::create(&path).is_err(), "an existing secret is never overwritten");
+        let read = InstallSecrets::read(&path).unwrap().unwrap();
+        assert_eq!(read.current().id(), made.current().id());
+        assert!(read.retired().is_empty());
+        assert!(InstallSecrets::create(&path).is_err(), "an existing secret is never overwritten");
+        assert_eq!(format!("{:?}", made.current()), "InstallSecret");
+    }
+
+    #[test]
+    fn a_new_secret_goes_before_the_others_until_there_is_no_room() {
+        let (dir, path) = room();
+        let mut secrets = InstallSecrets::create(&path).unwrap();
+        let mut names = vec![secrets.current().id()];
+        while names.len() < INSTALL_SECRETS_MAX {
+            secrets = secrets.rotated().unwrap();
+            names.insert(0, secrets.current().id());
+            let read = InstallSecrets::read(&path).unwrap().unwrap();
+            let found: Vec<_> =
+                std::iter::once(read.current()).chain(read.retired()).map(InstallSecret::id).collect();
+            assert_eq!(found, names);
+            assert!(names.iter().all(|name| read.knows(*name)));
+        }
+        let before = std::fs::read(&path).unwrap();
+        assert!(matches!(secrets.rotated(), Err(InstallSecretError::Full { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert_eq!(dir.path().read_dir().unwrap().count(), 1, "nothing is left beside it");
+        // What the error advises: the oldest is cut off, the others stay.
+        std::fs::write(&path, &before[..before.len() - INSTALL_SECRET_LEN]).unwrap();
+        let cut = InstallSecrets::read(&path).unwrap().unwrap();
+        assert!(!cut.knows(names[INSTALL_SECRETS_MAX - 1]) && cut.knows(names[0]));
+        cut.rotated().unwrap();
     }
 
     #[test]
     fn a_secret_that_others_may_read_or_of_another_shape_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("install.secret");
-        InstallSecret::create(&path).unwrap();
+        let (_dir, path) = room();
+        InstallSecrets::create(&path).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
         assert!(matches!(
-            InstallSecret::read(&path),
+            InstallSecrets::read(&path),
             Err(InstallSecretError::Unreadable(PrivateFileError::Mode { mode: 0o640, .. }))
         ));
-        for wrong in [0, 31, 33] {
+        for wrong in [0, 31, 33, 63, INSTALL_SECRET_LEN * INSTALL_SECRETS_MAX + 1, 9 * INSTALL_SECRET_LEN] {
             std::fs::write(&path, vec![0; wrong]).unwrap();
             std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-            assert!(matches!(InstallSecret::read(&path), Err(InstallSecretError::Shape { .. })));
+            assert!(matches!(InstallSecrets::read(&path), Err(InstallSecretError::Shape { .. })), "{wrong}");
         }
     }
+
     /// A kill can strike wherever a second reader can look.
     #[test]
     fn a_secret_in_the_making_is_not_there_or_whole() {
         let dir = tempfile::tempdir().unwrap();
         for round in 0..64 {
             let path = dir.path().join(round.to_string());
-            std::thread::scope(|scope| {
-                let making = scope.spawn(|| InstallSecret::create(&path).unwrap());
+            let made = std::thread::scope(|scope| {
+                let making = scope.spawn(|| InstallSecrets::create(&path).unwrap());
                 while !making.is_finished() {
-                    InstallSecret::read(&path).unwrap();
+                    InstallSecrets::read(&path).unwrap();
+                }
+                making.join().unwrap()
+            });
+            std::thread::scope(|scope| {
+                let replacing = scope.spawn(|| made.rotated().unwrap());
+                while !replacing.is_finished() {
+                    match InstallSecrets::read(&path) {
+                        Ok(found) => assert!(found.unwrap().knows(made.current().id())),
+                        Err(InstallSecretError::Unreadable(PrivateFileError::NotAFile { found, .. })) => {
+                            assert_eq!(found, "being replaced at this moment");
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
                 }
             });
         }

@@ -12,6 +12,7 @@ mod checkpoint;
 mod explain;
 mod generations;
 mod install_secret;
+mod keyring;
 mod live;
 mod loading;
 mod prove;
@@ -34,6 +35,7 @@ use std::hash::{BuildHasherDefault, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
@@ -41,21 +43,25 @@ use crate::domain::bucket::{Bucket, Rate};
 use crate::domain::causes::Causes;
 use crate::domain::decision::OpenPass;
 use crate::domain::denial::{Denial, Fault};
-use crate::domain::hash::{Fingerprint, Fingerprinter, SlowHashCost};
+use crate::domain::hash::{Fingerprint, SlowHashCost};
 use crate::domain::profile::{Profile, Public};
 use crate::store::{Store, StoreError};
 
-pub use changes::{ChangeRefused, CreatedKey, CreatedWorkspace, NewKey, NewWorkspace, RotatedKey, mint};
+pub use changes::{
+    ChangeRefused, CreatedKey, CreatedWorkspace, KnownSecrets, NewKey, NewWorkspace, RotatedKey, mint,
+};
 pub use explain::{Explanation, ToExplain};
-pub use install_secret::{InstallSecret, InstallSecretError};
+pub use install_secret::{INSTALL_SECRETS_MAX, InstallSecret, InstallSecretError, InstallSecrets};
 pub use tally::{Door, OutcomeCount};
 pub use verify::{Attempt, Caller, Granted, Reach};
 pub use views::{KeyList, KeyView, MeterView};
 
 pub use crate::store::{Listed, Page};
 
+use changes::Lessons;
 use checkpoint::Checkpoints;
 use generations::{AsItIs, Generations};
+use keyring::Keyring;
 use live::CachedProof;
 use replays::SharedReplays;
 use retries::Retries;
@@ -77,6 +83,8 @@ pub struct EngineOptions {
     pub reads_max: usize,
     /// The most signatures that are remembered until they leave their window, a quarter of them for one key.
     pub replays_max: usize,
+    /// Whether fingerprints are stored, or kept in memory alone.
+    pub stores_fingerprints: bool,
 }
 
 /// How the slow hash runs.
@@ -98,7 +106,11 @@ pub struct Engine {
     store: Store,
     clock: Clock,
     profiles: HashMap<String, Arc<Profile>>,
-    fingerprinter: Fingerprinter,
+    keyring: ArcSwap<Keyring>,
+    /// Held while one is made, so that no two are made at once.
+    secrets: tokio::sync::Mutex<InstallSecrets>,
+    stores_fingerprints: bool,
+    lessons: Lessons,
     proofs: Generations<Fingerprint, CachedProof, BuildHasherDefault<AsItIs>>,
     slots: Slots,
     slow_hash: SlowHash,
@@ -121,16 +133,19 @@ impl Engine {
         store: Store,
         clock: Clock,
         profiles: impl IntoIterator<Item = Arc<Profile>>,
-        secret: &InstallSecret,
+        secrets: InstallSecrets,
         options: EngineOptions,
     ) -> std::io::Result<Arc<Self>> {
-        store.seal_with(secret.audit_sealer());
+        secrets.seal(&store);
         let profiles = profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect();
         Ok(Arc::new(Self {
             store,
             clock,
             profiles,
-            fingerprinter: secret.fingerprinter(),
+            keyring: ArcSwap::from_pointee(secrets.keyring()),
+            secrets: tokio::sync::Mutex::new(secrets),
+            stores_fingerprints: options.stores_fingerprints,
+            lessons: Lessons::default(),
             proofs: Generations::new(options.proofs_max.div_ceil(2)),
             slots: Slots::default(),
             slow_hash: SlowHash::start(options.slow_hash)?,

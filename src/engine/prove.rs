@@ -11,7 +11,6 @@ use super::live::{CachedProof, LiveKey};
 use super::slow_hash::{Flown, FoundBy};
 use super::{Engine, credential_fault};
 use crate::domain::denial::{Denial, Fault, Refusal};
-use crate::domain::hash::Fingerprint;
 use crate::domain::key::PresentedKey;
 use crate::domain::profile::Profile;
 use crate::domain::proof::Compared;
@@ -27,11 +26,11 @@ impl Engine {
     ) -> Result<CachedProof, Refusal> {
         let text = credential.as_ref().map_err(Clone::clone)?;
         let presented = PresentedKey::parse(&profile.tag, text).ok_or(Denial::Malformed)?;
-        let print = self.fingerprinter.fingerprint(&presented);
+        let print = self.keyring.load().fingerprint(&presented);
         if let Some(known) = self.proofs.find(&print) {
             return Ok(known);
         }
-        self.prove_from_file(profile, &presented, print, address).await
+        self.prove_from_file(profile, &presented, address).await
     }
 
     /// Compares with what the file has, and remembers the proof.
@@ -39,18 +38,24 @@ impl Engine {
         &self,
         profile: &Arc<Profile>,
         presented: &PresentedKey<'_>,
-        print: Fingerprint,
         address: Option<IpAddr>,
     ) -> Result<CachedProof, Refusal> {
+        // One keyring from here on, and the fingerprint by it: the install secret may be replaced meanwhile.
+        let keyring = self.keyring.load_full();
+        let print = keyring.fingerprint(presented);
         let prefix = presented.prefix();
         let read = self.read(move |store| store.keys_by_prefix(prefix)).await;
         let candidates = read.map_err(|error| credential_fault(&error))?;
         let mut unsure = Vec::new();
         for record in candidates {
-            match record.prove_by_fingerprint(presented, &print, self.fingerprinter.made_by()) {
+            let print_of = |maker| keyring.fingerprint_by(maker, presented, print);
+            match record.prove_by_fingerprint(presented, print_of) {
                 Compared::Proven(proof) => {
                     let proven = CachedProof { proof, key: self.slot_of(&record, profile).await? };
                     self.proofs.insert(print, proven.clone());
+                    if !record.has_fingerprint_by(proof.epoch(), keyring.made_by()) {
+                        self.learn(&proven, keyring.stored(print));
+                    }
                     return Ok(proven);
                 }
                 Compared::Different => {}
@@ -71,7 +76,7 @@ impl Engine {
                 let proven = CachedProof { proof, key: self.slot_of(record, profile).await? };
                 self.proofs.insert(print, proven.clone());
                 if landing.is_first_home() {
-                    self.learn(&proven, print);
+                    self.learn(&proven, keyring.stored(print));
                 }
                 Ok(proven)
             }

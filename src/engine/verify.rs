@@ -6,6 +6,7 @@
 //!
 //! Never here: a verdict that is remembered, an error that admits.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -29,7 +30,6 @@ use crate::domain::tether::Tether;
 use crate::domain::time::Now;
 
 /// One thing that a caller wants.
-#[derive(Debug)]
 pub struct Attempt<'a> {
     /// The door it came through.
     pub door: Door,
@@ -43,6 +43,13 @@ pub struct Attempt<'a> {
     pub address: Option<IpAddr>,
     /// Units of the meter; the bucket always gives one token.
     pub cost: u64,
+}
+
+/// Without the credential.
+impl fmt::Debug for Attempt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attempt of {:?} at {:?}", self.wanted, self.door)
+    }
 }
 
 /// A grant and the key behind it.

@@ -176,7 +176,7 @@ fn remove_meters(tables: &mut WriteTables<'_>, workspace: WorkspaceId) -> Result
 }
 
 /// Runs a caller's change; its panic is its own and spoils no neighbour.
-fn changed<T>(change: impl FnOnce(T) -> T, old: T) -> Result<T, ChangeError> {
+pub(super) fn changed<T>(change: impl FnOnce(T) -> T, old: T) -> Result<T, ChangeError> {
     catch_unwind(AssertUnwindSafe(|| change(old))).map_err(|_| ChangeError::Misfit("it panicked"))
 }
 
@@ -209,7 +209,7 @@ fn workspace(tables: &WriteTables<'_>, id: WorkspaceId) -> Result<Option<Workspa
     row.map(|bytes| codec::workspace::from_bytes(id, bytes.value())).transpose()
 }
 
-fn key(tables: &WriteTables<'_>, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+pub(super) fn key(tables: &WriteTables<'_>, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
     let row = tables.keys.get(id.as_u128()).map_err(StoreError::database("read a key"))?;
     row.map(|bytes| codec::key::from_bytes(id, bytes.value())).transpose()
 }

@@ -8,10 +8,12 @@
 //! Never here: a decision, a status code, a redb type in a public signature, or raw key text.
 
 mod audit;
+mod batch;
 mod changes;
 mod codec;
 mod error;
 mod file;
+mod makers;
 mod migrations;
 mod overlay;
 pub mod private_file;
@@ -23,6 +25,7 @@ mod tables;
 mod tests;
 mod writer;
 
+pub use batch::{BATCH_KEYS_MAX, Walked};
 pub use codec::key::{from_bytes as key_record_from_bytes, to_bytes as key_record_to_bytes};
 pub use error::{ChangeError, StoreError};
 pub use reads::{CANDIDATES_MAX, KeyCondition, KeyFilter, Listed, PAGE_MAX, Page, WorkspaceFilter};

@@ -30,6 +30,7 @@ fn routes(workspace: &str, key: &str) -> Vec<Call> {
         Call::new("DELETE", &format!("/api/v1/workspaces/{workspace}")),
         Call::get("/api/v1/audit"),
         Call::get("/api/v1/audit/verify"),
+        Call::post("/api/v1/install-secret/rotate", &json!({})),
         Call::post("/api/v1/verify", &json!({"key": "x"})),
         Call::get("/api/v1/nope"),
     ]

@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) body_form: bool,
     /// The most signatures remembered; the default's many when left out.
     pub(crate) replays_max: Option<usize>,
+    /// Whether fingerprints are stored nowhere.
+    pub(crate) fingerprints_in_memory: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -80,7 +82,7 @@ pub(crate) struct Daemon {
     running: Option<Running>,
     time: Arc<ManualTime>,
     clock: Clock,
-    options: Options,
+    pub(crate) options: Options,
     admin_key: Hidden,
     dir: tempfile::TempDir,
 }
@@ -307,6 +309,7 @@ fn settings(dir: &Path, options: Options) -> Settings {
     );
     let file = ConfigFile { origin: "the test's configuration", text: &text, folder: dir };
     let mut settings = resolve(file, [], &Flags::default(), &|path| std::fs::read_to_string(path)).unwrap();
+    settings.fingerprints.stored = !options.fingerprints_in_memory;
     // Far below what a configuration may set: these tests are about who runs the hash and when, not about its
     // cost.
     settings.slow_hash.cost = SlowHashCost::new(SlowHashCost::MEMORY_KIB_MIN, 1).unwrap();

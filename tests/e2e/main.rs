@@ -18,6 +18,7 @@ mod daemon;
 mod deletion;
 mod durability;
 mod explain;
+mod install_secret;
 mod keys_in_number;
 mod limits;
 mod narrowing;

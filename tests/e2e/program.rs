@@ -18,17 +18,22 @@ use crate::wire::{Answer, Call, Connection, PATIENCE, call_once};
 
 /// A process of the binary that serves.
 pub(crate) struct Program {
-    child: Child,
-    data: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) child: Child,
+    pub(crate) data: SocketAddr,
+    pub(crate) admin: SocketAddr,
     announced: Value,
-    admin_key: Hidden,
+    pub(crate) admin_key: Hidden,
 }
 
 impl Program {
     /// Starts the binary and waits for the one line that says where it serves.
     async fn start(dir: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(dir, arguments).spawn().unwrap();
+        Self::spawn(dir, &mut command(dir, arguments)).await
+    }
+
+    /// The same with a command of one's own, whose stderr may go elsewhere.
+    pub(crate) async fn spawn(dir: &Path, command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let first_line = tokio::task::spawn_blocking(move || {
             let mut line = String::new();
@@ -39,7 +44,7 @@ impl Program {
         let Ok(announced) = serde_json::from_str::<Value>(&line) else {
             let _ = child.kill();
             let mut said = String::new();
-            let _ = child.stderr.take().unwrap().read_to_string(&mut said);
+            let _ = child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
             panic!("it did not start: {said}");
         };
         let address = |url: &Value| url.as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
@@ -59,7 +64,7 @@ impl Program {
         Self::start(dir, &["serve", "--config", "keyward.toml", "--json"]).await
     }
 
-    async fn admin(&self, call: Call) -> Answer {
+    pub(crate) async fn admin(&self, call: Call) -> Answer {
         call_once(self.admin, &call.bearer(&self.admin_key)).await
     }
 
@@ -74,7 +79,7 @@ impl Program {
         answer.json()
     }
 
-    async fn list_posts(&self, key: &str) -> Answer {
+    pub(crate) async fn list_posts(&self, key: &str) -> Answer {
         call_once(self.data, &Call::get("/v1/posts").bearer(key)).await
     }
 
@@ -82,6 +87,20 @@ impl Program {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Sends a signal and waits for the end of one whose stderr goes to a file; gives how it ended.
+    pub(crate) async fn stop(mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
+        let ended = async {
+            loop {
+                if let Some(ended) = self.child.try_wait().unwrap() {
+                    break ended;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.expect("it ends")
     }
 
     fn signal(&self, signal: &str) {
@@ -111,16 +130,22 @@ impl Drop for Program {
     }
 }
 
-fn command(dir: &Path, arguments: &[&str]) -> Command {
-    // The mode of every file must be the program's own doing.
+pub(crate) fn command(dir: &Path, arguments: &[&str]) -> Command {
+    // The mode of every file must be the program's own doing, and so must be that there is no core.
     let mut command = Command::new("sh");
-    command.args(["-c", "umask 000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_keyward")]).args(arguments);
+    command
+        .args([
+            "-c",
+            "umask 000; ulimit -c unlimited 2>/dev/null; exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_keyward"),
+        ])
+        .args(arguments);
     command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 /// Runs a command of the binary to its end.
-fn run(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn run(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = command(dir, arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
@@ -150,7 +175,7 @@ pub(crate) fn new_workspace() -> Call {
     Call::post("/api/v1/workspaces", &json!({"name": "Acme", "profile": "socialcrm", "plan": "pro"}))
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
@@ -194,7 +219,7 @@ async fn a_demo_says_where_it_is_and_its_key_works_again_after_a_restart() {
     assert_eq!(dir.path().join("demo").metadata().unwrap().mode() & 0o777, 0o700);
 }
 
-fn files_under(dir: &Path) -> Vec<std::path::PathBuf> {
+pub(crate) fn files_under(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

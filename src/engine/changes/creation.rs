@@ -12,7 +12,6 @@ use crate::domain::address::AddressRules;
 use crate::domain::audit::{Actor, AuditAction, Subject};
 use crate::domain::bucket::Rate;
 use crate::domain::denial::Fault;
-use crate::domain::hash::StoredFingerprint;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::{MINT_RANDOM_BYTES, RawKey, Tag};
 use crate::domain::permission::Permission;
@@ -202,13 +201,14 @@ impl Engine {
         now: Wall,
     ) -> Result<(RawKey, KeySecret), ChangeRefused> {
         let (raw, hash) = self.slow_hash.create(raw).await?;
-        let fingerprint = self.fingerprinter.fingerprint(&raw.as_presented());
-        let made_by = self.fingerprinter.made_by();
+        let keyring = self.keyring.load_full();
+        let fingerprint =
+            self.stores_fingerprints.then(|| keyring.stored(keyring.fingerprint(&raw.as_presented())));
         let secret = KeySecret {
             prefix: raw.prefix(),
             epoch: 1,
             hash,
-            fingerprint: Some(StoredFingerprint { made_by, fingerprint }),
+            fingerprint,
             imported: None,
             created_at: now,
             ends_at: None,

@@ -118,25 +118,30 @@ async fn a_slow_hash_that_is_under_way_when_the_revoke_lands_lets_nobody_in() {
     // Expensive enough that the revoke is there long before its end.
     let slow_hash =
         SlowHashOptions { cost: SlowHashCost::new(64 * 1024, 4).unwrap(), workers: 1, queue_max: 64 };
-    let options =
-        EngineOptions { proofs_max: 100, slow_hash, keyless_rate: None, reads_max: 8, replays_max: 100 };
-    let start_with = |secret: &InstallSecret| {
-        let (clock, _) = Clock::manual(Wall::from_secs(START));
-        Engine::new(world.store.clone(), clock, [Arc::clone(&world.profile)], secret, options).unwrap()
+    let options = EngineOptions {
+        proofs_max: 100,
+        slow_hash,
+        keyless_rate: None,
+        reads_max: 8,
+        replays_max: 100,
+        stores_fingerprints: true,
     };
-    let [first, second] =
-        ["first", "second"].map(|name| InstallSecret::create(&world.dir.path().join(name)).unwrap());
+    let start_with = |secret_file: &str| {
+        let (clock, _) = Clock::manual(Wall::from_secs(START));
+        let secrets = InstallSecrets::create(&world.dir.path().join(secret_file)).unwrap();
+        Engine::new(world.store.clone(), clock, [Arc::clone(&world.profile)], secrets, options).unwrap()
+    };
     let (workspace, _) = world.workspace("pro").await;
     let dear = World {
         dir: Arc::clone(&world.dir),
         store: world.store.clone(),
-        engine: start_with(&first),
+        engine: start_with("first"),
         profile: Arc::clone(&world.profile),
         time: Arc::clone(&world.time),
     };
     let (id, key) = dear.key(workspace, &[READ]).await;
     drop(dear);
-    let engine = start_with(&second);
+    let engine = start_with("second");
     let asking = Asking { engine: Arc::clone(&engine), ..Asking::of(&world, &key, READ) };
     let first_uses: Vec<_> = (0..8)
         .map(|_| {

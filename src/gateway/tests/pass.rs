@@ -95,7 +95,8 @@ fn tied_to(workspace: WorkspaceId, tether: Tether) -> Pass {
     let (key_facts, account_facts) =
         (KeyFacts::compile(&record, &profile), WorkspaceFacts::compile(&account, &profile));
     let case = Case { key: &key_facts, workspace: &account_facts, address: None, now };
-    let Compared::Proven(proof) = record.prove_by_fingerprint(&presented, &print, prints.made_by()) else {
+    let print_of = |maker| (maker == prints.made_by()).then_some(print);
+    let Compared::Proven(proof) = record.prove_by_fingerprint(&presented, print_of) else {
         panic!("the key is its own");
     };
     let standing = standing(proof, &case).unwrap();

@@ -8,6 +8,7 @@
 
 mod audit;
 mod explain;
+mod install_secret;
 mod intake;
 mod keys;
 mod metrics;
@@ -37,7 +38,7 @@ use crate::domain::causes::Causes;
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Fault, Refusal};
 use crate::domain::profile::{Found, Profile, Verb};
-use crate::engine::{ChangeRefused, Door, Engine, Granted};
+use crate::engine::{ChangeRefused, Door, Engine, Granted, InstallSecretError};
 use crate::http::{Peer, Request, Response, answer, body, framing, tethered};
 use metrics::Metrics;
 
@@ -90,6 +91,13 @@ impl From<ChangeRefused> for CallRefusal {
                 AdminRefusal::Conflict { detail }.into()
             }
             ChangeRefused::Rotation(refused) => rotation::conflict(refused).into(),
+            ChangeRefused::InstallSecret(cause @ InstallSecretError::Full { .. }) => {
+                AdminRefusal::Conflict { detail: cause.to_string() }.into()
+            }
+            ChangeRefused::InstallSecret(cause) => {
+                tracing::error!(error = %Causes(&cause), "the install secret could not be replaced");
+                Self::Refused(Fault::NotDurable.into())
+            }
             ChangeRefused::Failed(fault) => Self::Refused(fault.into()),
             ChangeRefused::NotDurable(cause) => {
                 tracing::error!(
@@ -211,6 +219,7 @@ impl AdminSurface {
             (Verb::Post, "/api/v1/keys/{id}/revoke") => keys::revoke(call).await,
             (Verb::Post, "/api/v1/keys/{id}/rotate") => rotation::rotate(call).await,
             (Verb::Post, "/api/v1/keys/{id}/explain") => explain::explain(call).await,
+            (Verb::Post, "/api/v1/install-secret/rotate") => install_secret::rotate(call).await,
             (Verb::Get, "/api/v1/audit") => audit::list(call).await,
             (Verb::Get, "/api/v1/audit/verify") => audit::verify(call).await,
             (Verb::Post, "/api/v1/verify") => verify::verify(call).await,
