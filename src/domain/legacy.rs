@@ -6,6 +6,8 @@
 //!
 //! Never here: a comparison (proof), or a raw text.
 
+use std::fmt;
+
 use super::hash::Fingerprint;
 
 /// How an imported secret's text is told from others, and what may be kept of it.
@@ -20,7 +22,7 @@ pub struct ImportedText {
 }
 
 /// By what a presented text finds keys that were made elsewhere.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Handle {
     /// SHA-256 of the text, or of its long part.
     Digest([u8; 32]),
@@ -33,4 +35,11 @@ pub enum Handle {
         /// The start of the text.
         text: Box<str>,
     },
+}
+
+/// Without what it is: a digest of a weak text is as good as the text.
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handle")
+    }
 }

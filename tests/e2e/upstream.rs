@@ -15,9 +15,9 @@ use crate::daemon::{Daemon, Options};
 use crate::wire::Call;
 
 /// Every head and body that arrived, in order.
-type Recorded = Arc<Mutex<Vec<String>>>;
+pub(crate) type Recorded = Arc<Mutex<Vec<String>>>;
 
-async fn recording() -> (String, Recorded, tokio::task::JoinHandle<()>) {
+pub(crate) async fn recording() -> (String, Recorded, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let recorded = Recorded::default();
