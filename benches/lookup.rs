@@ -22,7 +22,7 @@ fn lookup(c: &mut Criterion) {
         group.bench_function(format!("among {count} keys"), |b| {
             b.iter(|| {
                 place = (place + 7919) % count;
-                let found = world.store.keys_by_prefix(world.keys[place].prefix()).unwrap();
+                let found = world.store.keys_by_prefix(world.keys[place].prefix().unwrap()).unwrap();
                 assert_eq!(found.len(), 1);
             });
         });

@@ -57,7 +57,7 @@ fn mutant(world: &World, keeps_prefix: bool, number: u64) -> RawKey {
     }
     if keeps_prefix {
         let key = &world.keys[usize::try_from(number).unwrap() % KEYS];
-        for (byte, character) in drawn.iter_mut().zip(key.prefix().as_bytes()) {
+        for (byte, character) in drawn.iter_mut().zip(key.prefix().unwrap().as_bytes()) {
             *byte = match character {
                 b'0'..=b'9' => character - b'0',
                 b'A'..=b'Z' => character - b'A' + 10,

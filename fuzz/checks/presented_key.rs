@@ -27,7 +27,7 @@ fn what_parses_round_trips(tag: &Tag, text: &[u8], key: &PresentedKey<'_>) {
     let body = text.strip_prefix(tag.as_str().as_bytes()).expect("a parsed key has its tag");
     assert!(body.len() == BODY_LEN && body.iter().all(u8::is_ascii_alphanumeric));
     assert!(
-        key.prefix().as_bytes()[..] == body[..PREFIX_LEN],
+        key.prefix().is_some_and(|prefix| prefix.as_bytes()[..] == body[..PREFIX_LEN]),
         "the prefix is not what stands behind the tag"
     );
 

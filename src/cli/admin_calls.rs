@@ -214,7 +214,7 @@ fn workspace_path(text: &str) -> Result<String, CliError> {
     Ok(format!("/api/v1/workspaces/{}", workspace_id(text)?))
 }
 
-fn workspace_id(text: &str) -> Result<WorkspaceId, CliError> {
+pub(super) fn workspace_id(text: &str) -> Result<WorkspaceId, CliError> {
     let wrong = "expected the id of a workspace (ws_ and 26 letters; `keyward workspace list` shows them)";
     WorkspaceId::parse(text).ok_or_else(|| CliError::Usage(wrong.into()))
 }
@@ -298,7 +298,7 @@ fn rate(value: &Value) -> Option<String> {
 mod tests {
     use clap::Parser;
 
-    use super::super::arguments::{Arguments, Command};
+    use super::super::arguments::{Arguments, Command, KeyCommands};
     use super::super::output::tests::kept;
     use super::*;
 
@@ -308,7 +308,7 @@ mod tests {
     fn wished(line: &str) -> Result<String, CliError> {
         let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
         let (wish, _) = match arguments.command {
-            Command::Key(command) => key_wish(command)?,
+            Command::Key(KeyCommands::OneCall(command)) => key_wish(command)?,
             Command::Workspace(command) => workspace_wish(command)?,
             _ => panic!("{line}"),
         };

@@ -38,8 +38,8 @@ pub(super) enum ClientError {
         "no daemon answers at {admin}: start it with `keyward serve --config FILE` or `keyward demo`, or say where it is with --admin URL"
     )]
     NoDaemon { admin: AdminUrl, source: io::Error },
-    #[error("the daemon at {admin} did not answer in {} seconds; a change may have been made or not", CALL_MAX.as_secs())]
-    Late { admin: AdminUrl },
+    #[error("the daemon at {admin} did not answer in {} seconds; a change may have been made or not", .longest.as_secs())]
+    Late { admin: AdminUrl, longest: Duration },
     #[error("the connection to {admin} broke; a change may have been made or not")]
     Broken {
         admin: AdminUrl,
@@ -90,14 +90,26 @@ impl AdminClient {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, ClientError> {
+        let body = body.map(|value| Bytes::from(value.to_string()));
+        self.call_within(CALL_MAX, method, path, body).await
+    }
+
+    /// The same with JSON that is ready for the wire, and another time to wait for the answer.
+    pub(super) async fn call_within(
+        &self,
+        longest: Duration,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+    ) -> Result<Answer, ClientError> {
         let connecting = timeout(CONNECT_MAX, TcpStream::connect(&self.admin.connect)).await;
         let connected = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream =
             connected.map_err(|source| ClientError::NoDaemon { admin: self.admin.clone(), source })?;
         let exchange = self.exchange(stream, method, path, body);
-        let (status, bytes) = timeout(CALL_MAX, exchange)
+        let (status, bytes) = timeout(longest, exchange)
             .await
-            .map_err(|_| ClientError::Late { admin: self.admin.clone() })??;
+            .map_err(|_| ClientError::Late { admin: self.admin.clone(), longest })??;
         self.read(status, &bytes)
     }
 
@@ -106,10 +118,9 @@ impl AdminClient {
         stream: TcpStream,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<Bytes>,
     ) -> Result<(StatusCode, Bytes), ClientError> {
         let broken = |source: BoxError| ClientError::Broken { admin: self.admin.clone(), source };
-        let body = body.map(|value| Bytes::from(value.to_string()));
         let mut request = Request::builder()
             .method(method)
             .uri(path)

@@ -49,7 +49,7 @@ pub(super) enum Command {
     },
     /// Make, show, change, rotate, explain and revoke keys, through a running daemon
     #[command(subcommand)]
-    Key(KeyCommand),
+    Key(KeyCommands),
     /// Make, show, change, suspend and delete workspaces, through a running daemon
     #[command(subcommand)]
     Workspace(WorkspaceCommand),
@@ -152,6 +152,66 @@ pub(super) struct PageArguments {
     /// How many to pass over
     #[arg(long, default_value_t = 0)]
     pub(super) offset: u32,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum KeyCommands {
+    #[command(flatten)]
+    OneCall(KeyCommand),
+    /// Import keys that were made elsewhere; without --yes, only say what would become of each
+    Import(ImportArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ImportArguments {
+    /// One record a line: JSON objects, or CSV whose first line names the fields (key, hash or sha256, and
+    /// prefix, random, name, permissions and more, as docs/import.md lists them)
+    pub(super) file: PathBuf,
+    /// The workspace of records that name none
+    #[arg(long, value_name = "ID")]
+    pub(super) workspace: Option<String>,
+    /// jsonl or csv [default: by the file's name]
+    #[arg(long, value_name = "FORM")]
+    pub(super) format: Option<ImportFormat>,
+    /// What the keys start with, their tag
+    #[arg(long, requires = "length")]
+    pub(super) tag: Option<String>,
+    /// How long they are in all, as N or MIN-MAX
+    #[arg(long, value_name = "N", requires = "alphabet")]
+    pub(super) length: Option<LengthArgument>,
+    /// What they are made of behind the tag: base62, hex, base64url or printable
+    #[arg(long, value_name = "NAME", requires = "length")]
+    pub(super) alphabet: Option<String>,
+    /// How many of their first characters the old system showed
+    #[arg(long, value_name = "N", requires = "length")]
+    pub(super) head_length: Option<usize>,
+    /// Write what the dry run would take
+    #[arg(long)]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) reach: ReachArguments,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(super) enum ImportFormat {
+    Jsonl,
+    Csv,
+}
+
+/// The least and the most characters of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LengthArgument(pub(super) usize, pub(super) usize);
+
+impl std::str::FromStr for LengthArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (least, most) = text.split_once('-').unwrap_or((text, text));
+        let numbers = least.parse().ok().zip(most.parse().ok());
+        numbers
+            .map(|(least, most)| Self(least, most))
+            .ok_or_else(|| "expected N or MIN-MAX, such as 40 or 40-44".to_owned())
+    }
 }
 
 #[derive(Subcommand, Debug)]

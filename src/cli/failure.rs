@@ -39,6 +39,8 @@ pub(super) enum CliError {
     File { path: PathBuf, action: &'static str, source: std::io::Error },
     #[error("{} is there already; nothing was changed", .path.display())]
     Exists { path: PathBuf },
+    #[error("{refused} of {all} records were refused; the report says why")]
+    Import { refused: usize, all: usize },
     #[error("the operating system refused {0}")]
     System(&'static str, #[source] std::io::Error),
     #[error("the audit log could not be checked")]

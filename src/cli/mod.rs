@@ -12,6 +12,7 @@ mod demo;
 mod exit;
 mod explain;
 mod failure;
+mod import;
 mod init;
 mod install_secret;
 mod key_file;
@@ -30,7 +31,7 @@ use tokio::runtime;
 
 pub use exit::Exit;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, KeyCommands};
 use failure::CliError;
 use output::Output;
 
@@ -63,7 +64,12 @@ fn command(arguments: Arguments, output: &mut Output) -> Result<(), CliError> {
         Command::Serve(arguments) => on_all_cores(serve::serve(arguments, json, output)),
         Command::Init { dir } => init::init(&dir, json, output),
         Command::Check { config } => init::check(&config, json, output),
-        Command::Key(command) => on_this_thread(admin_calls::key(command, json, output)),
+        Command::Key(KeyCommands::OneCall(command)) => {
+            on_this_thread(admin_calls::key(command, json, output))
+        }
+        Command::Key(KeyCommands::Import(arguments)) => {
+            on_this_thread(import::import(arguments, json, output))
+        }
         Command::Workspace(command) => on_this_thread(admin_calls::workspace(command, json, output)),
         Command::VerifyAudit(arguments) => on_this_thread(verify_audit::run(arguments, json, output)),
         Command::InstallSecret(command) => {

@@ -18,6 +18,11 @@ use crate::domain::profile::{
 /// rules, 8 KiB of metadata) fits twice.
 const ADMIN_BODY_BYTES_MAX: u64 = 128 << 10;
 
+/// The most bytes of an import: its 10,000 keys at some 800 bytes each, or fewer and larger ones.
+const IMPORT_BODY_BYTES_MAX: u64 = 8 << 20;
+/// The one route that takes as much.
+const IMPORT_ROUTE: &str = "/api/v1/keys/import";
+
 const SHIPPED: [(&str, &str); 1] = [("socialcrm", include_str!("../../profiles/socialcrm.toml"))];
 
 /// The file of the shipped profile with this name.
@@ -41,7 +46,7 @@ const PERMISSIONS: [&str; 8] = [
     "install_secret:rotate",
 ];
 
-const ROUTES: [(Verb, &str, &str); 17] = [
+const ROUTES: [(Verb, &str, &str); 18] = [
     (Verb::Post, "/api/v1/workspaces", "workspaces:write"),
     (Verb::Get, "/api/v1/workspaces", "workspaces:read"),
     (Verb::Get, "/api/v1/workspaces/{id}", "workspaces:read"),
@@ -50,6 +55,7 @@ const ROUTES: [(Verb, &str, &str); 17] = [
     (Verb::Get, "/api/v1/workspaces/{id}/meters", "usage:read"),
     (Verb::Post, "/api/v1/keys", "keys:write"),
     (Verb::Get, "/api/v1/keys", "keys:read"),
+    (Verb::Post, IMPORT_ROUTE, "keys:write"),
     (Verb::Get, "/api/v1/keys/{id}", "keys:read"),
     (Verb::Patch, "/api/v1/keys/{id}", "keys:write"),
     (Verb::Post, "/api/v1/keys/{id}/revoke", "keys:write"),
@@ -102,7 +108,11 @@ fn route(catalogue: &Catalogue, verb: Verb, pattern: &str, asked: &str) -> Optio
         verb,
         pattern: pattern.to_owned(),
         requirement: Requirement { permission, ..Requirement::default() },
-        max_body_bytes: Some(ADMIN_BODY_BYTES_MAX),
+        max_body_bytes: Some(if pattern == IMPORT_ROUTE {
+            IMPORT_BODY_BYTES_MAX
+        } else {
+            ADMIN_BODY_BYTES_MAX
+        }),
     })
 }
 

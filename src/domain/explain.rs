@@ -313,7 +313,7 @@ mod tests {
             let maker = Fingerprinter::new(&[1; 32]);
             let fingerprint = maker.fingerprint(&raw.as_presented());
             let secret = KeySecret {
-                prefix: raw.prefix(),
+                prefix: raw.prefix().unwrap(),
                 epoch: 1,
                 hash: StoredHash::parse(PHC).unwrap(),
                 fingerprint: Some(StoredFingerprint { made_by: maker.made_by(), fingerprint }),

@@ -1,14 +1,17 @@
-//! The text of a key: `<tag><8 prefix><22 secret><2 check>`, base62 behind the tag, 32 characters in all.
+//! The text of a key: `<tag><8 prefix><22 secret><2 check>`, base62 behind the tag, 32 characters in all; or a
+//! text that was made elsewhere and has the shape that its import told.
 //!
-//! A text that parses has its tag, its length, its alphabet and its check characters right, so a typo is
+//! A text of our form has its tag, its length, its alphabet and its check characters right, so a typo is
 //! refused before any look-up. The check is no security feature: anyone can compute it.
 //!
 //! Never here: a way to print a whole key. [`RawKey`] shows itself only through [`RawKey::reveal`], once, to
-//! the answer that creates it.
+//! the answer that creates it, and a text that was made elsewhere never.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
+
+use super::legacy::LegacyShape;
 
 /// Characters of the prefix, the public index of a key.
 pub const PREFIX_LEN: usize = 8;
@@ -72,11 +75,19 @@ impl fmt::Debug for Prefix {
     }
 }
 
-/// A key text that somebody presented and that is well formed. It proves nothing yet.
+/// A key text that somebody presented and that is well formed: of our own form, of a legacy shape, or both by
+/// chance. It proves nothing yet.
 #[derive(Clone, Copy)]
 pub struct PresentedKey<'a> {
     text: &'a [u8],
-    prefix: Prefix,
+    form: Form,
+}
+
+#[derive(Clone, Copy)]
+struct Form {
+    /// Of a text of our own form.
+    prefix: Option<Prefix>,
+    fits_shape: bool,
 }
 
 impl<'a> PresentedKey<'a> {
@@ -92,7 +103,20 @@ impl<'a> PresentedKey<'a> {
             return None;
         }
         let prefix = Prefix::from_bytes(body.get(..PREFIX_LEN)?)?;
-        Some(Self { text, prefix })
+        Some(Self { text, form: Form { prefix: Some(prefix), fits_shape: false } })
+    }
+
+    /// Reads a presented text that was made elsewhere; `None` when it fits none of the shapes.
+    pub fn legacy(text: &'a [u8], shapes: &[LegacyShape]) -> Option<Self> {
+        let fits_shape = shapes.iter().any(|shape| shape.fits(text));
+        fits_shape.then_some(Self { text, form: Form { prefix: None, fits_shape } })
+    }
+
+    /// The same text, once it is known whether it fits one of the shapes as well.
+    #[must_use]
+    pub fn or_legacy(self, shapes: &[LegacyShape]) -> Self {
+        let fits_shape = shapes.iter().any(|shape| shape.fits(self.text));
+        Self { text: self.text, form: Form { fits_shape, ..self.form } }
     }
 
     /// The whole text, tag and check included: what is fingerprinted and hashed.
@@ -100,16 +124,21 @@ impl<'a> PresentedKey<'a> {
         self.text
     }
 
-    /// The prefix to look up.
-    pub const fn prefix(&self) -> Prefix {
-        self.prefix
+    /// The prefix to look up; none in a text that was made elsewhere.
+    pub const fn prefix(&self) -> Option<Prefix> {
+        self.form.prefix
+    }
+
+    /// Whether it may be a text that was made elsewhere.
+    pub const fn fits_shape(&self) -> bool {
+        self.form.fits_shape
     }
 
     /// A copy that may outlive the request, wiped when dropped: for the slow hash, which runs elsewhere.
     pub fn to_raw(&self) -> RawKey {
-        // A parsed text is ASCII throughout, so nothing is lost here.
+        // A text that parsed or fits a shape is ASCII throughout, so nothing is lost here.
         let text = Zeroizing::new(String::from_utf8_lossy(self.text).into_owned());
-        RawKey { text, prefix: self.prefix }
+        RawKey { text, form: self.form }
     }
 }
 
@@ -119,10 +148,11 @@ impl fmt::Debug for PresentedKey<'_> {
     }
 }
 
-/// A key text of our own making, on its way to the one answer that shows it. Wiped when dropped.
+/// A key text of our own making, on its way to the one answer that shows it; or one that was presented or
+/// imported, which is never shown. Wiped when dropped.
 pub struct RawKey {
     text: Zeroizing<String>,
-    prefix: Prefix,
+    form: Form,
 }
 
 /// Random bytes that [`RawKey::mint`] takes: 30 characters need 30 of them, and each is usable with
@@ -148,23 +178,30 @@ impl RawKey {
     /// Takes a text that was made elsewhere by the same rules (a key file); `None` when it is not well
     /// formed.
     pub fn adopt(tag: &Tag, text: &str) -> Option<Self> {
-        let prefix = PresentedKey::parse(tag, text.as_bytes())?.prefix();
-        Some(Self { text: Zeroizing::new(text.to_owned()), prefix })
+        let form = PresentedKey::parse(tag, text.as_bytes())?.form;
+        Some(Self { text: Zeroizing::new(text.to_owned()), form })
     }
 
-    /// The text, for the one answer or 0600 file that shows it.
+    /// Takes an imported text; `None` when it does not have the shape that its import tells.
+    pub fn imported(text: &str, shape: &LegacyShape) -> Option<Self> {
+        let form = PresentedKey::legacy(text.as_bytes(), std::slice::from_ref(shape))?.form;
+        Some(Self { text: Zeroizing::new(text.to_owned()), form })
+    }
+
+    /// The text, for the one answer or 0600 file that shows it. Of a text that was made elsewhere, nothing:
+    /// whoever has it needs no copy of ours.
     pub fn reveal(&self) -> &str {
-        &self.text
+        if self.form.prefix.is_some() { &self.text } else { "" }
     }
 
     /// The key as its holder would present it.
     pub fn as_presented(&self) -> PresentedKey<'_> {
-        PresentedKey { text: self.text.as_bytes(), prefix: self.prefix }
+        PresentedKey { text: self.text.as_bytes(), form: self.form }
     }
 
-    /// The public prefix.
-    pub const fn prefix(&self) -> Prefix {
-        self.prefix
+    /// The public prefix; none in a text that was made elsewhere.
+    pub const fn prefix(&self) -> Option<Prefix> {
+        self.form.prefix
     }
 }
 
@@ -187,6 +224,7 @@ fn check_of(checked: &[u8]) -> [u8; CHECK_LEN] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::legacy::Alphabet;
     use proptest::prelude::*;
 
     fn tag() -> Tag {
@@ -226,6 +264,24 @@ mod tests {
     }
 
     #[test]
+    fn an_imported_text_is_presented_as_it_is_and_never_revealed() {
+        let shape = LegacyShape::new("acme_", 21, 21, Alphabet::Hex).unwrap();
+        let text = "acme_0123456789abcdef";
+        assert!(RawKey::imported("acme_0123456789abcdeg", &shape).is_none());
+        let raw = RawKey::imported(text, &shape).unwrap();
+        assert_eq!((raw.reveal(), raw.prefix()), ("", None));
+        assert_eq!(raw.as_presented().text(), text.as_bytes());
+        let presented = PresentedKey::legacy(text.as_bytes(), std::slice::from_ref(&shape)).unwrap();
+        assert!(presented.fits_shape() && presented.to_raw().as_presented().fits_shape());
+        assert!(PresentedKey::parse(&tag(), text.as_bytes()).is_none());
+        let own = minted([7; MINT_RANDOM_BYTES]).unwrap();
+        assert!(!own.as_presented().or_legacy(&[shape]).fits_shape());
+        let both = LegacyShape::new("sk_", 40, 40, Alphabet::Base64Url).unwrap();
+        let both = own.as_presented().or_legacy(&[both]);
+        assert!(both.fits_shape() && both.prefix() == own.prefix());
+    }
+
+    #[test]
     fn a_malformed_tag_is_refused() {
         for bad in ["", "_", "sk", "SK_", "1k_", "sk-live_", "sk_live_sk_live_sk_live_sk_"] {
             assert!(Tag::parse(bad).is_none(), "{bad}");
@@ -262,7 +318,7 @@ mod tests {
                 let presented = PresentedKey::parse(&tag(), key.reveal().as_bytes()).unwrap();
                 prop_assert_eq!(presented.text(), key.reveal().as_bytes());
                 prop_assert_eq!(presented.prefix(), key.prefix());
-                prop_assert_eq!(&key.reveal()[8..16], key.prefix().to_string());
+                prop_assert_eq!(&key.reveal()[8..16], key.prefix().unwrap().to_string());
             }
         }
 

@@ -1,15 +1,16 @@
 //! The comparison: does this text belong to that key?
 //!
-//! A [`Proof`] is made only here, by a stored fingerprint or by the slow hash. It names the key, and the
-//! secret by its epoch; whether key and secret are still good is read from the live record on every request,
-//! never remembered in a proof.
+//! A [`Proof`] is made only here, by a stored fingerprint, by the digest of an imported key or by the slow hash.
+//! It compares the whole text, whatever the key was found by. It names the key, and the secret by its epoch;
+//! whether key and secret are still good is read from the live record on every request, never remembered in a
+//! proof.
 //!
 //! Never here: a cache of proofs, or on which thread a comparison runs.
 
 use super::hash::{Fingerprint, SecretId, SlowHashMemory};
 use super::id::KeyId;
 use super::key::PresentedKey;
-use super::record::KeyRecord;
+use super::record::{KeyRecord, KeySecret};
 
 /// Proof that a presented text is a key's. It says nothing about what the key may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,17 +51,28 @@ impl KeyRecord {
         print_of: impl Fn(SecretId) -> Option<Fingerprint>,
     ) -> Compared {
         let mut outcome = Compared::Different;
-        for secret in self.secrets.iter().filter(|secret| secret.prefix == presented.prefix()) {
+        for secret in self.secrets.iter().filter(|secret| secret.may_be(presented)) {
             let stored = secret.fingerprint.as_ref();
             match stored.and_then(|stored| Some((stored, print_of(stored.made_by)?))) {
                 Some((stored, print)) if stored.matches(&print) => {
                     return Compared::Proven(Proof { key: self.id, epoch: secret.epoch });
                 }
                 Some(_) => {}
+                None if !secret.hash.is_slow() => {}
                 None => outcome = Compared::NeedsSlowHash,
             }
         }
         outcome
+    }
+
+    /// Compares a presented text with the digests of this key's imported secrets, in constant time each and at
+    /// no cost.
+    pub fn prove_by_digest(&self, presented: &PresentedKey<'_>) -> Option<Proof> {
+        let secret = self.secrets.iter().filter(|secret| secret.may_be(presented)).find(|secret| {
+            let imported = secret.imported.as_ref();
+            imported.is_some_and(|imported| secret.hash.matches_digest(presented.text(), &imported.head))
+        })?;
+        Some(Proof { key: self.id, epoch: secret.epoch })
     }
 
     /// Compares by the slow hash. Costs what the stored hash costs, so only the slow-hash workers may call
@@ -70,9 +82,24 @@ impl KeyRecord {
         presented: &PresentedKey<'_>,
         memory: &mut SlowHashMemory,
     ) -> Option<Proof> {
-        let mut candidates = self.secrets.iter().filter(|secret| secret.prefix == presented.prefix());
+        let mut candidates =
+            self.secrets.iter().filter(|secret| secret.hash.is_slow() && secret.may_be(presented));
         let secret = candidates.find(|secret| secret.hash.matches(presented, memory))?;
         Some(Proof { key: self.id, epoch: secret.epoch })
+    }
+}
+
+impl KeySecret {
+    /// Whether what is public of this secret is that of the presented text: its prefix, or the head of one that
+    /// was made elsewhere.
+    fn may_be(&self, presented: &PresentedKey<'_>) -> bool {
+        match &self.imported {
+            None => presented.prefix() == Some(self.prefix),
+            Some(imported) => {
+                let fits_hash = self.hash.text_bytes_max().is_none_or(|most| presented.text().len() <= most);
+                presented.fits_shape() && fits_hash && presented.text().starts_with(imported.head.as_bytes())
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::bucket::Rate;
 use super::hash::{SecretId, StoredFingerprint, StoredHash};
 use super::id::{KeyId, WorkspaceId};
 use super::key::Prefix;
-use super::legacy::ImportedText;
+use super::legacy::{Handle, ImportedText};
 use super::permission::Permission;
 use super::time::Wall;
 
@@ -216,6 +216,26 @@ pub struct KeySecret {
     pub ends_at: Option<Wall>,
 }
 
+impl KeySecret {
+    /// Whether a fingerprint of it may stand in the file: of a text that may be guessed, it would be a fast hash
+    /// to try guesses on for whoever has the file and the install secret.
+    pub fn may_store_fingerprint(&self) -> bool {
+        self.imported.as_ref().is_none_or(|imported| imported.is_random)
+    }
+
+    /// By what a presented text finds this secret, if it was made elsewhere; one of our own is found by its
+    /// prefix and has none.
+    pub fn handles(&self) -> Vec<Handle> {
+        let Some(imported) = &self.imported else { return Vec::new() };
+        let by_hash = match self.hash.digest() {
+            Some(digest) => Handle::Digest(*digest),
+            None => Handle::Head { profile: imported.profile.clone(), text: imported.head.clone() },
+        };
+        let by_print = self.fingerprint.as_ref().map(|stored| Handle::Fingerprint(stored.fingerprint));
+        std::iter::once(by_hash).chain(by_print).collect()
+    }
+}
+
 /// A wanted change of a key; what is `None` stays, an inner `None` clears.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct KeyPatch {
@@ -266,11 +286,12 @@ impl KeyRecord {
         self
     }
 
-    /// The record with the fingerprint of one of its secrets; unchanged when that secret is gone or has this
-    /// very one.
+    /// The record with the fingerprint of one of its secrets; unchanged when that secret is gone, has this very
+    /// one or may have none.
     #[must_use]
     pub fn with_fingerprint(mut self, epoch: u32, stored: StoredFingerprint) -> Self {
         let secret = self.secrets.iter_mut().find(|secret| secret.epoch == epoch);
+        let secret = secret.filter(|secret| secret.may_store_fingerprint());
         if let Some(secret) = secret.filter(|secret| secret.fingerprint.as_ref() != Some(&stored)) {
             secret.fingerprint = Some(stored);
             self.version += 1;
@@ -293,6 +314,18 @@ impl KeyRecord {
     pub fn has_fingerprint_by(&self, epoch: u32, made_by: SecretId) -> bool {
         let stored = self.secrets.iter().find(|secret| secret.epoch == epoch);
         stored.and_then(|secret| secret.fingerprint.as_ref()).is_some_and(|stored| stored.made_by == made_by)
+    }
+
+    /// The record with another hash of the same text for one of its secrets; unchanged when that secret is gone
+    /// or has this very one.
+    #[must_use]
+    pub fn with_hash(mut self, epoch: u32, hash: StoredHash) -> Self {
+        let secret = self.secrets.iter_mut().find(|secret| secret.epoch == epoch);
+        if let Some(secret) = secret.filter(|secret| secret.hash != hash) {
+            secret.hash = hash;
+            self.version += 1;
+        }
+        self
     }
 
     /// The prefix to show: the newest secret's.

@@ -92,20 +92,20 @@ impl From<Fault> for ChangeRefused {
 
 impl Engine {
     /// What the audit row of a change says besides its before and after, which the store adds.
-    fn entry(&self, actor: Actor, action: AuditAction, subject: Subject) -> AuditEntry {
+    pub(super) fn entry(&self, actor: Actor, action: AuditAction, subject: Subject) -> AuditEntry {
         AuditEntry { at: self.clock.now().wall, actor, action, subject, changes: Vec::new() }
     }
 }
 
 /// A change must not stop half-way when its caller hangs up, so it runs in a task of its own.
-async fn run_to_the_end<T: Send + 'static>(
+pub(super) async fn run_to_the_end<T: Send + 'static>(
     change: impl Future<Output = Result<T, ChangeRefused>> + Send + 'static,
 ) -> Result<T, ChangeRefused> {
     let done = tokio::spawn(change).await;
     done.unwrap_or(Err(ChangeRefused::Failed(Fault::Internal)))
 }
 
-fn random<const LEN: usize>() -> Result<[u8; LEN], ChangeRefused> {
+pub(super) fn random<const LEN: usize>() -> Result<[u8; LEN], ChangeRefused> {
     let mut bytes = [0; LEN];
     getrandom::fill(&mut bytes).map_err(|_| ChangeRefused::Failed(Fault::Internal))?;
     Ok(bytes)

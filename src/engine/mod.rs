@@ -11,8 +11,10 @@ mod changes;
 mod checkpoint;
 mod explain;
 mod generations;
+mod import;
 mod install_secret;
 mod keyring;
+mod legacy;
 mod live;
 mod loading;
 mod prove;
@@ -44,6 +46,7 @@ use crate::domain::causes::Causes;
 use crate::domain::decision::OpenPass;
 use crate::domain::denial::{Denial, Fault};
 use crate::domain::hash::{Fingerprint, SlowHashCost};
+use crate::domain::key::PresentedKey;
 use crate::domain::profile::{Profile, Public};
 use crate::store::{Store, StoreError};
 
@@ -51,6 +54,7 @@ pub use changes::{
     ChangeRefused, CreatedKey, CreatedWorkspace, KnownSecrets, NewKey, NewWorkspace, RotatedKey, mint,
 };
 pub use explain::{Explanation, ToExplain};
+pub use import::{ImportContent, ImportMode, ImportRefused, ImportReport, Imported, NewImport};
 pub use install_secret::{INSTALL_SECRETS_MAX, InstallSecret, InstallSecretError, InstallSecrets};
 pub use tally::{Door, OutcomeCount};
 pub use verify::{Attempt, Caller, Granted, Reach};
@@ -62,6 +66,7 @@ use changes::Lessons;
 use checkpoint::Checkpoints;
 use generations::{AsItIs, Generations};
 use keyring::Keyring;
+use legacy::Legacy;
 use live::CachedProof;
 use replays::SharedReplays;
 use retries::Retries;
@@ -113,7 +118,8 @@ pub struct Engine {
     lessons: Lessons,
     proofs: Generations<Fingerprint, CachedProof, BuildHasherDefault<AsItIs>>,
     slots: Slots,
-    slow_hash: SlowHash,
+    slow_hash: Arc<SlowHash>,
+    legacy: Legacy,
     soft_delay: SoftDelay,
     keyless: Generations<IpAddr, Arc<Bucket>, RandomState>,
     keyless_rate: Option<Rate>,
@@ -138,6 +144,8 @@ impl Engine {
     ) -> std::io::Result<Arc<Self>> {
         secrets.seal(&store);
         let profiles = profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect();
+        let shapes = store.legacy_shapes().map_err(std::io::Error::other)?;
+        let legacy = Legacy::new(shapes, options.slow_hash.cost);
         Ok(Arc::new(Self {
             store,
             clock,
@@ -148,7 +156,8 @@ impl Engine {
             lessons: Lessons::default(),
             proofs: Generations::new(options.proofs_max.div_ceil(2)),
             slots: Slots::default(),
-            slow_hash: SlowHash::start(options.slow_hash)?,
+            slow_hash: Arc::new(SlowHash::start(options.slow_hash)?),
+            legacy,
             soft_delay: SoftDelay::new(),
             keyless: Generations::new(KEYLESS_ADDRESSES_MAX / 2),
             keyless_rate: options.keyless_rate,
@@ -171,11 +180,21 @@ impl Engine {
         self.profiles.get(name)
     }
 
-    /// The profile whose tag a key text starts with; of several, the one with the longest.
+    /// The profile whose tag a key text starts with; of several, the one with the longest. Where that one has no
+    /// keys that look so, the one that has imported such.
     pub fn profile_of_key(&self, text: &[u8]) -> Option<&Arc<Profile>> {
         let tagged =
             self.profiles.values().filter(|profile| text.starts_with(profile.tag.as_str().as_bytes()));
-        tagged.max_by_key(|profile| profile.tag.as_str().len())
+        let tagged = tagged.max_by_key(|profile| profile.tag.as_str().len());
+        let looks_like_one_of = |profile: &Arc<Profile>| {
+            PresentedKey::parse(&profile.tag, text).is_some()
+                || PresentedKey::legacy(text, &self.legacy.shapes_of(&profile.name)).is_some()
+        };
+        let by_shape = || {
+            let fitting = self.profiles.values().filter(|profile| looks_like_one_of(profile));
+            fitting.min_by(|one, other| one.name.cmp(&other.name))
+        };
+        tagged.filter(|profile| looks_like_one_of(profile)).or_else(by_shape).or(tagged)
     }
 
     /// Lets a keyless caller through to something that its profile opens, paced by address.

@@ -1,6 +1,9 @@
-//! From a credential to a proof: the cache, the file's fingerprints, the slow hash, in this order.
+//! From a credential to a proof: the cache, the file's fingerprints and digests, the slow hash, in this order.
 //!
-//! Given a well-formed credential every failed proof is the same answer. Failures never enter the cache.
+//! A text that is neither of our own form nor of a legacy shape is looked up nowhere. Given a well-formed
+//! credential every failed proof is the same answer, whatever was found on the way. All that the slow hash must
+//! compare with one text is one job. Failures never enter the cache, and a proof opens the doors of its own
+//! profile alone.
 //!
 //! Never here: a verdict; what the proven key may do is read from its live record (verify).
 
@@ -11,7 +14,9 @@ use super::live::{CachedProof, LiveKey};
 use super::slow_hash::{Flown, FoundBy};
 use super::{Engine, credential_fault};
 use crate::domain::denial::{Denial, Fault, Refusal};
+use crate::domain::hash::Fingerprint;
 use crate::domain::key::PresentedKey;
+use crate::domain::legacy::{LegacyShape, handles_of};
 use crate::domain::profile::Profile;
 use crate::domain::proof::Compared;
 use crate::domain::record::KeyRecord;
@@ -25,50 +30,53 @@ impl Engine {
         address: Option<IpAddr>,
     ) -> Result<CachedProof, Refusal> {
         let text = credential.as_ref().map_err(Clone::clone)?;
-        let presented = PresentedKey::parse(&profile.tag, text).ok_or(Denial::Malformed)?;
+        let presented = PresentedKey::parse(&profile.tag, text)
+            .or_else(|| PresentedKey::legacy(text, &self.legacy.shapes_of(&profile.name)))
+            .ok_or(Denial::Malformed)?;
         let print = self.keyring.load().fingerprint(&presented);
         if let Some(known) = self.proofs.find(&print) {
-            return Ok(known);
+            return of_profile(known, profile);
         }
-        self.prove_from_file(profile, &presented, address).await
+        let shapes = self.legacy.shapes_of(&profile.name);
+        self.prove_from_file(profile, &presented.or_legacy(&shapes), &shapes, address).await
     }
 
     /// Compares with what the file has, and remembers the proof.
-    async fn prove_from_file(
+    pub(super) async fn prove_from_file(
         &self,
         profile: &Arc<Profile>,
         presented: &PresentedKey<'_>,
+        shapes: &[LegacyShape],
         address: Option<IpAddr>,
     ) -> Result<CachedProof, Refusal> {
         // One keyring from here on, and the fingerprint by it: the install secret may be replaced meanwhile.
         let keyring = self.keyring.load_full();
         let print = keyring.fingerprint(presented);
-        let prefix = presented.prefix();
-        let read = self.read(move |store| store.keys_by_prefix(prefix)).await;
-        let candidates = read.map_err(|error| credential_fault(&error))?;
         let mut unsure = Vec::new();
-        for record in candidates {
+        for record in self.candidates(profile, presented, shapes, print).await? {
+            let record = self.legacy.with_known_prints(record);
             let print_of = |maker| keyring.fingerprint_by(maker, presented, print);
-            match record.prove_by_fingerprint(presented, print_of) {
-                Compared::Proven(proof) => {
-                    let proven = CachedProof { proof, key: self.slot_of(&record, profile).await? };
-                    self.proofs.insert(print, proven.clone());
-                    if !record.has_fingerprint_by(proof.epoch(), keyring.made_by()) {
-                        self.learn(&proven, keyring.stored(print));
-                    }
-                    return Ok(proven);
+            let compared = record.prove_by_fingerprint(presented, print_of);
+            let proof = match compared {
+                Compared::Proven(proof) => Some(proof),
+                Compared::Different | Compared::NeedsSlowHash => record.prove_by_digest(presented),
+            };
+            if let Some(proof) = proof {
+                let proven = CachedProof { proof, key: self.slot_of(&record, profile).await? };
+                self.proofs.insert(print, proven.clone());
+                if matches!(compared, Compared::Proven(_)) {
+                    self.learn_if_retired(&record, &proven, keyring.stored(print));
                 }
-                Compared::Different => {}
-                Compared::NeedsSlowHash => unsure.push(record),
+                return Ok(proven);
+            }
+            if compared == Compared::NeedsSlowHash {
+                unsure.push(record);
             }
         }
-        if unsure.is_empty() {
-            return Err(Denial::Unknown.into());
-        }
+        let Some(found_by) = found_by(presented, &unsure) else { return Err(Denial::Unknown.into()) };
         let (candidates, known) = (unsure.clone(), || self.proofs.peek(&print));
-        let found_by = FoundBy::Prefix(prefix);
         match self.prove_slowly(address, found_by, print, presented.to_raw(), candidates, known).await? {
-            Flown::Known(proven) => Ok(proven),
+            Flown::Known(proven) => of_profile(proven, profile),
             Flown::Refuted => Err(Denial::Unknown.into()),
             Flown::Proven(proof, landing) => {
                 let record =
@@ -76,11 +84,34 @@ impl Engine {
                 let proven = CachedProof { proof, key: self.slot_of(record, profile).await? };
                 self.proofs.insert(print, proven.clone());
                 if landing.is_first_home() {
-                    self.learn(&proven, keyring.stored(print));
+                    self.remember(record, &proven, presented, keyring.stored(print));
                 }
                 Ok(proven)
             }
         }
+    }
+
+    /// The keys that a text may be: those of its prefix, and those that were made elsewhere and whose handles it
+    /// has. One read, whatever it finds.
+    async fn candidates(
+        &self,
+        profile: &Profile,
+        presented: &PresentedKey<'_>,
+        shapes: &[LegacyShape],
+        print: Fingerprint,
+    ) -> Result<Vec<KeyRecord>, Refusal> {
+        let prefix = presented.prefix();
+        let handles = handles_of(presented.text(), &profile.name, shapes, print);
+        let read = self.read(move |store| {
+            let mut found = prefix.map_or(Ok(Vec::new()), |prefix| store.keys_by_prefix(prefix))?;
+            if !handles.is_empty() {
+                let elsewhere = store.keys_by_handles(&handles)?;
+                let known: Vec<_> = found.iter().map(|record| record.id).collect();
+                found.extend(elsewhere.into_iter().filter(|record| !known.contains(&record.id)));
+            }
+            Ok(found)
+        });
+        Ok(read.await.map_err(|error| credential_fault(&error))?)
     }
 
     /// The slot of a key that was just read, provided that it belongs to `profile`.
@@ -91,4 +122,20 @@ impl Engine {
             _ => Err(Denial::Unknown.into()),
         }
     }
+}
+
+/// What leads to the keys that only the slow hash can tell from a text; none when there are none. A text that may
+/// be another system's stands in its lane.
+fn found_by(presented: &PresentedKey<'_>, unsure: &[KeyRecord]) -> Option<FoundBy> {
+    let secrets = || unsure.iter().flat_map(|record| &record.secrets);
+    let mut heads = secrets().filter_map(|secret| secret.imported.as_ref()).map(|imported| &imported.head);
+    let head = heads.find(|head| presented.fits_shape() && presented.text().starts_with(head.as_bytes()));
+    let prefix = || presented.prefix().filter(|_| !unsure.is_empty());
+    head.cloned().map(FoundBy::Head).or_else(|| prefix().map(FoundBy::Prefix))
+}
+
+/// A proof that was remembered at the doors of any profile, for those of `profile`: texts of other systems may
+/// look alike in two.
+fn of_profile(known: CachedProof, profile: &Arc<Profile>) -> Result<CachedProof, Refusal> {
+    if Arc::ptr_eq(&known.key.workspace.profile, profile) { Ok(known) } else { Err(Denial::Unknown.into()) }
 }

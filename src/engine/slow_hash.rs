@@ -194,7 +194,6 @@ impl SlowHash {
 
     /// Hashes the text of a key anew that was just proven, when nobody waits for anything else. Busy is an
     /// answer too: the key keeps the hash that it has.
-    #[cfg_attr(not(test), expect(dead_code, reason = "waits for the import of keys"))]
     pub(super) async fn rehash(&self, key: RawKey) -> Result<StoredHash, Fault> {
         self.hash(Lane::Rehash, key).await.map(|(_, hash)| hash)
     }

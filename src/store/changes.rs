@@ -14,6 +14,7 @@ use redb::ReadableTable;
 use super::audit::append_audit;
 use super::codec;
 use super::error::{ChangeError, StoreError};
+use super::imports::put_handles;
 use super::tables::WriteTables;
 use crate::domain::audit::AuditEntry;
 use crate::domain::counts::{KeyCounters, MeterCount};
@@ -24,8 +25,8 @@ use crate::domain::period::PeriodIndex;
 use crate::domain::profile::METERS_MAX;
 use crate::domain::record::{KeyRecord, WorkspaceRecord, WorkspaceStatus};
 
-/// The most rows that a change of records writes: workspace, key, its two indexes twice, makers, audit.
-pub(super) const CHANGE_ROWS_MAX: usize = 8;
+/// The most rows that a change of records writes: workspace, key, its three indexes twice, makers, audit.
+pub(super) const CHANGE_ROWS_MAX: usize = 10;
 
 /// The most rows that a change of a workspace writes. The meter rows that a moved anchor removes are left
 /// out: there are twelve a year of each meter, and removing one is next to nothing beside the two syncs.
@@ -180,8 +181,9 @@ pub(super) fn changed<T>(change: impl FnOnce(T) -> T, old: T) -> Result<T, Chang
     catch_unwind(AssertUnwindSafe(|| change(old))).map_err(|_| ChangeError::Misfit("it panicked"))
 }
 
+/// The prefixes that a key is found by: those of its secrets that are of our own making.
 fn prefixes(key: &KeyRecord) -> impl Iterator<Item = Prefix> {
-    key.secrets.iter().map(|secret| secret.prefix)
+    key.secrets.iter().filter(|secret| secret.imported.is_none()).map(|secret| secret.prefix)
 }
 
 fn check_new_key(tables: &WriteTables<'_>, new: &KeyRecord) -> Result<(), ChangeError> {
@@ -246,6 +248,7 @@ pub(super) fn put_key(
             .insert((*prefix.as_bytes(), id), ())
             .map_err(StoreError::database("write the index of prefixes"))?;
     }
+    put_handles(tables, old, new)?;
     if old.is_none() {
         tables
             .keys_by_workspace

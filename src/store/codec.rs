@@ -13,6 +13,7 @@ pub(super) mod counts;
 mod golden;
 pub(super) mod key;
 pub(super) mod replays;
+pub(super) mod shapes;
 pub(super) mod workspace;
 
 use std::fmt;

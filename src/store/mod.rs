@@ -13,6 +13,7 @@ mod changes;
 mod codec;
 mod error;
 mod file;
+mod imports;
 mod makers;
 mod migrations;
 mod overlay;
@@ -28,6 +29,7 @@ mod writer;
 pub use batch::{BATCH_KEYS_MAX, Walked};
 pub use codec::key::{from_bytes as key_record_from_bytes, to_bytes as key_record_to_bytes};
 pub use error::{ChangeError, StoreError};
+pub use imports::{IMPORT_BATCH_MAX, ImportCase, ImportDone, ImportOutcome, ImportedKey};
 pub use reads::{CANDIDATES_MAX, KeyCondition, KeyFilter, Listed, PAGE_MAX, Page, WorkspaceFilter};
 
 use std::fmt;

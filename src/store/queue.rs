@@ -1,9 +1,9 @@
 //! The one line in which changes wait for the writer, and the order in which it takes them.
 //!
-//! Revokes go first, then other admin changes, then checkpoints; leases will stand behind revokes, imports
-//! behind checkpoints. Each lane is bounded and a full one refuses at once, so whoever got no refusal knows
-//! that the change will be tried. One group is at most [`GROUP_ROWS_MAX`] rows, so that a revoke never waits
-//! behind a long transaction.
+//! Revokes go first, then other admin changes, then checkpoints, then imports, which get a transaction of their
+//! own when nothing else waits; leases will stand behind revokes. Each lane is bounded and a full one refuses at
+//! once, so whoever got no refusal knows that the change will be tried. One group is at most [`GROUP_ROWS_MAX`]
+//! rows, so that a revoke never waits behind a long transaction.
 //!
 //! Never here: what a change does.
 
@@ -27,6 +27,7 @@ pub(super) enum Lane {
     Revoke,
     Admin,
     Checkpoint,
+    Import,
 }
 
 /// The lanes, and whether more may come.
@@ -41,6 +42,7 @@ struct Lanes {
     revoke: VecDeque<Box<dyn Job>>,
     admin: VecDeque<Box<dyn Job>>,
     checkpoint: VecDeque<Box<dyn Job>>,
+    import: VecDeque<Box<dyn Job>>,
     closed: bool,
 }
 
@@ -55,6 +57,7 @@ impl Queue {
             Lane::Revoke => &mut lanes.revoke,
             Lane::Admin => &mut lanes.admin,
             Lane::Checkpoint => &mut lanes.checkpoint,
+            Lane::Import => &mut lanes.import,
         };
         if waiting.len() >= LANE_MAX {
             return Err(ChangeError::Busy);
@@ -104,7 +107,7 @@ impl Queue {
 
 impl Lanes {
     fn waiting(&self) -> usize {
-        self.revoke.len() + self.admin.len() + self.checkpoint.len()
+        self.revoke.len() + self.admin.len() + self.checkpoint.len() + self.import.len()
     }
 
     fn take_group(&mut self) -> Vec<Box<dyn Job>> {
@@ -120,6 +123,9 @@ impl Lanes {
             }
         }
         group.extend(self.checkpoint.pop_front());
+        if group.is_empty() {
+            group.extend(self.import.pop_front());
+        }
         group
     }
 }

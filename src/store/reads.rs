@@ -95,7 +95,7 @@ impl Store {
                     .map(|(place, _)| (place, ()))
                     .map_err(StoreError::database("read the index of prefixes"))?;
                 let id = KeyId::from_u128(place.value().1);
-                key(&keys, id)?.ok_or_else(|| dangling("keys_by_prefix", id))
+                indexed_key(&keys, "keys_by_prefix", id)
             })
             .collect()
     }
@@ -252,6 +252,15 @@ impl Store {
 fn key(keys: &ReadOnlyTable<u128, &'static [u8]>, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
     let row = keys.get(id.as_u128()).map_err(StoreError::database("read a key"))?;
     row.map(|bytes| codec::key::from_bytes(id, bytes.value())).transpose()
+}
+
+/// The key that a row of the index `table` leads to.
+pub(super) fn indexed_key(
+    keys: &ReadOnlyTable<u128, &'static [u8]>,
+    table: &'static str,
+    id: KeyId,
+) -> Result<KeyRecord, StoreError> {
+    key(keys, id)?.ok_or_else(|| dangling(table, id))
 }
 
 fn key_counters(

@@ -41,6 +41,11 @@ pub(super) const FINGERPRINT_MAKERS: TableDefinition<'_, [u8; 8], ()> =
 
 /// Number from 0 → record of signatures that were taken. There from a clean stop to the next start alone.
 pub(super) const REPLAYS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("replays/1");
+/// (Handle: one byte of kind and its content, key id): the index of keys that were made elsewhere.
+pub(super) const KEYS_BY_HANDLE: TableDefinition<'_, (&[u8], u128), ()> =
+    TableDefinition::new("keys_by_handle/1");
+/// Profile's name → record of the shapes that its imported keys have.
+pub(super) const LEGACY_SHAPES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("legacy_shapes/1");
 
 /// Every table that a change may touch, open in one write transaction.
 pub(super) struct WriteTables<'txn> {
@@ -55,6 +60,8 @@ pub(super) struct WriteTables<'txn> {
     /// What seals the audit rows of this transaction; the writer sets it.
     pub(super) sealer: Option<Arc<AuditSealer>>,
     pub(super) replays: Table<'txn, u32, &'static [u8]>,
+    pub(super) keys_by_handle: Table<'txn, (&'static [u8], u128), ()>,
+    pub(super) legacy_shapes: Table<'txn, &'static str, &'static [u8]>,
 }
 
 impl<'txn> WriteTables<'txn> {
@@ -75,6 +82,8 @@ impl<'txn> WriteTables<'txn> {
             fingerprint_makers: txn.open_table(FINGERPRINT_MAKERS)?,
             replays: txn.open_table(REPLAYS)?,
             sealer: None,
+            keys_by_handle: txn.open_table(KEYS_BY_HANDLE)?,
+            legacy_shapes: txn.open_table(LEGACY_SHAPES)?,
         })
     }
 }

@@ -10,6 +10,7 @@
 // Said again for each, for readers of the sources (`tests/tidy.rs`).
 #[cfg(test)]
 mod chain;
+mod imports;
 #[cfg(test)]
 mod lookup;
 #[cfg(test)]

@@ -22,6 +22,7 @@ fn routes(workspace: &str, key: &str) -> Vec<Call> {
         Call::get(&format!("/api/v1/workspaces/{workspace}/meters")),
         Call::post("/api/v1/keys", &json!({"workspace_id": workspace, "permissions": ["*:*"]})),
         Call::get("/api/v1/keys"),
+        Call::post("/api/v1/keys/import", &json!({"keys": [{"key": "x"}]})),
         Call::get(&format!("/api/v1/keys/{key}")),
         Call::new("PATCH", &format!("/api/v1/keys/{key}")).json(&json!({"permissions": ["*:*"]})),
         Call::post(&format!("/api/v1/keys/{key}/rotate"), &json!({"overlap_s": 0})),

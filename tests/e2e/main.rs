@@ -20,6 +20,7 @@ mod deletion;
 mod durability;
 mod explain;
 mod hardening;
+mod import;
 mod install_secret;
 mod keys_in_number;
 mod limits;

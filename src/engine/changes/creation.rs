@@ -205,7 +205,7 @@ impl Engine {
         let fingerprint =
             self.stores_fingerprints.then(|| keyring.stored(keyring.fingerprint(&raw.as_presented())));
         let secret = KeySecret {
-            prefix: raw.prefix(),
+            prefix: raw.prefix().ok_or(ChangeRefused::Failed(Fault::Internal))?,
             epoch: 1,
             hash,
             fingerprint,

@@ -27,7 +27,6 @@ pub(in crate::engine) enum FoundBy {
     /// The prefix of a text of our own form.
     Prefix(Prefix),
     /// What another system showed of a text.
-    #[cfg_attr(not(test), expect(dead_code, reason = "waits for the import of keys"))]
     Head(Box<str>),
 }
 

@@ -101,7 +101,7 @@ fn record_of(raw: &RawKey) -> KeyRecord {
     let mut memory = SlowHashMemory::default();
     let hash = StoredHash::create(&raw.as_presented(), [3; SALT_LEN], options().cost, &mut memory).unwrap();
     let created_at = Wall::from_secs(1_700_000_000);
-    let prefix = raw.prefix();
+    let prefix = raw.prefix().unwrap();
     let secret =
         KeySecret { prefix, epoch: 1, hash, fingerprint: None, imported: None, created_at, ends_at: None };
     KeyRecord {
@@ -130,7 +130,7 @@ async fn prove(
     raw: RawKey,
     record: &KeyRecord,
 ) -> Result<Option<KeyId>, Fault> {
-    let asker = Asker { origin: IpAddr::from(from), found_by: FoundBy::Prefix(raw.prefix()) };
+    let asker = Asker { origin: IpAddr::from(from), found_by: FoundBy::Prefix(raw.prefix().unwrap()) };
     let print = Fingerprinter::new(&[1; 32]).fingerprint(&raw.as_presented());
     let flown = pool.prove(asker, print, raw, vec![record.clone()], || None::<()>).await?;
     Ok(match flown {
@@ -247,7 +247,7 @@ async fn a_better_hash_is_the_default_of_the_same_text_and_a_stopped_pool_makes_
     let hash = pool.rehash(text(1, 0)).await.unwrap();
     assert!(hash.is_default(options().cost));
     let secret = KeySecret { hash, ..record_of(&text(2, 0)).secrets.remove(0) };
-    let secret = KeySecret { prefix: text(1, 0).prefix(), ..secret };
+    let secret = KeySecret { prefix: text(1, 0).prefix().unwrap(), ..secret };
     let record = KeyRecord { secrets: vec![secret], ..record_of(&text(2, 0)) };
     assert_eq!(prove(&pool, [10, 0, 0, 1], text(1, 0), &record).await, Ok(Some(record.id)));
     assert_eq!(prove(&pool, [10, 0, 0, 1], text(1, 1), &record).await, Ok(None));

@@ -30,7 +30,7 @@ impl World {
 fn wrong_secret_for(key: &RawKey, number: u16) -> RawKey {
     let digits: Vec<u8> = (b'0'..=b'9').chain(b'A'..=b'Z').chain(b'a'..=b'z').collect();
     let mut random = [0; 64];
-    for (byte, character) in random.iter_mut().zip(key.prefix().as_bytes()) {
+    for (byte, character) in random.iter_mut().zip(key.prefix().unwrap().as_bytes()) {
         *byte = u8::try_from(digits.iter().position(|digit| digit == character).unwrap()).unwrap();
     }
     random[8] = u8::try_from(number / 62).unwrap();

@@ -54,7 +54,7 @@ fn tied_to(workspace: WorkspaceId, tether: Tether) -> Pass {
     let print = prints.fingerprint(&presented);
     let cost = SlowHashCost::new(SlowHashCost::MEMORY_KIB_MIN, 1).unwrap();
     let secret = KeySecret {
-        prefix: presented.prefix(),
+        prefix: presented.prefix().unwrap(),
         epoch: 0,
         hash: StoredHash::create(&presented, [3; 16], cost, &mut SlowHashMemory::default()).unwrap(),
         fingerprint: Some(StoredFingerprint { made_by: prints.made_by(), fingerprint: print }),

@@ -14,6 +14,7 @@ use crate::dialect::AdminRefusal;
 use crate::domain::address::{ADDRESS_RULES_MAX, AddressRules, AddressRulesError};
 use crate::domain::bucket::{FILL_SECS_MAX, Rate, RateError, TOKENS_PER_SEC_MAX, WINDOW_SECS_MAX};
 use crate::domain::denial::Invalid;
+use crate::domain::id::WorkspaceId;
 use crate::domain::permission::{CATALOGUE_MAX, Permission};
 use crate::domain::profile::Profile;
 use crate::domain::record::{
@@ -125,6 +126,12 @@ pub(super) fn count(field: &str, raw: &RawValue) -> Result<u64, AdminRefusal> {
         0 => Err(refused(field, expected)),
         count => Ok(count),
     }
+}
+
+/// The id of a workspace.
+pub(super) fn workspace_id(field: &str, raw: &RawValue) -> Result<WorkspaceId, AdminRefusal> {
+    let expected = "the id of a workspace, such as \"ws_01h2xcejqtf2nbrexx3vqjhp41\"";
+    WorkspaceId::parse(&text(field, raw)?).ok_or_else(|| refused(field, expected))
 }
 
 /// A name.

@@ -31,11 +31,7 @@ const FIELDS: [&str; 10] = [
 
 pub(super) async fn create(call: Call<'_>) -> Answered {
     let fields = Fields::read(call.body, &FIELDS)?;
-    let workspace = fields.required("workspace_id", |field, raw| {
-        let unreadable =
-            || refused(field, "the id of a workspace, such as \"ws_01h2xcejqtf2nbrexx3vqjhp41\"");
-        WorkspaceId::parse(&intake::text(field, raw)?).ok_or_else(unreadable)
-    })?;
+    let workspace = fields.required("workspace_id", intake::workspace_id)?;
     let record = call.engine.workspace(workspace).await?;
     let Some(profile) = call.engine.profile(&record.profile) else {
         return Err(AdminRefusal::NoSuchThing.into());
@@ -170,7 +166,7 @@ pub(super) fn own_only(
     Err(AdminRefusal::Field { detail }.into())
 }
 
-fn signature_replay(field: &str, raw: &RawValue) -> Result<SignatureReplay, AdminRefusal> {
+pub(super) fn signature_replay(field: &str, raw: &RawValue) -> Result<SignatureReplay, AdminRefusal> {
     let expected = "\"once\" or \"window\"";
     match serde_json::from_str::<&str>(raw.get()) {
         Ok("once") => Ok(SignatureReplay::Once),

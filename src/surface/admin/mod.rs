@@ -8,6 +8,7 @@
 
 mod audit;
 mod explain;
+mod import;
 mod install_secret;
 mod intake;
 mod keys;
@@ -214,6 +215,7 @@ impl AdminSurface {
             (Verb::Get, "/api/v1/workspaces/{id}/meters") => workspaces::meters(call).await,
             (Verb::Post, "/api/v1/keys") => keys::create(call).await,
             (Verb::Get, "/api/v1/keys") => keys::list(call).await,
+            (Verb::Post, "/api/v1/keys/import") => import::import(call).await,
             (Verb::Get, "/api/v1/keys/{id}") => keys::show(call).await,
             (Verb::Patch, "/api/v1/keys/{id}") => keys::update(call).await,
             (Verb::Post, "/api/v1/keys/{id}/revoke") => keys::revoke(call).await,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::audit::{Actor, AuditRow, FieldChange, Subject};
 use crate::domain::bucket::Rate;
 use crate::domain::permission::Permission;
-use crate::domain::record::{KeyStatus, Label, SignatureReplay, WorkspaceRecord, WorkspaceStatus};
+use crate::domain::record::{KeyRecord, KeyStatus, Label, SignatureReplay, WorkspaceRecord, WorkspaceStatus};
 use crate::domain::time::Wall;
 use crate::engine::{KeyView, MeterView};
 
@@ -41,6 +41,7 @@ pub(super) fn key(view: &KeyView, now: Wall) -> Map<String, Value> {
         ("metadata", json!(metadata)),
         ("require_signature", json!(record.require_signature)),
         ("signature_replay", json!(signature_replay)),
+        ("imported", imported(record)),
     ])
 }
 
@@ -58,6 +59,18 @@ fn secrets(view: &KeyView) -> Value {
     let mut shown: Vec<_> = shown.collect();
     shown.reverse();
     shown.into()
+}
+
+/// What is known of a text that was made elsewhere; the prefixes above stand in none such. None once that text
+/// was rotated away.
+fn imported(record: &KeyRecord) -> Value {
+    let mut secrets = record.secrets.iter().rev();
+    let elsewhere = secrets.find_map(|secret| Some((secret, secret.imported.as_ref()?)));
+    json!(elsewhere.map(|(secret, imported)| json!({
+        "prefix": &*imported.head,
+        "random": imported.is_random,
+        "hash": secret.hash.kind().name(),
+    })))
 }
 
 pub(super) fn workspace(record: &WorkspaceRecord) -> Map<String, Value> {

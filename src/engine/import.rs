@@ -1,0 +1,400 @@
+//! Importing keys that were made elsewhere.
+//!
+//! Each record is wholly taken or wholly refused, and the reason is told; the records of one call are written in
+//! batches, each one transaction with one audit row. A text that comes raw is kept as a digest where the import
+//! vouches that it is random, and slow-hashed else; it is never shown again. A dry run judges alike and writes
+//! nothing. What is acknowledged can be presented at once.
+//!
+//! Never here: how a record was sent (surface), a guess at what a text looks like.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::changes::{ChangeRefused, mint, random, run_to_the_end};
+use super::loading::read_failed;
+use super::{Engine, NewKey};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, Subject};
+use crate::domain::causes::Causes;
+use crate::domain::denial::{Fault, Refusal};
+use crate::domain::hash::{Fingerprint, HashKind, StoredHash, sha256};
+use crate::domain::id::KeyId;
+use crate::domain::key::{Prefix, PresentedKey, RawKey};
+use crate::domain::legacy::{
+    Handle, ImportedText, LegacyShape, SHAPES_MAX, SLOW_KEYS_PER_HEAD_MAX, ShapeRefused, ShapesRefused,
+};
+use crate::domain::profile::Profile;
+use crate::domain::record::{KeyRecord, KeySecret};
+use crate::store::{ChangeError, IMPORT_BATCH_MAX, ImportCase, ImportDone, ImportOutcome, ImportedKey};
+
+/// One key to be imported.
+#[derive(Debug)]
+pub struct NewImport {
+    /// What the key is to be.
+    pub key: NewKey,
+    /// The profile of its workspace.
+    pub profile: Arc<Profile>,
+    /// What its text looks like.
+    pub shape: LegacyShape,
+    /// What its old system showed of it: the start of its text, at least its tag.
+    pub head: String,
+    /// Its text or its hash.
+    pub content: ImportContent,
+    /// Whether whoever imports vouches for at least 128 random bits behind the head.
+    pub is_random: bool,
+}
+
+/// What is known of an imported key's text.
+#[derive(Debug)]
+pub enum ImportContent {
+    /// The text itself.
+    Text(RawKey),
+    /// Its hash.
+    Hash(StoredHash),
+}
+
+/// Whether an import writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ImportMode {
+    /// It only says what it would do.
+    DryRun,
+    /// It does.
+    Write,
+}
+
+/// A key that was taken, or would be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Imported {
+    /// It is there now.
+    Taken {
+        /// Its id.
+        id: KeyId,
+        /// The prefix that it is shown by: ours, and no part of its text.
+        prefix: Prefix,
+    },
+    /// It would be taken.
+    WouldTake,
+}
+
+/// Why a record is not taken. The text is what the report says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ImportRefused {
+    /// The same key is there.
+    #[error("already there, or earlier in this import")]
+    AlreadyThere,
+    /// The head is taken by as many slow-hashed keys as may be.
+    #[error(
+        "prefix: {SLOW_KEYS_PER_HEAD_MAX} slow-hashed keys are found by this prefix already, the most there may be: give a longer prefix if the old system showed one, the raw key with \"random\": true if it is random, or issue a new key"
+    )]
+    HeadFull,
+    /// The profile has as many shapes as it may have.
+    #[error(
+        "shape: the profile has {SHAPES_MAX} shapes already, the most there may be: use a range of lengths"
+    )]
+    TooManyShapes,
+    /// Texts that look so have heads of another length.
+    #[error("prefix: expected {expected} characters, as other imported keys of this shape have")]
+    OtherHead {
+        /// That length.
+        expected: usize,
+    },
+    /// The head does not fit the shape.
+    #[error(transparent)]
+    Shape(#[from] ShapeRefused),
+    /// The text or the head is not of the shape.
+    #[error("shape: the {what} does not look as the shape says (tag, length, alphabet)")]
+    Misfit {
+        /// Which of them.
+        what: &'static str,
+    },
+    /// The text does not start with its head.
+    #[error("prefix: the key does not start with it")]
+    OtherStart,
+    /// The vouch cannot hold.
+    #[error("random: the shape leaves too few characters behind tag and prefix for 128 random bits")]
+    NotRandom,
+    /// Bcrypt does not read so far.
+    #[error("hash: bcrypt tells keys of at most {most} bytes apart, and this shape's are longer")]
+    TooLongForHash {
+        /// How far it reads.
+        most: usize,
+    },
+    /// The workspace is gone or deleted.
+    #[error("workspace_id: there is no such workspace, or it is deleted")]
+    NoSuchWorkspace,
+    /// We were too busy to hash it.
+    #[error("not now: too many slow hashes wait; import this one again")]
+    Busy,
+    /// The disk refused.
+    #[error("not now: it could not be made durable; import this one again")]
+    NotDurable,
+}
+
+impl From<ImportOutcome> for Option<ImportRefused> {
+    fn from(outcome: ImportOutcome) -> Self {
+        match outcome {
+            ImportOutcome::Taken => None,
+            ImportOutcome::AlreadyThere => Some(ImportRefused::AlreadyThere),
+            ImportOutcome::HeadFull => Some(ImportRefused::HeadFull),
+            ImportOutcome::Shape(ShapesRefused::TooMany) => Some(ImportRefused::TooManyShapes),
+            ImportOutcome::Shape(ShapesRefused::OtherHead { head_len }) => {
+                Some(ImportRefused::OtherHead { expected: head_len })
+            }
+            ImportOutcome::NoSuchWorkspace => Some(ImportRefused::NoSuchWorkspace),
+        }
+    }
+}
+
+/// What became of each record, in order.
+pub type ImportReport = Vec<Result<Imported, ImportRefused>>;
+
+impl Engine {
+    /// Imports records. An error is one that nothing was written under; what befalls a later batch is told in
+    /// the report.
+    pub async fn import(
+        self: &Arc<Self>,
+        actor: Actor,
+        records: Vec<NewImport>,
+        mode: ImportMode,
+    ) -> Result<ImportReport, ChangeRefused> {
+        let engine = Arc::clone(self);
+        run_to_the_end(async move {
+            let _turn = engine.legacy.importing.lock().await;
+            let mut import = Import { engine: &engine, actor, texts: HashSet::new(), has_written: false };
+            match mode {
+                ImportMode::DryRun => import.rehearse(&records).await,
+                ImportMode::Write => import.write(records).await,
+            }
+        })
+        .await
+    }
+}
+
+/// One import under way.
+struct Import<'a> {
+    engine: &'a Engine,
+    actor: Actor,
+    /// The raw texts that were met, by fingerprint.
+    texts: HashSet<[u8; 32]>,
+    has_written: bool,
+}
+
+impl Import<'_> {
+    async fn rehearse(&mut self, records: &[NewImport]) -> Result<ImportReport, ChangeRefused> {
+        let mut report = Vec::with_capacity(records.len());
+        let mut cases = Vec::new();
+        for new in records {
+            let judged = self.judge(new).await;
+            report.push(judged.map(|shape| {
+                cases.push(case_of(new, shape));
+                Imported::WouldTake
+            }));
+        }
+        let read = self.engine.read(move |store| store.import_rehearsed(&cases)).await;
+        let mut outcomes = read.map_err(|error| read_failed(&error))?.into_iter();
+        for judged in report.iter_mut().filter(|judged| judged.is_ok()) {
+            if let Some(refused) = outcomes.next().and_then(Option::from) {
+                *judged = Err(refused);
+            }
+        }
+        Ok(report)
+    }
+
+    async fn write(&mut self, records: Vec<NewImport>) -> Result<ImportReport, ChangeRefused> {
+        let mut report = Vec::with_capacity(records.len());
+        let mut records = records.into_iter();
+        let mut goes_on = true;
+        loop {
+            let batch: Vec<_> = records.by_ref().take(IMPORT_BATCH_MAX).collect();
+            if batch.is_empty() {
+                return Ok(report);
+            }
+            if goes_on {
+                match self.write_batch(batch).await {
+                    Ok(done) => report.extend(done),
+                    Err((_, error)) if !self.has_written => return Err(error),
+                    Err((length, error)) => {
+                        tracing::error!(error = %Causes(&error), "an import broke off between two batches");
+                        goes_on = false;
+                        report.extend(std::iter::repeat_n(Err(ImportRefused::NotDurable), length));
+                    }
+                }
+            } else {
+                report.extend(std::iter::repeat_n(Err(ImportRefused::NotDurable), batch.len()));
+            }
+        }
+    }
+
+    /// Writes one batch; a failure comes with the batch's length.
+    async fn write_batch(&mut self, batch: Vec<NewImport>) -> Result<ImportReport, (usize, ChangeRefused)> {
+        let length = batch.len();
+        let mut report = Vec::with_capacity(length);
+        let mut keys = Vec::with_capacity(length);
+        for new in batch {
+            report.push(match self.made(new).await.map_err(|error| (length, error))? {
+                Ok((key, prefix)) => {
+                    let id = key.record.id;
+                    keys.push(key);
+                    Ok(Imported::Taken { id, prefix })
+                }
+                Err(refused) => Err(refused),
+            });
+        }
+        let subject = Subject::Keys { count: 0, root: [0; 32] };
+        let entry = self.engine.entry(self.actor, AuditAction::KeysImported, subject);
+        let audit = move |count, root| AuditEntry { subject: Subject::Keys { count, root }, ..entry };
+        let done = self.engine.store.import(keys, audit).await;
+        let ImportDone { outcomes, shapes } =
+            done.map_err(|error: ChangeError| (length, ChangeRefused::from(error)))?;
+        self.has_written |= outcomes.contains(&ImportOutcome::Taken);
+        self.engine.legacy.take_over(shapes);
+        let mut outcomes = outcomes.into_iter();
+        for taken in report.iter_mut().filter(|taken| taken.is_ok()) {
+            if let Some(refused) = outcomes.next().and_then(Option::from) {
+                *taken = Err(refused);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Checks everything about a record that can be known without the store's newest state, and whether its
+    /// text is a key already. Gives the shape that it is found by.
+    async fn judge(&mut self, new: &NewImport) -> Result<LegacyShape, ImportRefused> {
+        let (length_min, _) = new.shape.lengths();
+        if !new.shape.fits_head(&new.head) {
+            return Err(ImportRefused::Misfit { what: "prefix" });
+        }
+        let (length, needs_head) = match &new.content {
+            ImportContent::Text(raw) => {
+                let text = raw.as_presented().text();
+                if !new.shape.fits(text) {
+                    return Err(ImportRefused::Misfit { what: "key" });
+                }
+                if !text.starts_with(new.head.as_bytes()) {
+                    return Err(ImportRefused::OtherStart);
+                }
+                (text.len(), !new.is_random)
+            }
+            ImportContent::Hash(hash) => {
+                if let Some(most) = hash.text_bytes_max().filter(|most| length_min > *most) {
+                    return Err(ImportRefused::TooLongForHash { most });
+                }
+                (length_min, hash.kind() != HashKind::Sha256)
+            }
+        };
+        if new.is_random && !new.shape.can_be_random(length, new.head.len()) {
+            return Err(ImportRefused::NotRandom);
+        }
+        let shape = new.shape.clone();
+        let shape = if needs_head { shape.with_head(new.head.len())? } else { shape };
+        if let ImportContent::Text(raw) = &new.content {
+            self.is_new(raw, &new.profile, &shape).await?;
+        }
+        Ok(shape)
+    }
+
+    /// Whether a raw text is no key yet: nobody has it, and it did not come earlier in this import. What must
+    /// be slow-hashed to know is.
+    async fn is_new(
+        &mut self,
+        raw: &RawKey,
+        profile: &Arc<Profile>,
+        shape: &LegacyShape,
+    ) -> Result<(), ImportRefused> {
+        let text = raw.as_presented().text();
+        // The profile's own shapes first: a key that is there is found as they say.
+        let known = self.engine.legacy.shapes_of(&profile.name);
+        let shapes: Vec<_> = known.iter().chain([shape]).cloned().collect();
+        let own = PresentedKey::parse(&profile.tag, text).map(|own| own.or_legacy(&shapes));
+        let presented = own.unwrap_or(raw.as_presented());
+        let print = self.engine.keyring.load().fingerprint(&presented);
+        if !self.texts.insert(*Fingerprint::as_bytes(&print)) {
+            return Err(ImportRefused::AlreadyThere);
+        }
+        match self.engine.prove_from_file(profile, &presented, &shapes, None).await {
+            Ok(_) => Err(ImportRefused::AlreadyThere),
+            Err(Refusal::Denied(_)) => Ok(()),
+            Err(Refusal::Failed(_)) => Err(ImportRefused::Busy),
+        }
+    }
+
+    /// Makes the record of a key that stands up to every check.
+    async fn made(
+        &mut self,
+        new: NewImport,
+    ) -> Result<Result<(ImportedKey, Prefix), ImportRefused>, ChangeRefused> {
+        let shape = match self.judge(&new).await {
+            Ok(shape) => shape,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let hash = match new.content {
+            ImportContent::Hash(hash) => hash,
+            ImportContent::Text(raw) if new.is_random => {
+                StoredHash::sha256_whole(sha256(raw.as_presented().text()))
+            }
+            ImportContent::Text(raw) => match self.engine.slow_hash.create(raw).await {
+                Ok((_, hash)) => hash,
+                Err(_) => return Ok(Err(ImportRefused::Busy)),
+            },
+        };
+        let failed = ChangeRefused::Failed(Fault::Internal);
+        // A prefix of our own to show, drawn like every other; no text has it.
+        let Some(prefix) = mint(&new.profile.tag).and_then(|drawn| drawn.prefix()) else {
+            return Err(failed);
+        };
+        let now = self.engine.clock.now().wall;
+        let imported = ImportedText {
+            profile: new.profile.name.as_str().into(),
+            head: new.head.into(),
+            is_random: new.is_random,
+        };
+        let secret = KeySecret {
+            prefix,
+            epoch: 1,
+            hash,
+            fingerprint: None,
+            imported: Some(imported),
+            created_at: now,
+            ends_at: None,
+        };
+        let record = KeyRecord {
+            id: KeyId::new(now.millis_since_epoch(), random()?),
+            version: 1,
+            workspace: new.key.workspace,
+            name: new.key.name,
+            description: new.key.description,
+            permissions: new.key.permissions,
+            secrets: vec![secret],
+            created_at: now,
+            expires_at: new.key.expires_at,
+            revoked_at: None,
+            addresses: new.key.addresses,
+            rate: new.key.rate,
+            metadata: new.key.metadata,
+            require_signature: new.key.require_signature,
+            signature_replay: new.key.signature_replay,
+        };
+        Ok(Ok((ImportedKey { record, shape }, prefix)))
+    }
+}
+
+/// What a dry run must know of a record: what its own would say, without the slow hash of a raw text.
+fn case_of(new: &NewImport, shape: LegacyShape) -> ImportCase {
+    let head = || Handle::Head { profile: new.profile.name.as_str().into(), text: new.head.as_str().into() };
+    let (handle, hash) = match &new.content {
+        ImportContent::Text(raw) if new.is_random => {
+            let hash = StoredHash::sha256_whole(sha256(raw.as_presented().text()));
+            (hash.digest().copied().map_or_else(head, Handle::Digest), Some(hash))
+        }
+        ImportContent::Text(_) => (head(), None),
+        ImportContent::Hash(hash) => {
+            (hash.digest().copied().map_or_else(head, Handle::Digest), Some(hash.clone()))
+        }
+    };
+    ImportCase {
+        workspace: new.key.workspace,
+        is_slow: matches!(handle, Handle::Head { .. }),
+        handles: vec![handle],
+        hash: hash.map(|hash| hash.as_phc().into()),
+        shape,
+    }
+}

@@ -1,0 +1,277 @@
+//! What is remembered of keys that were made elsewhere: their shapes, and in memory what may not be stored.
+//!
+//! The shapes of each profile stand in memory, replaced as a whole after an import has committed. A key that the
+//! slow hash proved once is told apart by its fingerprint from then on: stored where its import vouched for
+//! random bits, held here else, so that wrong texts of the same head cost nothing more. Its hash is made anew at
+//! the default cost, in the background.
+//!
+//! Never here: a comparison, an import, or a raw text that outlives its re-hash.
+
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+
+use super::Engine;
+use super::generations::Generations;
+use super::live::CachedProof;
+use crate::domain::audit::{Actor, AuditAction, Subject};
+use crate::domain::causes::Causes;
+use crate::domain::hash::{SlowHashCost, StoredFingerprint};
+use crate::domain::id::KeyId;
+use crate::domain::key::PresentedKey;
+use crate::domain::legacy::LegacyShape;
+use crate::domain::record::{KeyRecord, KeySecret};
+use crate::store::Urgency;
+
+/// Fingerprints that are held in memory, twice as many at most: some 10 MB.
+const PRINTS_MAX: usize = 50_000;
+/// Re-hashes under way: each holds its raw text, and the pool runs few at a time anyway.
+const REHASHES_MAX: usize = 16;
+
+/// What is remembered.
+pub(super) struct Legacy {
+    shapes: ArcSwap<HashMap<String, Arc<[LegacyShape]>>>,
+    prints: Generations<(KeyId, u32), StoredFingerprint, RandomState>,
+    rehashes: Arc<Semaphore>,
+    cost: SlowHashCost,
+    /// One import at a time, so that shapes are taken over in the order of their commits.
+    pub(super) importing: tokio::sync::Mutex<()>,
+}
+
+impl Legacy {
+    /// Remembers these shapes; `cost` is that of new hashes.
+    pub(super) fn new(shapes: Vec<(String, Vec<LegacyShape>)>, cost: SlowHashCost) -> Self {
+        let shapes = shapes.into_iter().map(|(profile, all)| (profile, all.into())).collect();
+        Self {
+            shapes: ArcSwap::from_pointee(shapes),
+            prints: Generations::new(PRINTS_MAX),
+            rehashes: Arc::new(Semaphore::new(REHASHES_MAX)),
+            cost,
+            importing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// What the imported keys of a profile look like.
+    pub(super) fn shapes_of(&self, profile: &str) -> Arc<[LegacyShape]> {
+        self.shapes.load().get(profile).map_or_else(|| Arc::new([]), Arc::clone)
+    }
+
+    /// Takes over the shapes of some profiles, once they are committed. Whoever calls holds `importing`.
+    pub(super) fn take_over(&self, shapes: Vec<(String, Vec<LegacyShape>)>) {
+        let mut all = HashMap::clone(&self.shapes.load());
+        all.extend(shapes.into_iter().map(|(profile, of_profile)| (profile, of_profile.into())));
+        self.shapes.store(Arc::new(all));
+    }
+
+    /// A record that was read, with the fingerprints that are held here in the place of missing ones. For
+    /// comparing alone: it keeps its version.
+    pub(super) fn with_known_prints(&self, mut record: KeyRecord) -> KeyRecord {
+        for secret in &mut record.secrets {
+            if secret.imported.is_some() && secret.fingerprint.is_none() && secret.hash.is_slow() {
+                secret.fingerprint = self.prints.find(&(record.id, secret.epoch));
+            }
+        }
+        record
+    }
+}
+
+impl Engine {
+    /// Remembers what a slow hash proved, for the first of those who waited for it.
+    pub(super) fn remember(
+        &self,
+        record: &KeyRecord,
+        proven: &CachedProof,
+        presented: &PresentedKey<'_>,
+        stored: StoredFingerprint,
+    ) {
+        let epoch = proven.proof.epoch();
+        let Some(secret) = record.secrets.iter().find(|secret| secret.epoch == epoch) else { return };
+        if secret.may_store_fingerprint() {
+            self.learn(proven, stored.clone());
+        }
+        if secret.imported.is_some() {
+            self.legacy.prints.insert((record.id, epoch), stored);
+            if !secret.hash.is_default(self.legacy.cost) {
+                self.hash_anew(proven, presented);
+            }
+        }
+    }
+
+    /// Learns the fingerprint of a secret anew whose stored one a retired install secret made.
+    pub(super) fn learn_if_retired(
+        &self,
+        record: &KeyRecord,
+        proven: &CachedProof,
+        stored: StoredFingerprint,
+    ) {
+        let epoch = proven.proof.epoch();
+        let secret = record.secrets.iter().find(|secret| secret.epoch == epoch);
+        let may_store = secret.is_some_and(KeySecret::may_store_fingerprint);
+        if may_store && !record.has_fingerprint_by(epoch, stored.made_by) {
+            self.learn(proven, stored);
+        }
+    }
+
+    /// Hashes a text that was just proven at the default cost, and stores that hash in the place of the one
+    /// that it came with. In a task of its own; when it cannot be done now, a proof after the next start tries
+    /// again.
+    fn hash_anew(&self, proven: &CachedProof, presented: &PresentedKey<'_>) {
+        let Ok(turn) = Arc::clone(&self.legacy.rehashes).try_acquire_owned() else { return };
+        let (raw, epoch, key) = (presented.to_raw(), proven.proof.epoch(), Arc::clone(&proven.key));
+        let (pool, store) = (Arc::clone(&self.slow_hash), self.store.clone());
+        let subject = Subject::Key(key.id());
+        let audit = self.entry(Actor::System, AuditAction::KeyUpdated, subject);
+        tokio::spawn(async move {
+            let _turn = turn;
+            let Ok(hash) = pool.rehash(raw).await else {
+                tracing::debug!(key = %key.id(), "an imported key could not be hashed anew now");
+                return;
+            };
+            let change = move |record: KeyRecord| record.with_hash(epoch, hash);
+            match store.update_key(key.id(), Urgency::Admin, audit, change).await {
+                Ok(record) => key.apply(&record),
+                Err(error) => {
+                    tracing::warn!(error = %Causes(&error), key = %key.id(), "a new hash could not be stored");
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::domain::denial::{Denial, Refusal};
+    use crate::domain::hash::{StoredHash, sha256};
+    use crate::domain::key::Tag;
+    use crate::domain::legacy::Alphabet;
+    use crate::domain::profile::{Plan, Profile};
+    use crate::domain::record::{Label, SignatureReplay};
+    use crate::domain::time::Wall;
+    use crate::engine::{
+        EngineOptions, ImportContent, ImportMode, Imported, InstallSecrets, NewImport, NewKey, NewWorkspace,
+        SlowHashOptions,
+    };
+    use crate::store::{Store, StoreOptions};
+
+    fn profile(name: &str) -> Arc<Profile> {
+        let plan = Plan {
+            name: "free".to_owned(),
+            paid: false,
+            rate: None,
+            grace: crate::domain::meter::Grace::default(),
+            limits: Vec::new(),
+        };
+        Arc::new(Profile {
+            name: name.to_owned(),
+            tag: Tag::parse(&format!("{name}_")).unwrap(),
+            catalogue: crate::domain::permission::Catalogue::new(Vec::new()).unwrap(),
+            terms: Vec::new(),
+            meters: Vec::new(),
+            plans: vec![plan],
+            rate: None,
+            signing: None,
+            rest: None,
+            rpc: None,
+        })
+    }
+
+    /// Two products that take texts of the same look.
+    struct World {
+        engine: Arc<Engine>,
+        one: Arc<Profile>,
+        other: Arc<Profile>,
+        _dir: tempfile::TempDir,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(&dir.path().join("k.redb"), StoreOptions::default()).unwrap();
+            let (clock, _) = Clock::manual(Wall::from_secs(1_800_000_000));
+            let (one, other) = (profile("one"), profile("other"));
+            let secrets = InstallSecrets::create(&dir.path().join("secret")).unwrap();
+            let slow_hash =
+                SlowHashOptions { cost: SlowHashCost::new(8, 1).unwrap(), workers: 1, queue_max: 64 };
+            let options = EngineOptions {
+                proofs_max: 100,
+                replays_max: 100,
+                slow_hash,
+                keyless_rate: None,
+                reads_max: 8,
+                stores_fingerprints: true,
+            };
+            let profiles = [Arc::clone(&one), Arc::clone(&other)];
+            let engine = Engine::new(store, clock, profiles, secrets, options).unwrap();
+            Self { engine, one, other, _dir: dir }
+        }
+
+        async fn import(&self, profile: &Arc<Profile>, text: &str) -> crate::engine::ImportReport {
+            let new = NewWorkspace {
+                name: Label::parse("w").unwrap(),
+                profile: profile.name.clone(),
+                plan: "free".to_owned(),
+                billing_anchor: None,
+                brands: Vec::new(),
+            };
+            let workspace = self.engine.create_workspace(Actor::System, new).await.unwrap().workspace.id;
+            let key = NewKey {
+                workspace,
+                name: None,
+                description: None,
+                permissions: Vec::new(),
+                expires_at: None,
+                addresses: None,
+                rate: None,
+                metadata: None,
+                require_signature: false,
+                signature_replay: SignatureReplay::Once,
+            };
+            let new = NewImport {
+                key,
+                profile: Arc::clone(profile),
+                shape: LegacyShape::new("old_", 30, 30, Alphabet::Base62).unwrap(),
+                head: "old_".to_owned(),
+                content: ImportContent::Hash(StoredHash::sha256_whole(sha256(text.as_bytes()))),
+                is_random: true,
+            };
+            self.engine.import(Actor::System, vec![new], ImportMode::Write).await.unwrap()
+        }
+
+        async fn proves(&self, profile: &Arc<Profile>, text: &str) -> Result<(), Refusal> {
+            self.engine.prove(&Ok(text.as_bytes()), profile, None).await.map(drop)
+        }
+    }
+
+    impl Drop for World {
+        fn drop(&mut self) {
+            self.engine.stop();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_made_elsewhere_opens_the_doors_of_its_own_profile_alone() {
+        let world = World::new();
+        let texts = ["old_Zq7Lm2Xv9Rt4Bn8Kp3Wd6Fh5Js", "old_0q7Lm2Xv9Rt4Bn8Kp3Wd6Fh5Js"];
+        assert_eq!(world.proves(&world.one, texts[0]).await, Err(Denial::Malformed.into()));
+        for (profile, text) in [(&world.one, texts[0]), (&world.other, texts[1])] {
+            assert!(matches!(world.import(profile, text).await[..], [Ok(Imported::Taken { .. })]));
+        }
+        // Cold, and again from the cache.
+        for _ in 0..2 {
+            assert_eq!(world.proves(&world.one, texts[0]).await, Ok(()));
+            assert_eq!(world.proves(&world.other, texts[1]).await, Ok(()));
+            assert_eq!(world.proves(&world.other, texts[0]).await, Err(Denial::Unknown.into()));
+            assert_eq!(world.proves(&world.one, texts[1]).await, Err(Denial::Unknown.into()));
+        }
+        assert_eq!(world.proves(&world.one, &texts[0][1..]).await, Err(Denial::Malformed.into()));
+        let named = |text: &str| world.engine.profile_of_key(text.as_bytes()).map(|found| found.name.clone());
+        assert_eq!(named("other_x"), Some("other".to_owned()), "by its tag");
+        assert_eq!(named(texts[0]), Some("one".to_owned()), "by its shape");
+        assert_eq!(named("nothing"), None);
+    }
+}
