@@ -58,3 +58,47 @@ pub struct MeterCount {
     /// Calls so far.
     pub used: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::hash::StoredHash;
+    use super::super::key::Prefix;
+    use super::*;
+
+    const PHC: &str =
+        "$argon2id$v=19$m=19456,t=2,p=1$AwMDAwMDAwMDAwMDAwMDAw$qLaQ6Xk1q2yqQYqY4J5m7sBvSmVv1cJ3o6F0b3cQd1A";
+
+    fn secret(epoch: u32, made_at_secs: i64) -> KeySecret {
+        KeySecret {
+            prefix: Prefix::from_bytes(b"aB3dE6gH").unwrap(),
+            epoch,
+            hash: StoredHash::parse(PHC).unwrap(),
+            fingerprint: None,
+            imported: None,
+            created_at: Wall::from_secs(made_at_secs),
+            ends_at: None,
+        }
+    }
+
+    #[test]
+    fn a_use_that_tells_no_secret_is_that_of_the_newest_there_was() {
+        let secrets = [secret(1, 100), secret(2, 200)];
+        for (used_at, first, second) in
+            [(99, false, false), (100, true, false), (199, true, false), (200, false, true)]
+        {
+            let used_at = Some(Wall::from_secs(used_at));
+            let counters = KeyCounters { last_used_at: used_at, ..KeyCounters::default() };
+            let uses = [1, 2].map(|epoch| counters.last_use_of(epoch, &secrets));
+            assert_eq!(uses, [used_at.filter(|_| first), used_at.filter(|_| second)]);
+        }
+    }
+
+    #[test]
+    fn a_use_that_tells_its_secret_is_no_others() {
+        let (secrets, at) = ([secret(1, 100), secret(2, 200)], Wall::from_secs(300));
+        let secret_uses = Some([Some(SecretUse { epoch: 1, at }), None]);
+        let counters = KeyCounters { last_used_at: Some(at), secret_uses, ..KeyCounters::default() };
+        let uses = [1, 2, 3].map(|epoch| counters.last_use_of(epoch, &secrets));
+        assert_eq!(uses, [Some(at), None, None]);
+    }
+}
