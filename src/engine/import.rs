@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use super::changes::{ChangeRefused, mint, random, run_to_the_end};
 use super::loading::read_failed;
+use super::soft_delay::AskedBy;
 use super::{Engine, NewKey};
 use crate::domain::audit::{Actor, AuditAction, AuditEntry, Subject};
 use crate::domain::causes::Causes;
 use crate::domain::denial::{Fault, Refusal};
-use crate::domain::hash::{Fingerprint, HashKind, StoredHash, sha256};
+use crate::domain::hash::{Fingerprint, HashKind, StoredFingerprint, StoredHash, sha256};
 use crate::domain::id::KeyId;
 use crate::domain::key::{Prefix, PresentedKey, RawKey};
 use crate::domain::legacy::{
@@ -169,6 +170,19 @@ impl Engine {
     }
 }
 
+/// The epoch of a key's first secret.
+const FIRST_EPOCH: u32 = 1;
+
+/// A key that is ready to be written.
+struct Made {
+    key: ImportedKey,
+    /// The prefix that it is shown by.
+    prefix: Prefix,
+    /// The fingerprint of its text, where that came along and is slow-hashed: to be held in memory, as after a
+    /// first proof, so that the texts behind it are not compared with this one by the slow hash.
+    print: Option<StoredFingerprint>,
+}
+
 /// One import under way.
 struct Import<'a> {
     engine: &'a Engine,
@@ -180,23 +194,31 @@ struct Import<'a> {
 
 impl Import<'_> {
     async fn rehearse(&mut self, records: &[NewImport]) -> Result<ImportReport, ChangeRefused> {
-        let mut report = Vec::with_capacity(records.len());
+        let foreseen = self.foresee(records).await?;
+        Ok(foreseen.into_iter().map(|judged| judged.map(|_| Imported::WouldTake)).collect())
+    }
+
+    /// What would become of each record as of the last commit: the shape that it would be found by, or why it is
+    /// refused.
+    async fn foresee(
+        &mut self,
+        records: &[NewImport],
+    ) -> Result<Vec<Result<LegacyShape, ImportRefused>>, ChangeRefused> {
+        let mut foreseen = Vec::with_capacity(records.len());
         let mut cases = Vec::new();
         for new in records {
             let judged = self.judge(new).await;
-            report.push(judged.map(|shape| {
-                cases.push(case_of(new, shape));
-                Imported::WouldTake
-            }));
+            cases.extend(judged.clone().map(|shape| case_of(new, shape)));
+            foreseen.push(judged);
         }
         let read = self.engine.read(move |store| store.import_rehearsed(&cases)).await;
         let mut outcomes = read.map_err(|error| read_failed(&error))?.into_iter();
-        for judged in report.iter_mut().filter(|judged| judged.is_ok()) {
+        for judged in foreseen.iter_mut().filter(|judged| judged.is_ok()) {
             if let Some(refused) = outcomes.next().and_then(Option::from) {
                 *judged = Err(refused);
             }
         }
-        Ok(report)
+        Ok(foreseen)
     }
 
     async fn write(&mut self, records: Vec<NewImport>) -> Result<ImportReport, ChangeRefused> {
@@ -229,16 +251,22 @@ impl Import<'_> {
         let length = batch.len();
         let mut report = Vec::with_capacity(length);
         let mut keys = Vec::with_capacity(length);
-        for new in batch {
-            report.push(match self.made(new).await.map_err(|error| (length, error))? {
-                Ok((key, prefix)) => {
-                    let id = key.record.id;
-                    keys.push(key);
-                    Ok(Imported::Taken { id, prefix })
-                }
+        let mut prints = Vec::with_capacity(length);
+        // First, so that no slow hash is run for what is refused anyway.
+        let foreseen = self.foresee(&batch).await.map_err(|error| (length, error))?;
+        for (new, foreseen) in batch.into_iter().zip(foreseen) {
+            let made = match foreseen {
+                Ok(shape) => self.made(new, shape).await.map_err(|error| (length, error))?,
                 Err(refused) => Err(refused),
-            });
+            };
+            report.push(made.map(|Made { key, prefix, print }| {
+                let id = key.record.id;
+                prints.push(print);
+                keys.push(key);
+                Imported::Taken { id, prefix }
+            }));
         }
+        let ids: Vec<_> = keys.iter().map(|key| key.record.id).collect();
         let subject = Subject::Keys { count: 0, root: [0; 32] };
         let entry = self.engine.entry(self.actor, AuditAction::KeysImported, subject);
         let audit = move |count, root| AuditEntry { subject: Subject::Keys { count, root }, ..entry };
@@ -247,6 +275,11 @@ impl Import<'_> {
             done.map_err(|error: ChangeError| (length, ChangeRefused::from(error)))?;
         self.has_written |= outcomes.contains(&ImportOutcome::Taken);
         self.engine.legacy.take_over(shapes);
+        for ((id, print), outcome) in ids.into_iter().zip(prints).zip(&outcomes) {
+            if let (Some(print), ImportOutcome::Taken) = (print, outcome) {
+                self.engine.legacy.know(id, FIRST_EPOCH, print);
+            }
+        }
         let mut outcomes = outcomes.into_iter();
         for taken in report.iter_mut().filter(|taken| taken.is_ok()) {
             if let Some(refused) = outcomes.next().and_then(Option::from) {
@@ -310,7 +343,7 @@ impl Import<'_> {
         if !self.texts.insert(*Fingerprint::as_bytes(&print)) {
             return Err(ImportRefused::AlreadyThere);
         }
-        match self.engine.prove_from_file(profile, &presented, &shapes, None).await {
+        match self.engine.prove_from_file(profile, &presented, &shapes, AskedBy::Import).await {
             Ok(_) => Err(ImportRefused::AlreadyThere),
             Err(Refusal::Denied(_)) => Ok(()),
             Err(Refusal::Failed(_)) => Err(ImportRefused::Busy),
@@ -319,20 +352,20 @@ impl Import<'_> {
 
     /// Makes the record of a key that stands up to every check.
     async fn made(
-        &mut self,
+        &self,
         new: NewImport,
-    ) -> Result<Result<(ImportedKey, Prefix), ImportRefused>, ChangeRefused> {
-        let shape = match self.judge(&new).await {
-            Ok(shape) => shape,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        let hash = match new.content {
-            ImportContent::Hash(hash) => hash,
+        shape: LegacyShape,
+    ) -> Result<Result<Made, ImportRefused>, ChangeRefused> {
+        let (hash, print) = match new.content {
+            ImportContent::Hash(hash) => (hash, None),
             ImportContent::Text(raw) if new.is_random => {
-                StoredHash::sha256_whole(sha256(raw.as_presented().text()))
+                (StoredHash::sha256_whole(sha256(raw.as_presented().text())), None)
             }
             ImportContent::Text(raw) => match self.engine.slow_hash.create(raw).await {
-                Ok((_, hash)) => hash,
+                Ok((raw, hash)) => {
+                    let keyring = self.engine.keyring.load();
+                    (hash, Some(keyring.stored(keyring.fingerprint(&raw.as_presented()))))
+                }
                 Err(_) => return Ok(Err(ImportRefused::Busy)),
             },
         };
@@ -349,7 +382,7 @@ impl Import<'_> {
         };
         let secret = KeySecret {
             prefix,
-            epoch: 1,
+            epoch: FIRST_EPOCH,
             hash,
             fingerprint: None,
             imported: Some(imported),
@@ -373,7 +406,7 @@ impl Import<'_> {
             require_signature: new.key.require_signature,
             signature_replay: new.key.signature_replay,
         };
-        Ok(Ok((ImportedKey { record, shape }, prefix)))
+        Ok(Ok(Made { key: ImportedKey { record, shape }, prefix, print }))
     }
 }
 

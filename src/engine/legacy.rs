@@ -1,9 +1,10 @@
 //! What is remembered of keys that were made elsewhere: their shapes, and in memory what may not be stored.
 //!
 //! The shapes of each profile stand in memory, replaced as a whole after an import has committed. A key that the
-//! slow hash proved once is told apart by its fingerprint from then on: stored where its import vouched for
-//! random bits, held here else, so that wrong texts of the same head cost nothing more. Its hash is made anew at
-//! the default cost, in the background.
+//! slow hash proved once, or whose text an import brought along, is told apart by its fingerprint from then on:
+//! held here whether or not it may be stored, so that wrong texts of the same head or prefix cost nothing more,
+//! also where fingerprints are kept in memory alone. An imported hash is made anew at the default cost, in the
+//! background.
 //!
 //! Never here: a comparison, an import, or a raw text that outlives its re-hash.
 
@@ -19,7 +20,7 @@ use super::generations::Generations;
 use super::live::CachedProof;
 use crate::domain::audit::{Actor, AuditAction, Subject};
 use crate::domain::causes::Causes;
-use crate::domain::hash::{SlowHashCost, StoredFingerprint};
+use crate::domain::hash::{SecretId, SlowHashCost, StoredFingerprint};
 use crate::domain::id::KeyId;
 use crate::domain::key::PresentedKey;
 use crate::domain::legacy::LegacyShape;
@@ -66,15 +67,37 @@ impl Legacy {
         self.shapes.store(Arc::new(all));
     }
 
-    /// A record that was read, with the fingerprints that are held here in the place of missing ones. For
-    /// comparing alone: it keeps its version.
-    pub(super) fn with_known_prints(&self, mut record: KeyRecord) -> KeyRecord {
-        for secret in &mut record.secrets {
-            if secret.imported.is_some() && secret.fingerprint.is_none() && secret.hash.is_slow() {
-                secret.fingerprint = self.prints.find(&(record.id, secret.epoch));
+    /// Holds the fingerprint of a secret whose text was proven otherwise.
+    pub(super) fn know(&self, key: KeyId, epoch: u32, print: StoredFingerprint) {
+        self.prints.insert((key, epoch), print);
+    }
+
+    /// A record that was read, with the fingerprints that are held here in the place of those that are missing or
+    /// of an install secret that is gone. For comparing alone: it keeps its version. `None` when there are none.
+    pub(super) fn with_known_prints(
+        &self,
+        record: &KeyRecord,
+        is_known: impl Fn(SecretId) -> bool,
+    ) -> Option<KeyRecord> {
+        let is_mute = |secret: &KeySecret| {
+            let stored = secret.fingerprint.as_ref();
+            secret.hash.is_slow() && !stored.is_some_and(|stored| is_known(stored.made_by))
+        };
+        let held = |secret: &KeySecret| {
+            let print = is_mute(secret).then(|| self.prints.find(&(record.id, secret.epoch))).flatten();
+            print.map(|print| (secret.epoch, print))
+        };
+        let held: Vec<_> = record.secrets.iter().filter_map(held).collect();
+        if held.is_empty() {
+            return None;
+        }
+        let mut record = record.clone();
+        for (epoch, print) in held {
+            for secret in record.secrets.iter_mut().filter(|secret| secret.epoch == epoch) {
+                secret.fingerprint = Some(print.clone());
             }
         }
-        record
+        Some(record)
     }
 }
 
@@ -92,11 +115,9 @@ impl Engine {
         if secret.may_store_fingerprint() {
             self.learn(proven, stored.clone());
         }
-        if secret.imported.is_some() {
-            self.legacy.prints.insert((record.id, epoch), stored);
-            if !secret.hash.is_default(self.legacy.cost) {
-                self.hash_anew(proven, presented);
-            }
+        self.legacy.know(record.id, epoch, stored);
+        if secret.imported.is_some() && !secret.hash.is_default(self.legacy.cost) {
+            self.hash_anew(proven, presented);
         }
     }
 
@@ -147,7 +168,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::domain::denial::{Denial, Refusal};
     use crate::domain::hash::{StoredHash, sha256};
-    use crate::domain::key::Tag;
+    use crate::domain::key::{RawKey, Tag};
     use crate::domain::legacy::Alphabet;
     use crate::domain::profile::{Plan, Profile};
     use crate::domain::record::{Label, SignatureReplay};
@@ -180,21 +201,42 @@ mod tests {
         })
     }
 
+    fn shape() -> LegacyShape {
+        LegacyShape::new("old_", 30, 30, Alphabet::Base62).unwrap()
+    }
+
+    /// A text of that shape.
+    fn text(number: usize) -> String {
+        format!("old_{number:04}Zq7Lm2Xv9Rt4Bn8Kp3Wd6F")
+    }
+
     /// Two products that take texts of the same look.
     struct World {
         engine: Arc<Engine>,
         one: Arc<Profile>,
         other: Arc<Profile>,
-        _dir: tempfile::TempDir,
+        dir: Arc<tempfile::TempDir>,
     }
 
     impl World {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
+            InstallSecrets::create(&dir.path().join("secret")).unwrap();
+            Self::open(Arc::new(dir))
+        }
+
+        /// Stops and starts again on the same files.
+        fn restarted(&self) -> Self {
+            self.engine.stop();
+            self.engine.store.close().unwrap();
+            Self::open(Arc::clone(&self.dir))
+        }
+
+        fn open(dir: Arc<tempfile::TempDir>) -> Self {
             let store = Store::open(&dir.path().join("k.redb"), StoreOptions::default()).unwrap();
             let (clock, _) = Clock::manual(Wall::from_secs(1_800_000_000));
             let (one, other) = (profile("one"), profile("other"));
-            let secrets = InstallSecrets::create(&dir.path().join("secret")).unwrap();
+            let secrets = InstallSecrets::read(&dir.path().join("secret")).unwrap().unwrap();
             let slow_hash =
                 SlowHashOptions { cost: SlowHashCost::new(8, 1).unwrap(), workers: 1, queue_max: 64 };
             let options = EngineOptions {
@@ -207,10 +249,31 @@ mod tests {
             };
             let profiles = [Arc::clone(&one), Arc::clone(&other)];
             let engine = Engine::new(store, clock, profiles, secrets, options).unwrap();
-            Self { engine, one, other, _dir: dir }
+            Self { engine, one, other, dir }
         }
 
+        /// Imports a digest that is vouched for.
         async fn import(&self, profile: &Arc<Profile>, text: &str) -> crate::engine::ImportReport {
+            let content = ImportContent::Hash(StoredHash::sha256_whole(sha256(text.as_bytes())));
+            self.import_all(profile, vec![content], true).await
+        }
+
+        /// Imports texts that are slow-hashed and of which the old system showed nothing but the tag.
+        async fn import_texts(
+            &self,
+            profile: &Arc<Profile>,
+            texts: &[String],
+        ) -> crate::engine::ImportReport {
+            let raw = |text: &String| ImportContent::Text(RawKey::imported(text, &shape()).unwrap());
+            self.import_all(profile, texts.iter().map(raw).collect(), false).await
+        }
+
+        async fn import_all(
+            &self,
+            profile: &Arc<Profile>,
+            contents: Vec<ImportContent>,
+            is_random: bool,
+        ) -> crate::engine::ImportReport {
             let new = NewWorkspace {
                 name: Label::parse("w").unwrap(),
                 profile: profile.name.clone(),
@@ -231,15 +294,16 @@ mod tests {
                 require_signature: false,
                 signature_replay: SignatureReplay::Once,
             };
-            let new = NewImport {
-                key,
+            let new = |content| NewImport {
+                key: key.clone(),
                 profile: Arc::clone(profile),
-                shape: LegacyShape::new("old_", 30, 30, Alphabet::Base62).unwrap(),
+                shape: shape(),
                 head: "old_".to_owned(),
-                content: ImportContent::Hash(StoredHash::sha256_whole(sha256(text.as_bytes()))),
-                is_random: true,
+                content,
+                is_random,
             };
-            self.engine.import(Actor::System, vec![new], ImportMode::Write).await.unwrap()
+            let records = contents.into_iter().map(new).collect();
+            self.engine.import(Actor::System, records, ImportMode::Write).await.unwrap()
         }
 
         async fn proves(&self, profile: &Arc<Profile>, text: &str) -> Result<(), Refusal> {
@@ -273,5 +337,50 @@ mod tests {
         assert_eq!(named("other_x"), Some("other".to_owned()), "by its tag");
         assert_eq!(named(texts[0]), Some("one".to_owned()), "by its shape");
         assert_eq!(named("nothing"), None);
+    }
+
+    #[tokio::test]
+    async fn a_text_that_is_a_key_of_two_products_opens_the_doors_of_both() {
+        let world = World::new();
+        let texts = [text(1)];
+        for profile in [&world.one, &world.other] {
+            let report = world.import_texts(profile, &texts).await;
+            assert!(matches!(report[..], [Ok(Imported::Taken { .. })]), "{report:?}");
+        }
+        // Cold, and again from the cache, where either may stand.
+        for _ in 0..2 {
+            assert_eq!(world.proves(&world.one, &texts[0]).await, Ok(()));
+            assert_eq!(world.proves(&world.other, &texts[0]).await, Ok(()));
+        }
+        assert_eq!(world.proves(&world.other, &text(2)).await, Err(Denial::Unknown.into()));
+    }
+
+    #[tokio::test]
+    async fn an_import_runs_no_slow_hash_for_what_it_refuses_and_is_nobodys_failure() {
+        let world = World::new();
+        let texts: Vec<_> = (0..10).map(text).collect();
+        let runs = || world.engine.slow_hashes();
+        // Each call makes a workspace, whose own key is one hash.
+        let report = world.import_texts(&world.one, &texts).await;
+        let taken = report.iter().filter(|result| result.is_ok()).count();
+        assert_eq!((taken, runs()), (4, 1 + 4), "{report:?}");
+        let report = world.import_texts(&world.one, &texts).await;
+        assert!(report.iter().all(Result::is_err), "{report:?}");
+        assert_eq!(runs(), 2 + 4, "a second run finds the four in memory");
+        for text in &texts[..4] {
+            assert_eq!(world.proves(&world.one, text).await, Ok(()));
+        }
+        assert_eq!(world.proves(&world.one, &texts[4]).await, Err(Denial::Unknown.into()));
+        assert_eq!(runs(), 2 + 4);
+
+        // After a restart the file's four are compared with each text; it counts against no caller.
+        let world = world.restarted();
+        let others: Vec<_> = (10..16).map(text).collect();
+        let report = world.import_texts(&world.one, &others).await;
+        assert!(report.iter().all(Result::is_err), "{report:?}");
+        assert_eq!(world.engine.slow_hash_failures(), 6);
+        let unknown = crate::engine::origin(None);
+        let counted = world.engine.soft_delay.counted(unknown, world.engine.clock.now().mono);
+        assert_eq!(counted, 0);
     }
 }

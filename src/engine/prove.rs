@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::live::{CachedProof, LiveKey};
 use super::slow_hash::{Flown, FoundBy};
+use super::soft_delay::AskedBy;
 use super::{Engine, credential_fault};
 use crate::domain::denial::{Denial, Fault, Refusal};
 use crate::domain::hash::Fingerprint;
@@ -34,11 +35,12 @@ impl Engine {
             .or_else(|| PresentedKey::legacy(text, &self.legacy.shapes_of(&profile.name)))
             .ok_or(Denial::Malformed)?;
         let print = self.keyring.load().fingerprint(&presented);
-        if let Some(known) = self.proofs.find(&print) {
-            return of_profile(known, profile);
+        if let Some(known) = self.proofs.find(&print).filter(|known| opens(known, profile)) {
+            return Ok(known);
         }
         let shapes = self.legacy.shapes_of(&profile.name);
-        self.prove_from_file(profile, &presented.or_legacy(&shapes), &shapes, address).await
+        let asked_by = AskedBy::Caller(address);
+        self.prove_from_file(profile, &presented.or_legacy(&shapes), &shapes, asked_by).await
     }
 
     /// Compares with what the file has, and remembers the proof.
@@ -47,16 +49,18 @@ impl Engine {
         profile: &Arc<Profile>,
         presented: &PresentedKey<'_>,
         shapes: &[LegacyShape],
-        address: Option<IpAddr>,
+        asked_by: AskedBy,
     ) -> Result<CachedProof, Refusal> {
         // One keyring from here on, and the fingerprint by it: the install secret may be replaced meanwhile.
         let keyring = self.keyring.load_full();
         let print = keyring.fingerprint(presented);
         let mut unsure = Vec::new();
         for record in self.candidates(profile, presented, shapes, print).await? {
-            let record = self.legacy.with_known_prints(record);
             let print_of = |maker| keyring.fingerprint_by(maker, presented, print);
-            let compared = record.prove_by_fingerprint(presented, print_of);
+            let is_known = |maker| keyring.names().any(|name| name == maker);
+            let with_known_prints = self.legacy.with_known_prints(&record, is_known);
+            let compared =
+                with_known_prints.as_ref().unwrap_or(&record).prove_by_fingerprint(presented, print_of);
             let proof = match compared {
                 Compared::Proven(proof) => Some(proof),
                 Compared::Different | Compared::NeedsSlowHash => record.prove_by_digest(presented),
@@ -74,9 +78,10 @@ impl Engine {
             }
         }
         let Some(found_by) = found_by(presented, &unsure) else { return Err(Denial::Unknown.into()) };
-        let (candidates, known) = (unsure.clone(), || self.proofs.peek(&print));
-        match self.prove_slowly(address, found_by, print, presented.to_raw(), candidates, known).await? {
-            Flown::Known(proven) => of_profile(proven, profile),
+        let known = || self.proofs.peek(&print).filter(|known| opens(known, profile));
+        let candidates = unsure.clone();
+        match self.prove_slowly(asked_by, found_by, print, presented.to_raw(), candidates, known).await? {
+            Flown::Known(proven) => Ok(proven),
             Flown::Refuted => Err(Denial::Unknown.into()),
             Flown::Proven(proof, landing) => {
                 let record =
@@ -102,12 +107,14 @@ impl Engine {
     ) -> Result<Vec<KeyRecord>, Refusal> {
         let prefix = presented.prefix();
         let handles = handles_of(presented.text(), &profile.name, shapes, print);
+        let name = profile.name.clone();
         let read = self.read(move |store| {
             let mut found = prefix.map_or(Ok(Vec::new()), |prefix| store.keys_by_prefix(prefix))?;
             if !handles.is_empty() {
                 let elsewhere = store.keys_by_handles(&handles)?;
                 let known: Vec<_> = found.iter().map(|record| record.id).collect();
-                found.extend(elsewhere.into_iter().filter(|record| !known.contains(&record.id)));
+                let elsewhere = elsewhere.into_iter().filter(|record| !known.contains(&record.id));
+                found.extend(elsewhere.filter(|record| is_taken_at(record, &name)));
             }
             Ok(found)
         });
@@ -134,8 +141,15 @@ fn found_by(presented: &PresentedKey<'_>, unsure: &[KeyRecord]) -> Option<FoundB
     head.cloned().map(FoundBy::Head).or_else(|| prefix().map(FoundBy::Prefix))
 }
 
-/// A proof that was remembered at the doors of any profile, for those of `profile`: texts of other systems may
-/// look alike in two.
-fn of_profile(known: CachedProof, profile: &Arc<Profile>) -> Result<CachedProof, Refusal> {
-    if Arc::ptr_eq(&known.key.workspace.profile, profile) { Ok(known) } else { Err(Denial::Unknown.into()) }
+/// Whether a key has a text that was made elsewhere and is taken at the doors of this profile. A digest leads to
+/// the keys of all.
+fn is_taken_at(record: &KeyRecord, profile: &str) -> bool {
+    let mut imported = record.secrets.iter().filter_map(|secret| secret.imported.as_ref());
+    imported.any(|imported| *imported.profile == *profile)
+}
+
+/// Whether a proof that was remembered at the doors of any profile is of a key of `profile`: one text may be a key
+/// in two.
+fn opens(known: &CachedProof, profile: &Arc<Profile>) -> bool {
+    Arc::ptr_eq(&known.key.workspace.profile, profile)
 }

@@ -144,10 +144,10 @@ impl SlowHash {
 
     /// Proves `presented` against `candidates`, sharing the run with everyone who asks for the same
     /// fingerprint meanwhile. `known` looks once more where proofs are kept, before a new flight starts, which
-    /// takes one place of the asker's shares.
+    /// takes one place of the asker's shares; without an asker, one of those of new keys.
     pub(super) async fn prove<T>(
         &self,
-        asker: Asker,
+        asker: Option<Asker>,
         flight: Fingerprint,
         presented: RawKey,
         candidates: Vec<KeyRecord>,
@@ -169,8 +169,8 @@ impl SlowHash {
                     if let Some(known) = known() {
                         return Ok(Flown::Known(known));
                     }
-                    let displaced =
-                        self.enqueue(Lane::Proof(asker), Job::Prove { flight, presented, candidates })?;
+                    let lane = asker.map_or(Lane::NewKey, Lane::Proof);
+                    let displaced = self.enqueue(lane, Job::Prove { flight, presented, candidates })?;
                     flights.insert(flight, Flight::UnderWay(vec![reply]));
                     if let Some(Job::Prove { flight: displaced, .. }) = displaced {
                         self.turn_away(flights.remove(&displaced));

@@ -125,21 +125,34 @@ fn delay_after(failures: u32) -> Duration {
     }
 }
 
+/// Who wants to know whether a text is a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AskedBy {
+    /// A caller, with its address where that is known.
+    Caller(Option<IpAddr>),
+    /// An import of that text, which expects that it is none: no failure of anybody's.
+    Import,
+}
+
 impl Engine {
-    /// Proves a text by the slow hash, after the delay that its address has earned. `found_by` is what the
+    /// Proves a text by the slow hash, after the delay that its address has earned; an import waits with those
+    /// who make new keys. `found_by` is what the
     /// candidates were found by; `known` looks once more where proofs are kept.
     pub(super) async fn prove_slowly<T>(
         &self,
-        address: Option<IpAddr>,
+        asked_by: AskedBy,
         found_by: FoundBy,
         print: Fingerprint,
         presented: RawKey,
         candidates: Vec<KeyRecord>,
         known: impl FnOnce() -> Option<T>,
     ) -> Result<Flown<T>, Fault> {
+        let AskedBy::Caller(address) = asked_by else {
+            return self.slow_hash.prove(None, print, presented, candidates, known).await;
+        };
         let origin = origin(address);
         self.soft_delay.hold_back(origin, self.clock.now().mono).await?;
-        let asker = Asker { origin, found_by };
+        let asker = Some(Asker { origin, found_by });
         let flown = self.slow_hash.prove(asker, print, presented, candidates, known).await?;
         match &flown {
             Flown::Refuted => self.soft_delay.note_failure(origin, self.clock.now().mono),

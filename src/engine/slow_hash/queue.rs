@@ -35,7 +35,7 @@ pub(in crate::engine) enum FoundBy {
 pub(super) enum Lane {
     /// A proof: somebody waits for an answer.
     Proof(Asker),
-    /// A new key: an admin waits.
+    /// A new key, or a text that is to become one: an admin waits.
     NewKey,
     /// A key that was proven and gets a better hash: nobody waits.
     Rehash,

@@ -164,6 +164,10 @@ async fn where_fingerprints_are_kept_in_memory_none_is_stored_and_those_that_wer
     world.all_pass(&keys).await;
     world.all_pass(&keys).await;
     assert_eq!(world.engine.slow_hashes(), keys.len() as u64, "one for each key, then memory knows it");
+    for (_, key) in keys.iter().take(2) {
+        assert_eq!(world.ask(&near_miss(key), READ).await, Err("unknown"));
+    }
+    assert_eq!(world.engine.slow_hashes(), keys.len() as u64, "and tells a wrong secret from it");
     // Back to storing them: they are learnt again.
     world = world.restarted_with(true);
     world.all_pass(&keys).await;
