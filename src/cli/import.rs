@@ -26,8 +26,11 @@ use super::reach::Reach;
 
 /// The most bytes of a file: a million records with little more than a hash. It is read whole.
 const FILE_BYTES_MAX: u64 = 256 << 20;
-/// The most records of one call, and bytes of them: below what the daemon takes, and answered in a while.
+/// The most records of one call that writes, answered in a while, and of a dry run: what the daemon takes. It
+/// judges a call as a whole, so a file in one call is judged as it will be written.
 const CALL_RECORDS_MAX: usize = 1_000;
+const REHEARSED_RECORDS_MAX: usize = 10_000;
+/// The most bytes of records of one call: below what the daemon takes.
 const CALL_BYTES_MAX: usize = 6 << 20;
 /// For one call: a thousand slow hashes on a small machine.
 const CALL_TIME_MAX: Duration = Duration::from_mins(5);
@@ -74,6 +77,14 @@ pub(super) async fn import(
     let (rehearsed, failed) = import.pass(true).await;
     if let Some(error) = failed {
         return Err(error.into());
+    }
+    let parts = parts(&lines, REHEARSED_RECORDS_MAX).count();
+    if parts > 1 {
+        output.remark(format_args!(
+            "The file is so large that it was judged in {parts} parts, each by itself: when it is written, lines \
+             that repeat a key of an earlier part, or find the places of its prefix or shape taken by then, are \
+             refused too."
+        ));
     }
     if !arguments.yes {
         show(&rehearsed, true, json, output);
@@ -151,10 +162,7 @@ impl Import<'_> {
     /// Sends every record. What was answered until a call failed is in the report, in the order of lines.
     async fn pass(&self, dry_run: bool) -> (Vec<ReportLine>, Option<ClientError>) {
         let mut report = Vec::with_capacity(self.lines.len());
-        let mut left = self.lines;
-        while !left.is_empty() {
-            let (call, rest) = left.split_at_checked(fitting(left)).unwrap_or((left, &[]));
-            left = rest;
+        for call in parts(self.lines, if dry_run { REHEARSED_RECORDS_MAX } else { CALL_RECORDS_MAX }) {
             match self.call(call, dry_run).await {
                 Ok(said) => report.extend(said),
                 Err(error) => return (report, Some(error)),
@@ -193,10 +201,20 @@ impl Import<'_> {
     }
 }
 
+/// The lines, one call's after the other's.
+fn parts(lines: &[Line], records_max: usize) -> impl Iterator<Item = &[Line]> {
+    let mut left = lines;
+    std::iter::from_fn(move || {
+        let (call, rest) = left.split_at_checked(fitting(left, records_max)).unwrap_or((left, &[]));
+        left = rest;
+        (!call.is_empty()).then_some(call)
+    })
+}
+
 /// How many of the first lines fit into one call; at least one.
-fn fitting(lines: &[Line]) -> usize {
+fn fitting(lines: &[Line], records_max: usize) -> usize {
     let mut bytes = 0;
-    let fits = lines.iter().take(CALL_RECORDS_MAX).take_while(|line| {
+    let fits = lines.iter().take(records_max).take_while(|line| {
         bytes += line.record.as_ref().map_or(0, |record| record.len() + 1);
         bytes <= CALL_BYTES_MAX
     });
@@ -404,9 +422,13 @@ LINE  STATUS   ID     PREFIX    WHY
     fn a_call_carries_no_more_than_the_daemon_takes() {
         let line = |bytes: usize| Line { number: 1, record: Ok(Zeroizing::new("x".repeat(bytes))) };
         let small: Vec<_> = (0..1_500).map(|_| line(10)).collect();
-        assert_eq!(fitting(&small), CALL_RECORDS_MAX);
+        assert_eq!(fitting(&small, CALL_RECORDS_MAX), CALL_RECORDS_MAX);
         let large: Vec<_> = (0..10).map(|_| line(CALL_BYTES_MAX / 4)).collect();
-        assert_eq!(fitting(&large), 3);
-        assert_eq!(fitting(&[line(CALL_BYTES_MAX + 1)]), 1);
+        assert_eq!(fitting(&large, CALL_RECORDS_MAX), 3);
+        assert_eq!(fitting(&[line(CALL_BYTES_MAX + 1)], CALL_RECORDS_MAX), 1);
+        let sizes = |most| parts(&small, most).map(<[Line]>::len).collect::<Vec<_>>();
+        assert_eq!(sizes(CALL_RECORDS_MAX), [1_000, 500]);
+        assert_eq!(sizes(REHEARSED_RECORDS_MAX), [1_500], "a dry run judges a file as a whole");
+        assert_eq!(parts(&[], CALL_RECORDS_MAX).count(), 0);
     }
 }
