@@ -257,6 +257,33 @@ mod tests {
         assert!(minted([250; MINT_RANDOM_BYTES]).is_none());
     }
 
+    /// ATTACKS A15. The randomness is a fixed stream, so that only a defect of ours can fail it.
+    #[test]
+    fn of_a_hundred_thousand_keys_no_two_are_alike_and_every_place_has_every_character_as_often() {
+        const KEYS: usize = 100_000;
+        let mut stream = blake3::Hasher::new().update(b"a hundred thousand keys").finalize_xof();
+        let mut seen = std::collections::HashSet::new();
+        let mut counts = [[0_u32; 62]; PREFIX_LEN + SECRET_LEN];
+        for _ in 0..KEYS {
+            let mut random = [0; MINT_RANDOM_BYTES];
+            stream.fill(&mut random);
+            let key = minted(random).unwrap();
+            let drawn = &key.reveal().as_bytes()["sk_live_".len()..][..PREFIX_LEN + SECRET_LEN];
+            for (counts, character) in counts.iter_mut().zip(drawn) {
+                counts[ALPHABET.iter().position(|known| known == character).unwrap()] += 1;
+            }
+            assert!(seen.insert(drawn.to_vec()));
+        }
+        // Of 61 degrees of freedom: above 111 once in ten thousand places. Bytes taken modulo 62 as they come give
+        // some 700.
+        let expected = f64::from(u32::try_from(KEYS).unwrap()) / 62.0;
+        for (place, counts) in counts.iter().enumerate() {
+            let chi_squared: f64 =
+                counts.iter().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum();
+            assert!(chi_squared < 111.0, "place {place}: {chi_squared}");
+        }
+    }
+
     #[test]
     fn a_key_never_shows_itself_in_debug_output() {
         let key = minted([7; MINT_RANDOM_BYTES]).unwrap();
