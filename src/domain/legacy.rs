@@ -17,6 +17,9 @@ pub const LEGACY_LENGTH_MAX: usize = 256;
 pub const LEGACY_LENGTH_MIN: usize = 12;
 /// The longest tag of another system, in bytes.
 pub const LEGACY_TAG_LEN_MAX: usize = 64;
+/// The least that stands behind tag and head, in bytes: the head is shown, and where less is hidden behind it the
+/// text as good as stands in every list.
+pub const HIDDEN_LENGTH_MIN: usize = 8;
 /// The most shapes of one profile.
 pub const SHAPES_MAX: usize = 16;
 /// The most slow-hashed keys that one head may lead to: what one unknown text can cost.
@@ -199,6 +202,11 @@ impl LegacyShape {
     pub fn fits_head(&self, head: &str) -> bool {
         head.len() < self.length_min.into()
             && head.strip_prefix(&*self.tag).is_some_and(|body| self.alphabet.has_all(body.as_bytes()))
+    }
+
+    /// Whether enough of each text stays hidden behind tag and head.
+    pub fn hides_enough(&self, head: &str) -> bool {
+        usize::from(self.length_min).saturating_sub(head.len().max(self.tag.len())) >= HIDDEN_LENGTH_MIN
     }
 
     /// Whether a text of `length` bytes can hold 128 random bits behind the first `known` ones.

@@ -17,11 +17,12 @@ use super::{Engine, NewKey};
 use crate::domain::audit::{Actor, AuditAction, AuditEntry, Subject};
 use crate::domain::causes::Causes;
 use crate::domain::denial::{Fault, Refusal};
-use crate::domain::hash::{Fingerprint, HashKind, StoredFingerprint, StoredHash, sha256};
+use crate::domain::hash::{HashKind, StoredFingerprint, StoredHash, sha256};
 use crate::domain::id::KeyId;
 use crate::domain::key::{Prefix, PresentedKey, RawKey};
 use crate::domain::legacy::{
-    Handle, ImportedText, LegacyShape, SHAPES_MAX, SLOW_KEYS_PER_HEAD_MAX, ShapeRefused, ShapesRefused,
+    HIDDEN_LENGTH_MIN, Handle, ImportedText, LegacyShape, SHAPES_MAX, SLOW_KEYS_PER_HEAD_MAX, ShapeRefused,
+    ShapesRefused,
 };
 use crate::domain::profile::Profile;
 use crate::domain::record::{KeyRecord, KeySecret};
@@ -107,6 +108,11 @@ pub enum ImportRefused {
         /// Which of them.
         what: &'static str,
     },
+    /// The head is nearly the whole text.
+    #[error(
+        "prefix: at least {HIDDEN_LENGTH_MIN} characters of the shortest key must stand behind it, or behind the tag: it is shown in lists"
+    )]
+    HidesTooLittle,
     /// The text does not start with its head.
     #[error("prefix: the key does not start with it")]
     OtherStart,
@@ -160,7 +166,7 @@ impl Engine {
         let engine = Arc::clone(self);
         run_to_the_end(async move {
             let _turn = engine.legacy.importing.lock().await;
-            let mut import = Import { engine: &engine, actor, texts: HashSet::new(), has_written: false };
+            let mut import = Import { engine: &engine, actor, digests: HashSet::new(), has_written: false };
             match mode {
                 ImportMode::DryRun => import.rehearse(&records).await,
                 ImportMode::Write => import.write(records).await,
@@ -187,8 +193,9 @@ struct Made {
 struct Import<'a> {
     engine: &'a Engine,
     actor: Actor,
-    /// The raw texts that were met, by fingerprint.
-    texts: HashSet<[u8; 32]>,
+    /// The texts that were met, by their SHA-256: one that comes once as itself and once as its digest would be
+    /// two keys, and a revoke of one would leave the other.
+    digests: HashSet<[u8; 32]>,
     has_written: bool,
 }
 
@@ -296,6 +303,9 @@ impl Import<'_> {
         if !new.shape.fits_head(&new.head) {
             return Err(ImportRefused::Misfit { what: "prefix" });
         }
+        if !new.shape.hides_enough(&new.head) {
+            return Err(ImportRefused::HidesTooLittle);
+        }
         let (length, needs_head) = match &new.content {
             ImportContent::Text(raw) => {
                 let text = raw.as_presented().text();
@@ -319,8 +329,14 @@ impl Import<'_> {
         }
         let shape = new.shape.clone();
         let shape = if needs_head { shape.with_head(new.head.len())? } else { shape };
-        if let ImportContent::Text(raw) = &new.content {
-            self.is_new(raw, &new.profile, &shape).await?;
+        match &new.content {
+            ImportContent::Text(raw) => self.is_new(raw, &new.profile, &shape).await?,
+            ImportContent::Hash(hash)
+                if hash.digest().is_some_and(|digest| !self.digests.insert(*digest)) =>
+            {
+                return Err(ImportRefused::AlreadyThere);
+            }
+            ImportContent::Hash(_) => {}
         }
         Ok(shape)
     }
@@ -339,8 +355,8 @@ impl Import<'_> {
         let shapes: Vec<_> = known.iter().chain([shape]).cloned().collect();
         let own = PresentedKey::parse(&profile.tag, text).map(|own| own.or_legacy(&shapes));
         let presented = own.unwrap_or(raw.as_presented());
-        let print = self.engine.keyring.load().fingerprint(&presented);
-        if !self.texts.insert(*Fingerprint::as_bytes(&print)) {
+        let long = text.get(shape.head_len().unwrap_or_default()..).unwrap_or_default();
+        if self.digests.contains(&sha256(long)) || !self.digests.insert(sha256(text)) {
             return Err(ImportRefused::AlreadyThere);
         }
         match self.engine.prove_from_file(profile, &presented, &shapes, AskedBy::Import).await {

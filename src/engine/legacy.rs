@@ -174,8 +174,8 @@ mod tests {
     use crate::domain::record::{Label, SignatureReplay};
     use crate::domain::time::Wall;
     use crate::engine::{
-        EngineOptions, ImportContent, ImportMode, Imported, InstallSecrets, NewImport, NewKey, NewWorkspace,
-        SlowHashOptions,
+        EngineOptions, ImportContent, ImportMode, ImportRefused, Imported, InstallSecrets, NewImport, NewKey,
+        NewWorkspace, SlowHashOptions,
     };
     use crate::store::{Store, StoreOptions};
 
@@ -353,6 +353,19 @@ mod tests {
             assert_eq!(world.proves(&world.other, &texts[0]).await, Ok(()));
         }
         assert_eq!(world.proves(&world.other, &text(2)).await, Err(Denial::Unknown.into()));
+    }
+
+    #[tokio::test]
+    async fn a_text_that_comes_as_itself_and_as_its_digest_is_one_key() {
+        let raw = || ImportContent::Text(RawKey::imported(&text(1), &shape()).unwrap());
+        let digest = || ImportContent::Hash(StoredHash::sha256_whole(sha256(text(1).as_bytes())));
+        let long = || ImportContent::Hash(StoredHash::sha256_long(sha256(&text(1).as_bytes()[4..])));
+        for contents in [vec![raw(), digest()], vec![digest(), raw()], vec![long(), raw()]] {
+            let world = World::new();
+            let report = world.import_all(&world.one, contents, false).await;
+            assert!(matches!(report[..], [Ok(_), Err(ImportRefused::AlreadyThere)]), "{report:?}");
+            assert_eq!(world.proves(&world.one, &text(1)).await, Ok(()));
+        }
     }
 
     #[tokio::test]

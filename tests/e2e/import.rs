@@ -209,6 +209,49 @@ async fn a_key_of_a_short_and_a_long_part_passes_as_a_whole_alone() {
     daemon.finish().await;
 }
 
+/// ATTACKS A11: whoever sees what is stored or shown of a key has no key.
+#[tokio::test]
+async fn what_is_stored_or_shown_of_a_key_passes_at_no_door() {
+    let daemon = Daemon::start().await;
+    let workspace = daemon.workspace("pro").await;
+    // Of a shape so wide that each of these texts fits it and is looked up.
+    let shape = json!({"tag": "", "length_min": 12, "length_max": 200, "alphabet": "printable"});
+    let (digest, argon2id) = (sha256(&text(1)), argon2id_of(&text(2), 8));
+    let record = |mut record: Value| {
+        record["shape"] = shape.clone();
+        record
+    };
+    let key = record(json!({"text": text(1), "sha256": hex::encode(digest)}));
+    let shown = [
+        daemon.show_key(&import_one(&daemon, &workspace, key).await).await,
+        daemon
+            .show_key(
+                &import_one(&daemon, &workspace, record(json!({"text": text(2), "hash": argon2id}))).await,
+            )
+            .await,
+        daemon.show_key(&workspace.default_key).await,
+    ];
+    for number in [1, 2] {
+        assert_eq!(status(&daemon, &text(number)).await, 200);
+    }
+    let mut wrong = vec![
+        hex::encode(digest),
+        STANDARD.encode(digest),
+        format!("$sha256${}", STANDARD_NO_PAD.encode(digest)),
+        hex::encode(sha256(&hex::encode(digest))),
+        argon2id,
+    ];
+    for shown in shown {
+        let (id, prefix) = (shown["id"].as_str().unwrap(), shown["prefix"].as_str().unwrap());
+        wrong.extend([id.to_owned(), prefix.to_owned(), format!("sk_live_{prefix}")]);
+    }
+    for wrong in wrong {
+        assert_eq!(status(&daemon, &wrong).await, 401, "{wrong}");
+        assert_ne!(daemon.verify(&wrong, json!({})).await["code"], "valid", "{wrong}");
+    }
+    daemon.finish().await;
+}
+
 #[tokio::test]
 async fn where_only_the_tag_was_shown_four_slow_hashed_keys_are_taken_and_the_fifth_is_refused() {
     let mut daemon = Daemon::start().await;
@@ -344,6 +387,7 @@ async fn a_second_run_finds_what_is_there_after_it_was_hashed_anew() {
     daemon.finish().await;
 }
 
+/// ATTACKS A12.
 #[tokio::test]
 async fn two_keys_of_one_prefix_both_work() {
     let daemon = Daemon::start().await;
@@ -375,6 +419,8 @@ async fn what_cannot_be_taken_is_refused_with_its_reason() {
         (json!({"key": "old_short"}), "does not look as the shape says"),
         (json!({"key": text(1), "prefix": "old_9999"}), "does not start with it"),
         (json!({"key": text(1), "prefix": "new_"}), "does not look as the shape says"),
+        (json!({"key": text(1), "prefix": &text(1)[..LENGTH - 7]}), "at least 8 characters"),
+        (json!({"hash": bcrypt_of(&text(1)), "prefix": &text(1)[..LENGTH - 1]}), "at least 8 characters"),
         (json!({"key": 5}), "key: expected a text"),
         (json!({"hash": "plain"}), "hash: a hash of no known form"),
         (json!({"hash": costly}), "out of bounds"),
