@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::changes::{ChangeRefused, mint, random, run_to_the_end};
 use super::loading::read_failed;
+use super::slow_hash::BUSY;
 use super::soft_delay::AskedBy;
 use super::{Engine, NewKey};
 use crate::domain::audit::{Actor, AuditAction, AuditEntry, Subject};
@@ -155,8 +156,8 @@ impl From<ImportOutcome> for Option<ImportRefused> {
 pub type ImportReport = Vec<Result<Imported, ImportRefused>>;
 
 impl Engine {
-    /// Imports records. An error is one that nothing was written under; what befalls a later batch is told in
-    /// the report.
+    /// Imports records, one call after the other; busy when too many wait. An error is one that nothing was
+    /// written under; what befalls a later batch is told in the report.
     pub async fn import(
         self: &Arc<Self>,
         actor: Actor,
@@ -164,7 +165,11 @@ impl Engine {
         mode: ImportMode,
     ) -> Result<ImportReport, ChangeRefused> {
         let engine = Arc::clone(self);
+        let place = Arc::clone(&self.legacy.imports).try_acquire_owned();
+        let place = place.map_err(|_| ChangeRefused::Failed(BUSY))?;
         run_to_the_end(async move {
+            // Its own, so that a caller who hangs up and comes back does not stand in line twice over.
+            let _place = place;
             let _turn = engine.legacy.importing.lock().await;
             let mut import = Import { engine: &engine, actor, digests: HashSet::new(), has_written: false };
             match mode {

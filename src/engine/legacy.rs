@@ -32,12 +32,17 @@ const PRINTS_MAX: usize = 50_000;
 /// Re-hashes under way: each holds its raw text, and the pool runs few at a time anyway.
 const REHASHES_MAX: usize = 16;
 
+/// Imports under way and waiting: each holds its records, 8 MiB as they were sent, and may take minutes.
+const IMPORTS_MAX: usize = 4;
+
 /// What is remembered.
 pub(super) struct Legacy {
     shapes: ArcSwap<HashMap<String, Arc<[LegacyShape]>>>,
     prints: Generations<(KeyId, u32), StoredFingerprint, RandomState>,
     rehashes: Arc<Semaphore>,
     cost: SlowHashCost,
+    /// The places of imports, the one under way among them.
+    pub(super) imports: Arc<Semaphore>,
     /// One import at a time, so that shapes are taken over in the order of their commits.
     pub(super) importing: tokio::sync::Mutex<()>,
 }
@@ -51,6 +56,7 @@ impl Legacy {
             prints: Generations::new(PRINTS_MAX),
             rehashes: Arc::new(Semaphore::new(REHASHES_MAX)),
             cost,
+            imports: Arc::new(Semaphore::new(IMPORTS_MAX)),
             importing: tokio::sync::Mutex::default(),
         }
     }
@@ -173,9 +179,10 @@ mod tests {
     use crate::domain::profile::{Plan, Profile};
     use crate::domain::record::{Label, SignatureReplay};
     use crate::domain::time::Wall;
+    use crate::engine::slow_hash::BUSY;
     use crate::engine::{
-        EngineOptions, ImportContent, ImportMode, ImportRefused, Imported, InstallSecrets, NewImport, NewKey,
-        NewWorkspace, SlowHashOptions,
+        ChangeRefused, EngineOptions, ImportContent, ImportMode, ImportRefused, Imported, InstallSecrets,
+        NewImport, NewKey, NewWorkspace, SlowHashOptions,
     };
     use crate::store::{Store, StoreOptions};
 
@@ -366,6 +373,26 @@ mod tests {
             assert!(matches!(report[..], [Ok(_), Err(ImportRefused::AlreadyThere)]), "{report:?}");
             assert_eq!(world.proves(&world.one, &text(1)).await, Ok(()));
         }
+    }
+
+    #[tokio::test]
+    async fn imports_wait_for_one_another_in_a_bounded_number_and_one_more_is_busy() {
+        let world = World::new();
+        let turn = world.engine.legacy.importing.lock().await;
+        let import = || {
+            let engine = Arc::clone(&world.engine);
+            tokio::spawn(async move { engine.import(Actor::System, Vec::new(), ImportMode::Write).await })
+        };
+        let waiting: Vec<_> = (0..IMPORTS_MAX).map(|_| import()).collect();
+        while world.engine.legacy.imports.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(import().await.unwrap(), Err(ChangeRefused::Failed(BUSY))));
+        drop(turn);
+        for waited in waiting {
+            assert_eq!(waited.await.unwrap().unwrap(), []);
+        }
+        assert_eq!(import().await.unwrap().unwrap(), []);
     }
 
     #[tokio::test]
