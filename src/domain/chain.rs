@@ -3,8 +3,9 @@
 //! A row is held against its hash, the hash against its seal, and the newest hashes against an anchor that
 //! was kept elsewhere. A hash that fits carries the trust of any later seal back to the first row, so rows
 //! whose own seal cannot be checked (their install secret is gone, or they are older than seals) count as
-//! covered once a later one can be. A cut tail leaves a shorter log that is whole in itself; only an anchor
-//! shows it.
+//! covered once a later one can be. Install secrets go in the order in which they came, so such rows come
+//! first: behind a seal that was checked they are what an intruder writes who cannot make one. A cut tail
+//! leaves a shorter log that is whole in itself; only an anchor shows it.
 //!
 //! Never here: a guess. What cannot be checked is told apart from what is wrong.
 
@@ -57,6 +58,13 @@ pub enum AuditBreak {
     Unsealed {
         /// Its number.
         seq: u64,
+    },
+    /// These rows name an install secret that is not here, but stand between rows whose seals are good.
+    Foreign {
+        /// The first.
+        first: u64,
+        /// The last.
+        last: u64,
     },
     /// The log ends before the anchor.
     Cut {
@@ -138,13 +146,24 @@ pub struct AuditChain {
     /// The hash that the next row counts in; `None` where a row is missing.
     before: Option<AuditHash>,
     has_sealed: bool,
+    has_checked: bool,
+    /// Rows since the last seal that was checked whose own cannot be: the first and the last.
+    foreign: Option<(u64, u64)>,
 }
 
 impl AuditChain {
     /// Before the first row. `anchor` is the newest row as it once was.
     pub fn new(anchor: Option<AuditHead>) -> Self {
         let verdict = AuditVerdict::default();
-        Self { verdict, anchor, met: 0, before: Some(AuditHash::START), has_sealed: false }
+        Self {
+            verdict,
+            anchor,
+            met: 0,
+            before: Some(AuditHash::START),
+            has_sealed: false,
+            has_checked: false,
+            foreign: None,
+        }
     }
 
     /// The number of the last row met; 0 before the first.
@@ -207,11 +226,28 @@ impl AuditChain {
         }
         self.has_sealed = true;
         match sealers.iter().find(|sealer| sealer.made_by() == row.made_by) {
-            Some(sealer) if sealer.made(&row.seal, &row.hash) => self.cover(row.seq),
+            Some(sealer) if sealer.made(&row.seal, &row.hash) => {
+                self.check_foreign();
+                self.has_checked = true;
+                self.cover(row.seq);
+            }
             // A row is told once, however much of it is wrong.
             Some(_) if fits => self.verdict.note(AuditBreak::Seal { seq: row.seq }),
             Some(_) => {}
-            None => self.verdict.note_unknown(row.made_by, row.seq),
+            None => {
+                self.verdict.note_unknown(row.made_by, row.seq);
+                if self.has_checked {
+                    self.foreign = Some((self.foreign.map_or(row.seq, |(first, _)| first), row.seq));
+                }
+            }
+        }
+    }
+
+    /// Before a seal that was checked. Of rows up to the anchor, the anchor says whether they are as they were.
+    fn check_foreign(&mut self) {
+        let Some((first, last)) = self.foreign.take() else { return };
+        if self.anchor.is_none_or(|anchor| anchor.seq < last) {
+            self.verdict.note(AuditBreak::Foreign { first, last });
         }
     }
 
@@ -386,7 +422,22 @@ mod tests {
         rows[2].record[0] ^= 1;
         rows[2].made_by = sealer(9).made_by();
         rows[2].hash = rows[1].hash.next(3, rows[2].made_by, &rows[2].record);
-        assert_eq!(verdict(&rows, &[1], None).breaks, [AuditBreak::Changed { seq: 4 }]);
+        let foreign = AuditBreak::Foreign { first: 3, last: 3 };
+        assert_eq!(verdict(&rows, &[1], None).breaks, [AuditBreak::Changed { seq: 4 }, foreign]);
+    }
+
+    #[test]
+    fn o14_rows_rewritten_to_the_end_under_an_unknown_install_secret_are_found_once_the_log_goes_on() {
+        let mut rows = log(&[1, 1, 1, 9, 9, 1, 2]);
+        // Without the install secret of row 6 an intruder cannot write it; the daemon does, behind the others.
+        let whole = head(&rows, 7);
+        assert_eq!(verdict(&rows, &[1, 2], None).breaks, [AuditBreak::Foreign { first: 4, last: 5 }]);
+        assert!(verdict(&rows, &[1, 9, 2], None).is_whole(), "with their install secret back");
+        assert!(verdict(&rows, &[1, 2], Some(whole)).is_whole(), "an anchor vouches for them");
+        assert_eq!(verdict(&rows, &[1, 2], Some(head(&rows, 3))).breaks.len(), 1, "not one before them");
+        rows.truncate(5);
+        let found = verdict(&rows, &[1, 2], None);
+        assert_eq!((found.breaks_total, found.is_whole()), (0, false), "until then nothing covers them");
     }
 
     #[test]

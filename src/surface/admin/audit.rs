@@ -85,6 +85,13 @@ fn problem(found: &AuditBreak) -> Value {
         AuditBreak::Unsealed { seq } => {
             ("unsealed", seq, format!("row {seq} has no seal, but a row before it has one"))
         }
+        AuditBreak::Foreign { first, last } => (
+            "foreign",
+            first,
+            format!(
+                "rows {first} to {last} name an install secret that is not here, between rows whose is: they may have been written by somebody else"
+            ),
+        ),
         AuditBreak::Cut { newest, anchor } => {
             ("cut", anchor, format!("the log ends at row {newest}, but the anchor is row {anchor}"))
         }
