@@ -28,6 +28,15 @@ pub struct Replays {
     lost: Option<Lost>,
 }
 
+/// What a clean stop leaves for the next start.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SavedReplays {
+    /// Everything that was remembered.
+    pub used: Vec<UsedSignature>,
+    /// The last stamp that was let go, if any was: a clock that comes back finds nothing up to it.
+    pub let_go_through: Option<Stamp>,
+}
+
 /// What was remembered before a start, and is not any more.
 #[derive(Clone, Copy, Debug)]
 struct Lost {
@@ -52,12 +61,17 @@ impl Replays {
 
     /// Goes on from what a clean stop left, or without anything that could have been remembered before `now`:
     /// then stamps up to 5 s from now are refused, but for secrets that were made since.
-    pub fn recover(&mut self, saved: Option<Vec<UsedSignature>>, now: Wall) {
+    pub fn recover(&mut self, saved: Option<SavedReplays>, now: Wall) {
         match saved {
-            // More than fits is kept all the same: forgetting would be worse.
-            Some(saved) => saved.into_iter().filter(|used| !used.stamp.is_over(now)).for_each(|used| {
-                self.insert(used);
-            }),
+            Some(SavedReplays { used, let_go_through }) => {
+                // No further than after a kill: a clock that was years ahead once must not bind every start.
+                self.let_go_through = let_go_through.map(|through| through.min(Stamp::last_at(now)));
+                // More than fits is kept all the same: forgetting would be worse.
+                for used in used {
+                    self.insert(used);
+                }
+                self.let_go(now);
+            }
             None => self.lost = Some(Lost { at: now, through: Stamp::last_at(now) }),
         }
     }
@@ -98,8 +112,13 @@ impl Replays {
         }
     }
 
+    /// What the next start is to know.
+    pub fn saved(&self) -> SavedReplays {
+        SavedReplays { used: self.iter().collect(), let_go_through: self.let_go_through }
+    }
+
     /// Everything that is remembered, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = UsedSignature> + '_ {
+    fn iter(&self) -> impl Iterator<Item = UsedSignature> + '_ {
         let of = |(stamp, used): (&Stamp, &HashSet<(KeyId, SignatureMac)>)| {
             let stamp = *stamp;
             used.iter()
@@ -215,11 +234,11 @@ mod tests {
         assert_eq!(before.take(&signed(1, 0, 0), LONG_AGO, at(0)), Ok(()));
         assert_eq!(before.take(&signed(1, 10, 1), LONG_AGO, at(10)), Ok(()));
         let mut after = Replays::new(1);
-        after.recover(Some(before.iter().collect()), at(301));
+        after.recover(Some(before.saved()), at(301));
         assert_eq!(after.iter().count(), 1, "the older one has left its window");
         assert_eq!(after.take(&signed(1, 10, 1), LONG_AGO, at(301)), REPLAYED);
         let mut roomy = Replays::new(100);
-        roomy.recover(Some(before.iter().collect()), at(11));
+        roomy.recover(Some(before.saved()), at(11));
         assert_eq!(roomy.take(&signed(1, 10, 2), LONG_AGO, at(11)), Ok(()));
     }
 
@@ -231,5 +250,32 @@ mod tests {
         assert_eq!(replays.held, 0);
         assert_eq!(replays.take(&signed(1, 0, 0), LONG_AGO, at(0)), REPLAYED);
         assert_eq!(replays.take(&signed(1, 1, 0), LONG_AGO, at(1)), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_comes_back_over_a_clean_stop_finds_nothing_forgotten() {
+        let mut before = Replays::new(100);
+        assert_eq!(before.take(&signed(1, 0, 0), LONG_AGO, at(0)), Ok(()));
+        // Ahead at the start, and ahead at the stop.
+        let mut after = Replays::new(100);
+        after.recover(Some(before.saved()), at(3_600));
+        before.let_go(at(3_600));
+        let mut again = Replays::new(100);
+        again.recover(Some(before.saved()), at(0));
+        for replays in [&mut after, &mut again] {
+            assert_eq!(replays.take(&signed(1, 0, 0), LONG_AGO, at(0)), REPLAYED);
+            assert_eq!(replays.take(&signed(1, 1, 0), LONG_AGO, at(1)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_a_clock_let_go_that_was_far_ahead_binds_the_next_start_no_longer_than_a_kill() {
+        let mut before = Replays::new(100);
+        assert_eq!(before.take(&signed(1, 3_600, 0), LONG_AGO, at(3_600)), Ok(()));
+        before.let_go(at(7_200));
+        let mut after = Replays::new(100);
+        after.recover(Some(before.saved()), at(0));
+        assert_eq!(after.take(&signed(1, 5, 0), LONG_AGO, at(0)), REPLAYED);
+        assert_eq!(after.take(&signed(1, 6, 0), LONG_AGO, at(1)), Ok(()));
     }
 }

@@ -44,11 +44,7 @@ impl Engine {
 
     /// Saves the memory for the next start. To be called when nothing is served any more.
     pub async fn save_replays(&self) -> Result<(), ChangeError> {
-        let used = {
-            let mut replays = self.replays.lock();
-            replays.let_go(self.clock.now().wall);
-            replays.iter().collect()
-        };
-        self.store.save_used_signatures(used).await
+        let saved = self.replays.lock().saved();
+        self.store.save_used_signatures(saved).await
     }
 }

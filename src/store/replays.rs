@@ -13,6 +13,7 @@ use super::codec;
 use super::error::{ChangeError, StoreError};
 use super::queue::Lane;
 use super::tables::WriteTables;
+use crate::domain::replays::SavedReplays;
 use crate::domain::signature::UsedSignature;
 
 /// Signatures in one row: about 230 kB, so that a million of them are a few hundred rows.
@@ -20,23 +21,23 @@ const PIECE_MAX: usize = 4_096;
 
 impl Store {
     /// Saves these in the place of what was saved before; none is a piece as well.
-    pub async fn save_used_signatures(&self, used: Vec<UsedSignature>) -> Result<(), ChangeError> {
-        let rows = used.len().div_ceil(PIECE_MAX).max(1);
-        self.change(Lane::Checkpoint, rows, move |tables| save(tables, &used)).await
+    pub async fn save_used_signatures(&self, saved: SavedReplays) -> Result<(), ChangeError> {
+        let rows = saved.used.len().div_ceil(PIECE_MAX).max(1);
+        self.change(Lane::Checkpoint, rows, move |tables| save(tables, &saved)).await
     }
 
     /// Takes out what the last clean stop saved; `None` when nothing was. What was taken is gone, durably.
-    pub async fn take_used_signatures(&self) -> Result<Option<Vec<UsedSignature>>, ChangeError> {
+    pub async fn take_used_signatures(&self) -> Result<Option<SavedReplays>, ChangeError> {
         self.change(Lane::Checkpoint, 1, take).await
     }
 }
 
-fn save(tables: &mut WriteTables<'_>, used: &[UsedSignature]) -> Result<Done<()>, ChangeError> {
+fn save(tables: &mut WriteTables<'_>, saved: &SavedReplays) -> Result<Done<()>, ChangeError> {
     remove_all(tables)?;
     let empty: &[UsedSignature] = &[];
-    let pieces = used.chunks(PIECE_MAX).chain(used.is_empty().then_some(empty));
+    let pieces = saved.used.chunks(PIECE_MAX).chain(saved.used.is_empty().then_some(empty));
     for (number, piece) in (0..).zip(pieces) {
-        let bytes = codec::replays::to_bytes(piece)?;
+        let bytes = codec::replays::to_bytes(piece, saved.let_go_through)?;
         tables
             .replays
             .insert(number, bytes.as_slice())
@@ -45,12 +46,14 @@ fn save(tables: &mut WriteTables<'_>, used: &[UsedSignature]) -> Result<Done<()>
     Ok(Done { value: (), wrote: true })
 }
 
-fn take(tables: &mut WriteTables<'_>) -> Result<Done<Option<Vec<UsedSignature>>>, ChangeError> {
-    let mut saved = None;
+fn take(tables: &mut WriteTables<'_>) -> Result<Done<Option<SavedReplays>>, ChangeError> {
+    let mut saved: Option<SavedReplays> = None;
     for row in tables.replays.iter().map_err(StoreError::database("read the signatures that were taken"))? {
         let (number, bytes) = row.map_err(StoreError::database("read the signatures that were taken"))?;
         let piece = codec::replays::from_bytes(number.value(), bytes.value())?;
-        saved.get_or_insert_with(Vec::new).extend(piece);
+        let saved = saved.get_or_insert_default();
+        saved.used.extend(piece.used);
+        saved.let_go_through = saved.let_go_through.max(piece.let_go_through);
     }
     if saved.is_some() {
         remove_all(tables)?;

@@ -1,7 +1,7 @@
 //! The record of signatures that were taken: one piece of the replay memory, as a clean stop leaves it.
 //!
-//! Each is 56 bytes behind the one before: stamp (seconds, signed), key, MAC, numbers big-endian. The golden
-//! bytes at the end can never change.
+//! Each is 56 bytes behind the one before: stamp (seconds, signed), key, MAC, numbers big-endian. Every piece
+//! tells the last stamp that was let go, in seconds. The golden bytes at the end can never change.
 //!
 //! Never here: an order, or a promise that a piece holds none twice.
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Place, decode, encode};
 use crate::domain::id::KeyId;
+use crate::domain::replays::SavedReplays;
 use crate::domain::signature::{SignatureMac, Stamp, UsedSignature};
 use crate::store::error::StoreError;
 
@@ -22,6 +23,8 @@ const ONE_LEN: usize = STAMP_LEN + KEY_LEN + MAC_LEN;
 struct PieceTwin {
     #[serde(with = "packed")]
     used: Vec<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    let_go_through_s: Option<i64>,
 }
 
 /// Many bytes, written as `MessagePack`'s binary.
@@ -56,25 +59,30 @@ mod packed {
 }
 
 /// Writes a piece down.
-pub(in crate::store) fn to_bytes(piece: &[UsedSignature]) -> Result<Vec<u8>, StoreError> {
+pub(in crate::store) fn to_bytes(
+    piece: &[UsedSignature],
+    let_go_through: Option<Stamp>,
+) -> Result<Vec<u8>, StoreError> {
     let mut used = Vec::with_capacity(piece.len() * ONE_LEN);
     for one in piece {
         used.extend(one.stamp.secs().to_be_bytes());
         used.extend(one.key.as_u128().to_be_bytes());
         used.extend(one.mac.as_bytes());
     }
-    encode(&PieceTwin { used })
+    encode(&PieceTwin { used, let_go_through_s: let_go_through.map(Stamp::secs) })
 }
 
 /// Reads the piece of this number.
-pub(in crate::store) fn from_bytes(number: u32, bytes: &[u8]) -> Result<Vec<UsedSignature>, StoreError> {
+pub(in crate::store) fn from_bytes(number: u32, bytes: &[u8]) -> Result<SavedReplays, StoreError> {
     let place = Place { table: "replays", key: &number };
     let twin: PieceTwin = decode(place, bytes)?;
     let (whole, rest) = twin.used.as_chunks::<ONE_LEN>();
     if !rest.is_empty() {
         return Err(place.corrupt("its last signature is cut"));
     }
-    whole.iter().map(|one| read(one).ok_or_else(|| place.corrupt("a signature has no key"))).collect()
+    let used = whole.iter().map(|one| read(one).ok_or_else(|| place.corrupt("a signature has no key")));
+    let let_go_through = twin.let_go_through_s.map(Stamp::from_secs);
+    Ok(SavedReplays { used: used.collect::<Result<_, _>>()?, let_go_through })
 }
 
 fn read(one: &[u8; ONE_LEN]) -> Option<UsedSignature> {
@@ -104,13 +112,19 @@ mod tests {
     #[test]
     fn the_format_of_a_piece_is_pinned() {
         let read = |bytes: &[u8]| from_bytes(0, bytes).unwrap();
-        check_golden(&to_bytes(&piece()).unwrap(), PIECE, read, &piece());
-        check_golden(&to_bytes(&[]).unwrap(), EMPTY, read, &Vec::new());
+        let let_go_through = Some(Stamp::from_secs(1_799_999_999));
+        let saved = SavedReplays { used: piece(), let_go_through: None };
+        check_golden(&to_bytes(&piece(), None).unwrap(), PIECE, read, &saved);
+        let saved = SavedReplays { used: Vec::new(), let_go_through };
+        check_golden(&to_bytes(&[], let_go_through).unwrap(), LET_GO, read, &saved);
+        check_golden(&to_bytes(&[], None).unwrap(), EMPTY, read, &SavedReplays::default());
     }
 
     #[test]
     fn damaged_bytes_are_an_error_or_another_piece_but_no_panic() {
-        check_no_damage_panics(&to_bytes(&piece()).unwrap(), |bytes| from_bytes(0, bytes).map(drop));
+        check_no_damage_panics(&to_bytes(&piece(), Some(Stamp::from_secs(7))).unwrap(), |bytes| {
+            from_bytes(0, bytes).map(drop)
+        });
     }
 
     const PIECE: &str = "
@@ -119,5 +133,6 @@ mod tests {
         abababababababababababababababababababababababababababababababab
         000000006b49d201 0000000000000000000000000000000a
         cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd";
+    const LET_GO: &str = "0282a475736564c400b06c65745f676f5f7468726f7567685f73ce6b49d1ff";
     const EMPTY: &str = "0281a475736564c400";
 }
