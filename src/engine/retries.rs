@@ -179,6 +179,14 @@ impl Engine {
     }
 }
 
+/// What a try that the store did not refuse has made.
+enum Committed {
+    /// What denies is in the file.
+    InForce,
+    /// Nothing: a later change took its place.
+    TakenOut,
+}
+
 /// How a try went.
 #[derive(PartialEq, Eq)]
 pub(super) enum Tried {
@@ -191,7 +199,11 @@ impl Undurable {
     pub(super) async fn try_again(self, store: &Store, retries: &Arc<Retries>, now: Wall) -> Tried {
         let of = self.of();
         match self.commit(store, retries, now).await {
-            Ok(()) => tracing::info!(?of, "a change that the disk had refused is durable now"),
+            Ok(Committed::InForce) => {
+                tracing::info!(?of, "a change that the disk had refused is durable now");
+            }
+            // Should what took it out fail, it is put back, and must be tried again.
+            Ok(Committed::TakenOut) => return Tried::Done,
             Err(ChangeError::NotDurable(_) | ChangeError::Busy) => return Tried::NotYet,
             Err(error) => {
                 tracing::error!(error = %Causes(&error), ?of, "a change that denies already was given up");
@@ -201,7 +213,12 @@ impl Undurable {
         Tried::Done
     }
 
-    async fn commit(&self, store: &Store, retries: &Arc<Retries>, now: Wall) -> Result<(), ChangeError> {
+    async fn commit(
+        &self,
+        store: &Store,
+        retries: &Arc<Retries>,
+        now: Wall,
+    ) -> Result<Committed, ChangeError> {
         let (urgency, audit) = (Urgency::Revoke, self.audit.clone());
         match &self.narrowing {
             Narrowing::Revoke { key, slot } => {
@@ -223,6 +240,9 @@ impl Undurable {
                 };
                 let record = store.update_workspace(*workspace, urgency, audit, suspend, Vec::new()).await?;
                 slot.apply(&record, now);
+                if record.status == WorkspaceStatus::Active {
+                    return Ok(Committed::TakenOut);
+                }
                 if record.status == WorkspaceStatus::Suspended {
                     slot.status_is_committed(*begun);
                 }
@@ -235,6 +255,6 @@ impl Undurable {
                 }
             }
         }
-        Ok(())
+        Ok(Committed::InForce)
     }
 }

@@ -252,6 +252,41 @@ async fn a_try_that_was_taken_out_on_its_way_to_the_writer_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_suspension_that_is_put_back_while_a_try_of_it_ends_is_tried_again() {
+    let world = World::new();
+    let (workspace, key) = world.workspace("pro").await;
+    let (other, _) = world.workspace("pro").await;
+    let (bystander, _) = world.key(other, &[]).await;
+    let jam = Jam::of(&world, bystander, &[Urgency::Revoke]).await;
+    assert!(suspend(&world, workspace).await.is_err());
+    jam.clear().await;
+    // An activation has taken it out; the try finds nothing to do, in a transaction that is held open.
+    let taken_out = world.engine.retries.withdraw(Narrowed::Workspace(workspace)).unwrap();
+    let (before, reached) = Hold::queue(&world, bystander, Urgency::Admin);
+    reached.await.unwrap();
+    let (store, retries) = (world.store.clone(), Arc::clone(&world.engine.retries));
+    let (trying, now) = (taken_out.clone(), world.engine.clock.now().wall);
+    let tried = tokio::spawn(async move {
+        trying.try_again(&store, &retries, now).await;
+    });
+    until_waiting(&world, 1).await;
+    let (behind, reached) = Hold::queue(&world, bystander, Urgency::Admin);
+    until_waiting(&world, 2).await;
+    before.release().await;
+    reached.await.unwrap();
+    // The activation fails, and the try hears of its own end only now.
+    world.engine.retries.give_back(taken_out);
+    behind.release().await;
+    tried.await.unwrap();
+    assert_eq!(world.engine.undurable_changes(), 1);
+    world.engine.checkpoint().await.unwrap();
+    assert_eq!(world.engine.undurable_changes(), 0);
+    let record = world.engine.workspace(workspace).await.unwrap();
+    assert_eq!(record.status, WorkspaceStatus::Suspended);
+    assert_eq!(world.ask(&key, READ).await, Err("suspended"));
+}
+
+#[tokio::test]
 async fn an_activation_that_fails_leaves_the_suspension_in_force_and_to_be_tried_again() {
     let world = World::new();
     let (workspace, key) = world.workspace("pro").await;
