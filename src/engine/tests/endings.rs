@@ -31,7 +31,7 @@ impl World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_cold_proof_that_races_a_rotation_is_accepted_after_it() {
     let (cached, uncached) = (World::new(), World::with_cache(0));
-    for round in 0..100 {
+    for round in 0..200 {
         for world in [&cached, &uncached] {
             let (workspace, _) = world.workspace("pro").await;
             let (id, old) = world.key(workspace, &[READ]).await;

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::domain::address::AddressRules;
+use crate::domain::rotation::Overlap;
 
 /// A hang is for ever; a debug build on a busy machine is only slow.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -161,12 +162,13 @@ async fn a_slow_hash_that_is_under_way_when_the_revoke_lands_lets_nobody_in() {
 }
 
 /// What is taken away, and what the next request is told.
-const NARROWINGS: [(&str, &str); 6] = [
+const NARROWINGS: [(&str, &str); 7] = [
     ("permissions", "permission"),
     ("addresses", "address"),
     ("expiry", "expired"),
     ("rate", "rate"),
     ("plan", "plan"),
+    ("limit", "quota"),
     ("suspension", "suspended"),
 ];
 
@@ -192,6 +194,10 @@ async fn change(world: &World, key: KeyId, workspace: WorkspaceId, what: &str, a
             let rate = Rate::new(if away { 0 } else { 1_000_000 }, 1, None).unwrap();
             drop(of_key(KeyPatch { rate: Some(Some(rate)), ..none }).await.unwrap());
         }
+        "limit" => {
+            let meters = [("ai".to_owned(), Some(if away { 0 } else { u64::MAX }))].into();
+            drop(of_workspace(WorkspacePatch { meters, ..WorkspacePatch::default() }).await.unwrap());
+        }
         "plan" => {
             let plan = Some(if away { "free" } else { "pro" }.to_owned());
             drop(of_workspace(WorkspacePatch { plan, ..WorkspacePatch::default() }).await.unwrap());
@@ -203,59 +209,106 @@ async fn change(world: &World, key: KeyId, workspace: WorkspaceId, what: &str, a
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_narrowing_of_a_warm_key_refuses_each_request_that_starts_after_it() {
-    const ROUNDS: usize = 50;
-    let world = World::new();
+/// Takes one thing away from a warm key that is in use all the time, and gives it back, again and again.
+async fn race_narrowing(world: &World, what: &str, told: &str, rounds: usize) {
     let (workspace, _) = world.workspace("pro").await;
-    let unlimited =
-        WorkspacePatch { meters: [("ai".to_owned(), Some(u64::MAX))].into(), ..WorkspacePatch::default() };
-    world.engine.update_workspace(Actor::System, workspace, unlimited).await.unwrap();
     let (id, key) = world.key(workspace, &["*:*"]).await;
-    change(&world, id, workspace, "rate", false).await;
-    let asking = Asking::of(&world, &key, GENERATE);
+    change(world, id, workspace, "limit", false).await;
+    change(world, id, workspace, "rate", false).await;
+    let asking = Asking::of(world, &key, GENERATE);
     // Odd from each acknowledgement until what was taken away is given back.
     let phase = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let accepted = Arc::new(AtomicU64::new(0));
-    let late = Arc::new(AtomicU64::new(0));
-    let mut hammers = JoinSet::new();
-    for _ in 0..3 {
+    let hammer = {
         let (asking, stop, phase) = (asking.clone(), Arc::clone(&stop), Arc::clone(&phase));
-        let (accepted, late) = (Arc::clone(&accepted), Arc::clone(&late));
-        hammers.spawn(async move {
+        let accepted = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            let mut late = 0;
             while !stop.load(Ordering::SeqCst) {
                 let start = phase.load(Ordering::SeqCst);
                 let passed = asking.ask().await.is_ok();
                 accepted.fetch_add(u64::from(passed), Ordering::SeqCst);
-                if passed && start % 2 == 1 && phase.load(Ordering::SeqCst) == start {
-                    late.fetch_add(1, Ordering::SeqCst);
-                }
+                late += u64::from(passed && start % 2 == 1 && phase.load(Ordering::SeqCst) == start);
+                tokio::task::yield_now().await;
+            }
+            late
+        })
+    };
+    for round in 0..rounds {
+        // Time alone fills the bucket that the hammer empties.
+        world.time.advance_micros(1_000_000);
+        let before = accepted.load(Ordering::SeqCst);
+        while accepted.load(Ordering::SeqCst) == before {
+            tokio::task::yield_now().await;
+        }
+        change(world, id, workspace, what, true).await;
+        phase.fetch_add(1, Ordering::SeqCst);
+        for _ in 0..3 {
+            assert_eq!(asking.ask().await, Err(told), "{what}, round {round}");
+        }
+        phase.fetch_add(1, Ordering::SeqCst);
+        change(world, id, workspace, what, false).await;
+        assert_eq!(asking.ask().await, Ok(()), "{what} given back, round {round}");
+    }
+    stop.store(true, Ordering::SeqCst);
+    assert_eq!(hammer.await.unwrap(), 0, "{what}: accepted although it started later");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_narrowing_of_a_warm_key_refuses_each_request_that_starts_after_it() {
+    const ROUNDS: usize = 200;
+    let world = Arc::new(World::new());
+    // Side by side, so that they share commits.
+    let mut races = JoinSet::new();
+    for (what, told) in NARROWINGS {
+        let world = Arc::clone(&world);
+        races.spawn(async move { race_narrowing(&world, what, told, ROUNDS).await });
+    }
+    races.join_all().await;
+}
+
+/// What ends a key or its secret for good, raced with a warm key's requests, as far apart as `most_micros`.
+async fn race_warm_end(world: &World, ends: &str, rounds: u32, most_micros: u32) {
+    for round in 0..rounds {
+        let (workspace, _) = world.workspace("pro").await;
+        let (id, key) = world.key(workspace, &[READ]).await;
+        change(world, id, workspace, "rate", false).await;
+        let asking = Asking::of(world, &key, READ);
+        assert_eq!(asking.ask().await, Ok(()), "{ends}, round {round}: warm");
+        let (start, racer) = (Arc::new(Barrier::new(2)), asking.clone());
+        let started = Arc::clone(&start);
+        let racing = tokio::spawn(async move {
+            started.wait().await;
+            while racer.ask().await.is_ok() {
                 tokio::task::yield_now().await;
             }
         });
-    }
-    for round in 0..ROUNDS {
-        for (what, told) in NARROWINGS {
-            // Time alone fills the bucket that the hammers empty.
-            world.time.advance_micros(1_000_000);
-            let before = accepted.load(Ordering::SeqCst);
-            while accepted.load(Ordering::SeqCst) == before {
-                tokio::task::yield_now().await;
-            }
-            change(&world, id, workspace, what, true).await;
-            phase.fetch_add(1, Ordering::SeqCst);
-            for _ in 0..3 {
-                assert_eq!(asking.ask().await, Err(told), "{what}, round {round}");
-            }
-            phase.fetch_add(1, Ordering::SeqCst);
-            change(&world, id, workspace, what, false).await;
-            assert_eq!(asking.ask().await, Ok(()), "{what} given back, round {round}");
+        start.wait().await;
+        spin(most_micros * round / rounds);
+        let (engine, by) = (&world.engine, Actor::System);
+        match ends {
+            "revoke" => drop(engine.revoke_key(by, id).await.unwrap()),
+            "deletion" => drop(engine.delete_workspace(by, workspace).await.unwrap()),
+            _ => drop(engine.rotate_key(by, id, Overlap::NONE).await.unwrap()),
         }
+        for _ in 0..3 {
+            assert_eq!(asking.ask().await, Err("revoked"), "{ends}, round {round}");
+        }
+        racing.await.unwrap();
+        assert_eq!(asking.ask().await, Err("revoked"), "{ends}, round {round}: nothing was left behind");
     }
-    stop.store(true, Ordering::SeqCst);
-    hammers.join_all().await;
-    assert_eq!(late.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_end_of_a_warm_key_or_secret_refuses_each_request_that_starts_after_it() {
+    let world = Arc::new(World::new());
+    let mut races = JoinSet::new();
+    for ends in ["revoke", "deletion", "rotation"] {
+        let world = Arc::clone(&world);
+        races.spawn(async move { race_warm_end(&world, ends, 200, 200).await });
+    }
+    races.join_all().await;
 }
 
 /// One key of the model: when its revoke began and when it was acknowledged; 0 is not yet.
