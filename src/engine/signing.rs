@@ -35,6 +35,11 @@ impl Caller {
         }
     }
 
+    /// Whether it brought no signature and is the key's that demands one: nothing more need be read for it.
+    pub fn lacks_signature(&self) -> bool {
+        matches!(self.signature, Signature::NotSent) && self.proven.key.facts.load().requires_signature()
+    }
+
     /// Compares what was sent with the whole request, in constant time.
     pub fn check_signature(&mut self, sent: &Sent, request: &Signable<'_>) {
         self.announce_signature(sent);

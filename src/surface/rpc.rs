@@ -115,6 +115,9 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
         presented => {
             let mut caller = engine.identify(Door::Rpc, &product.profile, presented, address).await?;
             caller.announce_signature(&sent);
+            if caller.lacks_signature() {
+                return Err(engine.refuse(caller, Denial::Signature).into());
+            }
             // Paid before anything is read and held for it; that there was no token is told with the
             // message's id.
             engine.pace(&mut caller);

@@ -12,11 +12,12 @@ use keyward::domain::time::Wall;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use crate::daemon::{Daemon, Hidden, Key, Options, START};
 use crate::program::{Program, configured, new_workspace};
-use crate::wire::{Answer, Call, call_once};
+use crate::wire::{Answer, Call, PATIENCE, call_once};
 
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 const POST: &str = r#"{"body":"Hello","account_ids":["a"]}"#;
@@ -239,6 +240,32 @@ async fn a_key_that_requires_signatures_is_refused_without_one_at_every_door() {
 }
 
 #[tokio::test]
+async fn nothing_is_read_of_a_request_that_lacks_its_signature() {
+    let (daemon, _) = started().await;
+    let workspace = daemon.workspace("pro").await;
+    let key = daemon.key(&workspace, json!({"permissions": ["*:*"], "require_signature": true})).await;
+    let waits = |call: Call| {
+        let call = call.bearer(&key.text).header("Content-Type", "application/json");
+        call.header("Content-Length", "1000").header("Expect", "100-continue")
+    };
+    let first = async |call: Call| {
+        let mut socket = TcpStream::connect(daemon.data()).await.unwrap();
+        socket.write_all(&call.bytes(daemon.data())).await.unwrap();
+        let mut status = [0; "HTTP/1.1 100".len()];
+        timeout(PATIENCE, socket.read_exact(&mut status)).await.unwrap().unwrap();
+        String::from_utf8(status.to_vec()).unwrap()
+    };
+    for path in ["/api/mcp-app", "/v1/posts"] {
+        assert_eq!(first(waits(Call::new("POST", path))).await, "HTTP/1.1 401", "{path}");
+        // A wrong signature can only be told from a right one with the body.
+        let begun = waits(Call::new("POST", path)).header("X-MCP-Timestamp", start().to_string());
+        let begun = begun.header("X-MCP-Signature", "00".repeat(32));
+        assert_eq!(first(begun).await, "HTTP/1.1 100", "{path}");
+    }
+    daemon.finish().await;
+}
+
+#[tokio::test]
 async fn an_admin_key_may_be_made_to_sign() {
     let (daemon, _) = started().await;
     let fields = json!({"workspace_id": Value::Null, "permissions": ["keys:read", "workspaces:write"],
@@ -325,7 +352,7 @@ async fn a_signed_body_is_read_up_to_eight_mebibytes_and_up_to_its_routes_bound(
 
 /// S04.
 #[tokio::test]
-async fn a_full_memory_refuses_new_signatures_and_the_old_ones_still() {
+async fn s04_a_full_memory_refuses_new_signatures_and_the_old_ones_still() {
     let options = Options { body_form: true, replays_max: Some(8), ..Options::default() };
     let daemon = Daemon::start_with(options).await;
     let workspace = daemon.workspace("pro").await;
@@ -355,7 +382,7 @@ async fn a_full_memory_refuses_new_signatures_and_the_old_ones_still() {
 
 /// S07: the bytes that were signed are the bytes that go on, however they were framed.
 #[tokio::test]
-async fn the_upstream_gets_the_signed_bytes_and_no_signature() {
+async fn s07_the_upstream_gets_the_signed_bytes_and_no_signature() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let seen: Arc<Mutex<String>> = Arc::default();
@@ -419,7 +446,7 @@ async fn a_clean_stop_forgets_no_signature_and_holds_up_no_new_one() {
 
 /// S06, with the real binary and the machine's clock.
 #[tokio::test]
-async fn a_replay_is_refused_after_a_kill_and_after_a_clean_stop() {
+async fn s06_a_replay_is_refused_after_a_kill_and_after_a_clean_stop() {
     let dir = configured();
     let program = Program::serve(dir.path()).await;
     let made = program.admin_json(new_workspace()).await;

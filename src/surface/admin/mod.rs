@@ -179,6 +179,9 @@ impl AdminSurface {
             self.engine.identify(Door::Admin, &self.profile, &credential, Some(peer.address)).await?;
         let sent = signature::sent(&parts.headers, &self.profile);
         caller.announce_signature(&sent);
+        if caller.lacks_signature() {
+            return Err(self.engine.refuse(caller, Denial::Signature).into());
+        }
         let route = match found {
             Found::Route(route) => route,
             Found::OtherVerbs(allow) => {
@@ -190,8 +193,11 @@ impl AdminSurface {
         let body = match body.as_mut() {
             Some(body) => {
                 let tether = self.engine.tether(&caller);
-                let read = tethered(Some(&tether), body::read(body, max_bytes, ADMIN_TIME_MAX)).await?;
-                read.map_err(|error| Denial::from(&error))?
+                let read = tethered(Some(&tether), body::read(body, max_bytes, ADMIN_TIME_MAX)).await;
+                match read.and_then(|read| read.map_err(|error| Denial::from(&error))) {
+                    Ok(read) => read,
+                    Err(denial) => return Err(self.engine.refuse(caller, denial).into()),
+                }
             }
             None => Bytes::new(),
         };
