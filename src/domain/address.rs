@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_matches_by_network_and_mapped_v4_is_v4() {
+    fn s02_an_address_matches_by_network_and_mapped_v4_is_v4() {
         let cases: [(&[&str], &str, bool); 10] = [
             (&["127.0.0.2"], "127.0.0.2", true),
             (&["127.0.0.2"], "127.0.0.1", false),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn short_octal_and_hexadecimal_forms_are_refused() {
+    fn s02_short_octal_and_hexadecimal_forms_are_refused() {
         for bad in [
             "127.2",
             "0x7f.0.0.1",

@@ -505,7 +505,7 @@ async fn keyless_callers_are_paced_by_address() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_read_is_a_fault_and_never_an_answer_about_the_key() {
+async fn d16_a_store_that_cannot_be_read_is_a_fault_and_never_an_answer_about_the_key() {
     let world = World::new();
     let (workspace, _) = world.workspace("pro").await;
     let (_, key) = world.key(workspace, &[READ]).await;

@@ -44,12 +44,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_s_header_is_not_believed() {
+    fn s01_a_stranger_s_header_is_not_believed() {
         assert_eq!(address("203.0.113.9", &["127.0.0.2"]).as_deref(), Some("203.0.113.9"));
     }
 
     #[test]
-    fn the_list_is_walked_from_the_right_past_trusted_proxies() {
+    fn s01_the_list_is_walked_from_the_right_past_trusted_proxies() {
         let cases: [(&[&str], Option<&str>); 7] = [
             (&["198.51.100.7"], Some("198.51.100.7")),
             (&["198.51.100.1, 198.51.100.7, 10.0.0.3"], Some("198.51.100.7")),

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_schema_is_refused_and_its_bytes_stay_whether_closed_cleanly_or_not() {
+    fn d15_a_newer_schema_is_refused_and_its_bytes_stay_whether_closed_cleanly_or_not() {
         let (directory, path) = made();
         let running = set_schema(&path, SCHEMA_VERSION + 1);
         // A copy of a running store is what a crash would leave.

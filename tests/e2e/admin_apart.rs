@@ -222,7 +222,7 @@ async fn a_web_page_cannot_reach_the_admin_api_under_a_name_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_admin_key_gives_no_more_than_it_holds() {
+async fn o10_an_admin_key_gives_no_more_than_it_holds() {
     let daemon = Daemon::start().await;
     let customers = daemon.workspace("pro").await;
     // The first row of the audit log is the making of the admin keys' own workspace.

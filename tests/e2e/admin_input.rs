@@ -98,7 +98,7 @@ fn bad_key_fields() -> Vec<(Value, &'static str)> {
 }
 
 #[tokio::test]
-async fn a_key_is_not_made_or_changed_with_fields_that_cannot_be() {
+async fn o10_a_key_is_not_made_or_changed_with_fields_that_cannot_be() {
     let daemon = Daemon::start().await;
     let workspace = daemon.workspace("enterprise").await;
     let key = daemon.key_for(&workspace, &["posts:read"]).await;

@@ -26,7 +26,7 @@ async fn check_refused_everywhere(daemon: &Daemon, key: &Key) {
 }
 
 #[tokio::test]
-async fn every_key_of_a_deleted_workspace_is_refused_on_the_next_request_for_good() {
+async fn b04_every_key_of_a_deleted_workspace_is_refused_on_the_next_request_for_good() {
     for proof_cache in [ProofCache::On, ProofCache::Off] {
         let mut daemon = Daemon::start_with(Options { proof_cache, ..Options::default() }).await;
         let (workspace, other) = (daemon.workspace("pro").await, daemon.workspace("pro").await);

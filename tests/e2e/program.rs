@@ -463,7 +463,7 @@ async fn a_key_is_made_used_and_revoked_from_a_shell() {
 }
 
 #[tokio::test]
-async fn what_is_sent_after_a_revoke_that_a_stopped_process_answered_late_is_refused() {
+async fn b08_what_is_sent_after_a_revoke_that_a_stopped_process_answered_late_is_refused() {
     let dir = configured();
     let daemon = Program::serve(dir.path()).await;
     let made = daemon.admin_json(new_workspace()).await;

@@ -79,7 +79,7 @@ impl Race {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_two_thousand_requests_that_start_after_a_revoke_none_is_accepted() {
+async fn b02_of_two_thousand_requests_that_start_after_a_revoke_none_is_accepted() {
     for proof_cache in [ProofCache::On, ProofCache::Off] {
         let daemon = Daemon::start_with(Options { proof_cache, ..Options::default() }).await;
         let workspace = daemon.workspace("enterprise").await;
@@ -108,7 +108,7 @@ async fn of_two_thousand_requests_that_start_after_a_revoke_none_is_accepted() {
 }
 
 #[tokio::test]
-async fn around_the_instant_that_a_key_ends_every_request_goes_by_that_instant() {
+async fn b09_around_the_instant_that_a_key_ends_every_request_goes_by_that_instant() {
     let daemon = Daemon::start().await;
     let workspace = daemon.workspace("enterprise").await;
     let rate = json!({"limit": 1_000_000, "window_s": 1});

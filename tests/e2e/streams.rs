@@ -169,7 +169,7 @@ async fn narrow(daemon: &Daemon, workspace: &Workspace, key: &Key, how: &str) {
 }
 
 #[tokio::test]
-async fn an_open_stream_ends_with_its_key_and_with_nobody_elses() {
+async fn b06_an_open_stream_ends_with_its_key_and_with_nobody_elses() {
     for manner in [Manner::Trickles, Manner::IsSilent] {
         let far = Far::start(manner).await;
         let daemon = Daemon::start_with(Options { upstream: Some(far.url), ..Options::default() }).await;

@@ -68,7 +68,7 @@ fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn the_upstream_sees_the_request_that_was_decided_on_and_never_the_key() {
+async fn f09_the_upstream_sees_the_request_that_was_decided_on_and_never_the_key() {
     let (url, recorded, task) = recording().await;
     let daemon = Daemon::start_with(Options { upstream: Some(url.leak()), ..Options::default() }).await;
     let workspace = daemon.workspace("enterprise").await;

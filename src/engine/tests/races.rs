@@ -396,7 +396,7 @@ impl Model {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
-async fn creates_verifications_revokes_and_lists_at_random_agree_with_a_model() {
+async fn b10_creates_verifications_revokes_and_lists_at_random_agree_with_a_model() {
     let world = World::new();
     let (workspace, _) = world.workspace("pro").await;
     let (clock, keys, stop) = (AtomicU64::new(0), Mutex::default(), AtomicBool::new(false));

@@ -183,7 +183,7 @@ async fn a_rest_that_does_not_come_costs_the_connection_and_is_never_parsed() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_continue_gets_the_refusal_instead() {
+async fn f05_who_waits_for_a_continue_gets_the_refusal_instead() {
     let server = Running::start().await;
     let mut client = server.connect().await;
     let early = "POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";

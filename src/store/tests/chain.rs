@@ -206,7 +206,7 @@ async fn a_file_of_schema_1_keeps_its_records_and_rows_and_the_first_seal_vouche
 }
 
 #[tokio::test]
-async fn a_kill_in_a_migration_leaves_the_old_schema_whole() {
+async fn d14_a_kill_in_a_migration_leaves_the_old_schema_whole() {
     let mut room = room_with(3).await;
     let newest = room.path.clone();
     room.store.close().unwrap();
