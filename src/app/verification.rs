@@ -8,8 +8,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{INSTALL_SECRET_FILE, STORE_FILE};
-use crate::domain::chain::{AuditChain, AuditVerdict};
-use crate::domain::seal::AuditHead;
+use crate::domain::audit::chain::{AuditChain, AuditVerdict};
+use crate::domain::audit::seal::AuditHead;
 use crate::engine::{InstallSecretError, InstallSecrets};
 use crate::store::{Store, StoreError, StoreOptions};
 

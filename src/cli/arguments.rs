@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::exit::EXIT_CODES;
 use super::reach::AdminUrl;
 use crate::config::Flags;
-use crate::domain::seal::AuditHead;
+use crate::domain::audit::seal::AuditHead;
 
 /// Ports that the demo keeps: one for each profile from the first on, and the tenth for the admin API.
 pub(super) const DEMO_ADMIN_OFFSET: u16 = 9;

@@ -17,7 +17,7 @@ use super::output::{Output, cell};
 use super::reach::Reach;
 use crate::app::{AuditUnreadable, verify_audit};
 use crate::config::{self, Flags};
-use crate::domain::seal::AuditHead;
+use crate::domain::audit::seal::AuditHead;
 use crate::surface::admin::audit_verdict;
 
 /// The first admin key's file, where it lies in the data directory, as the demo's does.

@@ -5,8 +5,12 @@
 //!
 //! Never here: a secret, a stored hash or a fingerprint.
 
+pub mod chain;
+pub mod differences;
+pub mod seal;
+
+use self::seal::AuditHash;
 use super::id::{KeyId, WorkspaceId};
-use super::seal::AuditHash;
 use super::time::Wall;
 
 /// One row of the audit log: exactly one for each change, written in the change's own transaction.

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::keyring::Keyring;
+use crate::domain::audit::seal::AuditSealer;
 use crate::domain::hash::{Fingerprinter, INSTALL_SECRET_LEN, SecretId};
-use crate::domain::seal::AuditSealer;
 use crate::store::Store;
 use crate::store::private_file::{self, PrivateFileError};
 

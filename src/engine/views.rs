@@ -7,11 +7,11 @@
 use super::loading::read_failed;
 use super::{ChangeRefused, Engine};
 use crate::domain::audit::AuditRow;
-use crate::domain::chain::{AuditChain, AuditVerdict};
+use crate::domain::audit::chain::{AuditChain, AuditVerdict};
+use crate::domain::audit::seal::AuditHead;
 use crate::domain::counts::KeyCounters;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::record::{KeyRecord, KeyStatus, WorkspaceRecord, WorkspaceStatus};
-use crate::domain::seal::AuditHead;
 use crate::domain::time::Wall;
 use crate::store::{KeyFilter, Listed, Page, Store, StoreError, WorkspaceFilter};
 

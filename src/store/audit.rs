@@ -13,10 +13,10 @@ use redb::{ReadableTable, Table};
 use super::error::StoreError;
 use super::tables::{AUDIT, WriteTables};
 use super::{PAGE_MAX, Store, codec};
+use crate::domain::audit::chain::{AuditChain, SealedRow};
+use crate::domain::audit::seal::{AuditHash, AuditHead, AuditSeal, AuditSealer};
 use crate::domain::audit::{AuditEntry, AuditRow};
-use crate::domain::chain::{AuditChain, SealedRow};
 use crate::domain::hash::SecretId;
-use crate::domain::seal::{AuditHash, AuditHead, AuditSeal, AuditSealer};
 
 /// The most install secrets whose seals are known at the same time; beyond, the oldest is forgotten.
 const SEALERS_MAX: usize = 64;

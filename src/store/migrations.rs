@@ -11,8 +11,8 @@ use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransactio
 use super::audit;
 use super::error::StoreError;
 use super::tables::{AUDIT, META, SCHEMA_ROW, SCHEMA_VERSION, WriteTables};
-use crate::domain::chain::SealedRow;
-use crate::domain::seal::{AuditHash, AuditSeal, UNSEALED};
+use crate::domain::audit::chain::SealedRow;
+use crate::domain::audit::seal::{AuditHash, AuditSeal, UNSEALED};
 
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 

@@ -46,10 +46,10 @@ use self::queue::{CHECKPOINT_ROWS_MAX, Lane, Queue};
 use self::tables::WriteTables;
 use self::writer::Change;
 use crate::domain::audit::AuditEntry;
+use crate::domain::audit::seal::AuditSealer;
 use crate::domain::counts::{KeyCounters, MeterCount};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::record::{KeyRecord, WorkspaceRecord};
-use crate::domain::seal::AuditSealer;
 
 /// How a store is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

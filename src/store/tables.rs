@@ -10,7 +10,7 @@ use std::sync::Arc;
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
 
 use super::error::StoreError;
-use crate::domain::seal::AuditSealer;
+use crate::domain::audit::seal::AuditSealer;
 
 /// The newest schema that this program knows, and the one it creates.
 pub(super) const SCHEMA_VERSION: u64 = 2;

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use keyward::app::{AuditUnreadable, verify_audit};
-use keyward::domain::seal::AuditHead;
+use keyward::domain::audit::seal::AuditHead;
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;

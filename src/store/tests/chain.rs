@@ -7,8 +7,8 @@ use redb::{ReadableTable, Table, TableDefinition};
 
 use super::*;
 use crate::domain::audit::FieldChange;
-use crate::domain::chain::{AuditBreak, AuditChain, AuditVerdict, SealedRow};
-use crate::domain::seal::AuditHead;
+use crate::domain::audit::chain::{AuditBreak, AuditChain, AuditVerdict, SealedRow};
+use crate::domain::audit::seal::AuditHead;
 use crate::store::migrations::STEPS;
 use crate::store::tables::{AUDIT, META, SCHEMA_ROW};
 

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::super::spoken::json as answer;
 use super::intake::{Query, refused};
 use super::{Answered, Call, shown};
-use crate::domain::chain::{AuditBreak, AuditVerdict};
-use crate::domain::seal::AuditHead;
+use crate::domain::audit::chain::{AuditBreak, AuditVerdict};
+use crate::domain::audit::seal::AuditHead;
 
 /// Rows in one answer.
 const AUDIT_ROWS_MAX: usize = 100;

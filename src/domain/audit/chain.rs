@@ -1,4 +1,4 @@
-//! Whether an audit log is what was written: its rows are looked at in order, each once.
+//! Checking the audit log's chain: whether its rows are what was written. Each is looked at once, in order.
 //!
 //! A row is held against its hash, the hash against its seal, and the newest hashes against an anchor that
 //! was kept elsewhere. A hash that fits carries the trust of any later seal back to the first row, so rows
@@ -11,8 +11,8 @@
 
 use std::sync::Arc;
 
-use super::hash::SecretId;
 use super::seal::{AuditHash, AuditHead, AuditSeal, AuditSealer, UNSEALED};
+use crate::domain::hash::SecretId;
 
 /// The most breaks that are told one by one; further ones are counted.
 pub const BREAKS_MAX: usize = 100;

@@ -6,14 +6,14 @@
 //!
 //! Never here: a hash, a fingerprint or a secret part, whole or in pieces.
 
-use super::address::AddressRules;
-use super::audit::FieldChange;
-use super::bucket::Rate;
-use super::permission::Permission;
-use super::record::{
+use super::FieldChange;
+use crate::domain::address::AddressRules;
+use crate::domain::bucket::Rate;
+use crate::domain::permission::Permission;
+use crate::domain::record::{
     KeyRecord, KeySecret, Label, Overrides, SignatureReplay, WorkspaceRecord, WorkspaceStatus,
 };
-use super::time::Wall;
+use crate::domain::time::Wall;
 
 /// What changed from `old` to `new`; all that is set, when there is no old one.
 pub fn key(old: Option<&KeyRecord>, new: &KeyRecord) -> Vec<FieldChange> {

@@ -1,5 +1,5 @@
-//! The chain of the audit log: each row's hash stands for the row and for all rows before it, and each hash is
-//! sealed under a key that is derived from the install secret.
+//! What the audit log's chain is made of: each row's hash stands for the row and for all rows before it, and
+//! each hash is sealed under a key that is derived from the install secret.
 //!
 //! The hash needs no key, so whoever kept the newest one elsewhere can tell later, with the file alone, whether
 //! the rows before it are what they were. The seal is what an intruder cannot make who has the file and not
@@ -13,7 +13,7 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::ZeroizeOnDrop;
 
-use super::hash::{Fingerprinter, INSTALL_SECRET_LEN, SecretId};
+use crate::domain::hash::{Fingerprinter, INSTALL_SECRET_LEN, SecretId};
 
 const SEAL_CONTEXT: &str = "keyward 2026-11-22 audit chain";
 const HASH_CONTEXT: &str = "keyward 2026-11-22 hash of an audit row";
