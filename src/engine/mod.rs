@@ -25,7 +25,7 @@ mod slots;
 mod slow_hash;
 mod soft_delay;
 mod tally;
-mod tie;
+mod tether;
 mod verify;
 mod views;
 

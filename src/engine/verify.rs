@@ -14,7 +14,7 @@ use super::Engine;
 use super::live::{CachedProof, LiveKey, LiveWorkspace};
 use super::signing::Signature;
 use super::tally::Door;
-use super::tie::Tie;
+use super::tether::TetherParts;
 use crate::domain::bucket::RateReceipt;
 use crate::domain::decision::{
     Admission, Case, Grant, Identity, Wanted, allowed, may, pace, rehearse, standing,
@@ -57,7 +57,7 @@ impl fmt::Debug for Attempt<'_> {
 pub struct Granted {
     grant: Grant,
     key: Arc<LiveKey>,
-    tie: Tie,
+    tether_parts: TetherParts,
 }
 
 impl Granted {
@@ -94,7 +94,7 @@ impl Granted {
             plan: self.key.workspace.facts.load().plan().to_owned(),
             scopes: self.key.facts.load().scopes().to_owned(),
         };
-        (self.grant, identity, self.tie.to(self.key))
+        (self.grant, identity, self.tether_parts.to(self.key))
     }
 }
 
@@ -186,7 +186,7 @@ impl Engine {
     /// What an identified caller's wait hangs on, while more is read for it.
     pub fn tether(&self, caller: &Caller) -> Tether {
         let CachedProof { proof, key } = &caller.proven;
-        Tie { proof: *proof, address: caller.address, clock: self.clock.clone() }.to(Arc::clone(key))
+        TetherParts { proof: *proof, address: caller.address, clock: self.clock.clone() }.to(Arc::clone(key))
     }
 
     /// Takes the caller's token ahead, before more is read for it. What came of it is told by
@@ -241,8 +241,8 @@ impl Engine {
                 }
             }
         });
-        let tie = Tie { proof, address, clock: self.clock.clone() };
-        Ok(Granted { grant: grant?, key, tie })
+        let tether_parts = TetherParts { proof, address, clock: self.clock.clone() };
+        Ok(Granted { grant: grant?, key, tether_parts })
     }
 
     /// Notes a successful authentication and takes its token. The mark for the checkpoint comes last, when

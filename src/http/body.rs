@@ -46,7 +46,7 @@ pub enum BodyError {
     Broken(#[from] hyper::Error),
     /// What it was let through on no longer stands.
     #[error("the body was cut off: {} holds now", .0.name())]
-    Untied(Denial),
+    Untethered(Denial),
 }
 
 /// What a body that did not arrive whole makes of its request.
@@ -55,7 +55,7 @@ impl From<&BodyError> for Denial {
         match error {
             BodyError::TooLarge { max_bytes } => Self::TooLarge { max_bytes: *max_bytes },
             BodyError::Late | BodyError::Broken(_) => Self::Invalid(Invalid::Framing),
-            BodyError::Untied(denial) => denial.clone(),
+            BodyError::Untethered(denial) => denial.clone(),
         }
     }
 }
@@ -195,7 +195,7 @@ impl Relayed {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let Some(Err(denial)) = self.tether.as_ref().map(Tether::check) {
-            return Poll::Ready(Some(Err(BodyError::Untied(denial))));
+            return Poll::Ready(Some(Err(BodyError::Untethered(denial))));
         }
         loop {
             match http_body::Body::poll_frame(Pin::new(&mut self.source), cx) {
@@ -214,7 +214,7 @@ impl Relayed {
                     return pausing.poll(cx, tether).map(|over| {
                         Some(Err(match over {
                             PauseOver::TooLong => BodyError::Late,
-                            PauseOver::Untied(denial) => BodyError::Untied(denial),
+                            PauseOver::Untethered(denial) => BodyError::Untethered(denial),
                         }))
                     });
                 }

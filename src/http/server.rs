@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::tethered::Tied;
+use super::tethered::CurrentTether;
 use super::watch::Doubts;
 use super::wire::Wire;
 use super::{Request, Response, answer};
@@ -147,16 +147,16 @@ async fn connection<S, F>(
     F: Future<Output = Response> + Send + 'static,
 {
     let doubts = Doubts::new();
-    let tied = Tied::default();
-    let wire = Wire::new(socket, doubts.clone(), options.stall_max, tied.clone());
+    let current_tether = CurrentTether::default();
+    let wire = Wire::new(socket, doubts.clone(), options.stall_max, current_tether.clone());
     let requests = AtomicU64::new(0);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         if let Some(doubt) = doubts.about(requests.fetch_add(1, Ordering::Relaxed)) {
             request.extensions_mut().insert(doubt);
         }
         let answering = answered(catch_unwind(AssertUnwindSafe(|| handler(request, peer))).ok());
-        let tied = tied.clone();
-        async move { answering.await.inspect(|answer| tied.follow(answer)) }
+        let current_tether = current_tether.clone();
+        async move { answering.await.inspect(|answer| current_tether.follow(answer)) }
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -43,9 +43,9 @@ pub async fn tethered<T>(tether: Option<&Tether>, exchange: impl Future<Output =
 
 /// The tether of the answer that a connection is giving, shared by its service and its socket.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tied(Arc<Mutex<Option<Tether>>>);
+pub(super) struct CurrentTether(Arc<Mutex<Option<Tether>>>);
 
-impl Tied {
+impl CurrentTether {
     /// From here on it is this answer's.
     pub(super) fn follow(&self, answer: &Response) {
         let tether = match answer.body() {
@@ -80,7 +80,7 @@ pub(super) enum PauseOver {
     /// It reached its most length.
     TooLong,
     /// What it was for no longer stands.
-    Untied(Denial),
+    Untethered(Denial),
 }
 
 impl Pause {
@@ -96,7 +96,7 @@ impl Pause {
             ready!(self.step.as_mut().poll(cx));
             self.left = self.left.saturating_sub(self.step_length);
             if let Some(Err(denial)) = tether.map(Tether::check) {
-                return Poll::Ready(PauseOver::Untied(denial));
+                return Poll::Ready(PauseOver::Untethered(denial));
             }
             if self.left.is_zero() {
                 return Poll::Ready(PauseOver::TooLong);
@@ -162,6 +162,6 @@ mod tests {
         assert!(matches!(over(Some(&tether)).await, PauseOver::TooLong));
         assert_eq!(asked.load(Ordering::SeqCst), 2, "after 400 and 401 ms");
         assert!(matches!(over(None).await, PauseOver::TooLong));
-        assert!(matches!(over(Some(&holds(0).0)).await, PauseOver::Untied(Denial::Revoked)));
+        assert!(matches!(over(Some(&holds(0).0)).await, PauseOver::Untethered(Denial::Revoked)));
     }
 }

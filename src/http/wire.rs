@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::tethered::{Pause, PauseOver, Tied};
+use super::tethered::{CurrentTether, Pause, PauseOver};
 use super::watch::{Doubts, Watch};
 
 /// A watched socket.
@@ -24,12 +24,17 @@ pub(super) struct Wire<T> {
     watch: Watch,
     stall_limit: Duration,
     stalled: Option<Pause>,
-    tied: Tied,
+    current_tether: CurrentTether,
 }
 
 impl<T> Wire<T> {
-    pub(super) const fn new(socket: T, doubts: Doubts, stall_limit: Duration, tied: Tied) -> Self {
-        Self { socket, watch: Watch::new(doubts), stall_limit, stalled: None, tied }
+    pub(super) const fn new(
+        socket: T,
+        doubts: Doubts,
+        stall_limit: Duration,
+        current_tether: CurrentTether,
+    ) -> Self {
+        Self { socket, watch: Watch::new(doubts), stall_limit, stalled: None, current_tether }
     }
 
     /// Whether everything read so far belongs to requests that are whole.
@@ -46,12 +51,12 @@ impl<T> Wire<T> {
             self.stalled = None;
             return written;
         }
-        let tether = self.tied.tether();
+        let tether = self.current_tether.tether();
         let stalled = self.stalled.get_or_insert_with(|| Pause::new(self.stall_limit, tether.as_ref()));
         stalled.poll(cx, tether.as_ref()).map(|over| {
             Err(match over {
                 PauseOver::TooLong => io::ErrorKind::TimedOut.into(),
-                PauseOver::Untied(_) => io::ErrorKind::ConnectionAborted.into(),
+                PauseOver::Untethered(_) => io::ErrorKind::ConnectionAborted.into(),
             })
         })
     }
@@ -106,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn a_write_that_stands_still_fails_and_one_that_moves_does_not() {
         let (socket, mut client) = tokio::io::duplex(8);
-        let mut wire = Wire::new(socket, Doubts::new(), Duration::from_millis(20), Tied::default());
+        let mut wire = Wire::new(socket, Doubts::new(), Duration::from_millis(20), CurrentTether::default());
         let reader = tokio::spawn(async move {
             let mut taken = [0; 64];
             client.read_exact(&mut taken).await.unwrap();

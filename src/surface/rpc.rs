@@ -293,7 +293,7 @@ async fn filtered(
     let (mut parts, body) = response.into_parts();
     let whole = body::read(body, TOOL_LIST_BYTES_MAX, MESSAGE_TIME_MAX).await;
     let whole = whole.map_err(|error| match error {
-        BodyError::Untied(denial) => Refusal::Denied(denial),
+        BodyError::Untethered(denial) => Refusal::Denied(denial),
         BodyError::TooLarge { .. } | BodyError::Late | BodyError::Broken(_) => Fault::UpstreamBroken.into(),
     })?;
     let may_call = |name: &str| door.tools.get(name).is_some_and(|requirement| reach.covers(requirement));

@@ -138,7 +138,7 @@ async fn an_answer_under_way_is_cut_off_with_the_key_whether_it_trickles_or_stan
         assert!(!first.into_data().unwrap().is_empty());
         end(&over);
         let cut = soon(body::read(&mut body, 1_000_000, LONG)).await.unwrap_err();
-        assert!(matches!(cut, BodyError::Untied(Denial::Revoked)), "{cut:?}");
+        assert!(matches!(cut, BodyError::Untethered(Denial::Revoked)), "{cut:?}");
         drop(body);
         soon(far).await.unwrap();
     }

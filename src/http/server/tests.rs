@@ -70,7 +70,9 @@ async fn handle(request: Request, peer: Peer) -> Response {
             Err(error) => {
                 let status = match error {
                     BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-                    BodyError::Late | BodyError::Broken(_) | BodyError::Untied(_) => StatusCode::BAD_REQUEST,
+                    BodyError::Late | BodyError::Broken(_) | BodyError::Untethered(_) => {
+                        StatusCode::BAD_REQUEST
+                    }
                 };
                 let mut refused = answer::empty(status);
                 answer::close_unless_read(&mut refused, Rest::More);

@@ -1,4 +1,4 @@
-//! What ties an exchange to its key: the live record, asked at the moment of each question.
+//! The tether of an exchange to its key: the live record, asked at the moment of each question.
 //!
 //! It asks what the order of checks asked of the key's standing (not revoked, not suspended, not expired, its
 //! secret not ended, its address not lost), by the same functions, at the clock's present time. So what ends
@@ -17,15 +17,15 @@ use crate::domain::decision::stands_but_for_signature;
 use crate::domain::proof::Proof;
 use crate::domain::tether::Tether;
 
-/// Who came in, from where, and by which clock.
+/// What a tether is made of: who came in, from where, and by which clock.
 #[derive(Clone, Debug)]
-pub(super) struct Tie {
+pub(super) struct TetherParts {
     pub(super) proof: Proof,
     pub(super) address: Option<IpAddr>,
     pub(super) clock: Clock,
 }
 
-impl Tie {
+impl TetherParts {
     /// The tether to this key. It keeps the live record, and not the engine.
     pub(super) fn to(self, key: Arc<LiveKey>) -> Tether {
         let Self { proof, address, clock } = self;
