@@ -16,6 +16,7 @@ pub mod counts;
 pub mod decision;
 pub mod denial;
 pub mod explain;
+pub mod facts;
 pub mod hash;
 pub mod id;
 pub mod key;

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 
 use crate::domain::bucket::Bucket;
 use crate::domain::counts::{KeyCounters, MeterCount, SecretUse, SecretUses};
-use crate::domain::decision::{KeyFacts, WorkspaceFacts};
+use crate::domain::facts::{KeyFacts, WorkspaceFacts};
 use crate::domain::id::KeyId;
 use crate::domain::meter::PeriodMeter;
 use crate::domain::period::Period;

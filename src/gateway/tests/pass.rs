@@ -6,10 +6,9 @@
 //! Never here: a way around the checks.
 
 use crate::domain::bucket::{Bucket, Rate};
-use crate::domain::decision::{
-    Admission, Case, Identity, KeyFacts, OpenPass, Wanted, WorkspaceFacts, allowed, pace, standing,
-};
+use crate::domain::decision::{Admission, Case, Identity, OpenPass, Wanted, allowed, pace, standing};
 use crate::domain::denial::Denial;
+use crate::domain::facts::{KeyFacts, WorkspaceFacts};
 use crate::domain::hash::{Fingerprinter, SlowHashCost, SlowHashMemory, StoredFingerprint, StoredHash};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::{RawKey, Tag};
