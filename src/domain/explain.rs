@@ -32,8 +32,8 @@ pub struct Explained<'a> {
     pub wanted: &'a Wanted,
     /// Units of the meter.
     pub cost: u64,
-    /// A check that a change fails already which is not in the file yet.
-    pub begun: Option<(Check, Denial)>,
+    /// A check that fails already by a change that is in force and not in the file yet.
+    pub in_force: Option<(Check, Denial)>,
 }
 
 /// What one check says.
@@ -76,8 +76,8 @@ pub fn explain(
         .iter()
         .map(|(check, run)| {
             let outcome = run(explained.epoch, case);
-            match &explained.begun {
-                Some((begun, denial)) if begun == check && outcome.is_ok() => Finding {
+            match &explained.in_force {
+                Some((failing, denial)) if failing == check && outcome.is_ok() => Finding {
                     check: *check,
                     outcome: Err(denial.clone()),
                     why: "a change that is not durable yet denies it already".to_owned(),

@@ -54,7 +54,7 @@ impl Engine {
             epoch,
             wanted: &asked.wanted,
             cost: asked.cost,
-            begun: begun(&key),
+            in_force: in_force(&key),
         };
         let now = self.clock.now();
         Ok(key.with_case(asked.address, now, |case| Explanation {
@@ -65,7 +65,7 @@ impl Engine {
 }
 
 /// The check that a change fails already before it is in the file.
-fn begun(key: &LiveKey) -> Option<(Check, Denial)> {
+fn in_force(key: &LiveKey) -> Option<(Check, Denial)> {
     if key.is_revoked() {
         return Some((Check::Revoked, Denial::Revoked));
     }

@@ -211,9 +211,9 @@ impl LiveWorkspace {
 
     /// Denies all its keys from here on, whatever becomes of the commit. Gives this change's number.
     pub(super) fn suspend(&self) -> u64 {
-        let begun = self.begin_status();
-        self.suspending.fetch_max(begun, Ordering::SeqCst);
-        begun
+        let number = self.next_status_number();
+        self.suspending.fetch_max(number, Ordering::SeqCst);
+        number
     }
 
     /// Denies all its keys from here on and for good, whatever becomes of the commit.
@@ -227,16 +227,16 @@ impl LiveWorkspace {
     }
 
     /// The number of a change of the status that begins now.
-    pub(super) fn begin_status(&self) -> u64 {
+    pub(super) fn next_status_number(&self) -> u64 {
         self.status_changes.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// Leaves the word to the facts again: the status that began as this number was committed and applied.
+    /// Leaves the word to the facts again: the status change of this number was committed and applied.
     /// A suspension that began after it goes on denying.
-    pub(super) fn status_is_committed(&self, begun: u64) {
-        let settled = |open: u64| (open <= begun).then_some(0);
+    pub(super) fn status_is_committed(&self, number: u64) {
+        let is_done = |open: u64| (open <= number).then_some(0);
         // Nothing to change is fine: a later suspension is open.
-        let _ = self.suspending.fetch_update(Ordering::SeqCst, Ordering::SeqCst, settled);
+        let _ = self.suspending.fetch_update(Ordering::SeqCst, Ordering::SeqCst, is_done);
     }
 
     /// Whether a suspension has begun.

@@ -47,8 +47,8 @@ pub(super) enum Narrowed {
 pub(super) enum Narrowing {
     /// A key is revoked. A key whose profile is not served here has no slot.
     Revoke { key: KeyId, slot: Option<Arc<LiveKey>> },
-    /// A workspace is suspended; `begun` is the number of that change of its status.
-    Suspend { workspace: WorkspaceId, slot: Arc<LiveWorkspace>, begun: u64 },
+    /// A workspace is suspended; `number` is that of this change among those of its status.
+    Suspend { workspace: WorkspaceId, slot: Arc<LiveWorkspace>, number: u64 },
     /// A workspace is deleted. One whose profile is not served here has no slot.
     Delete { workspace: WorkspaceId, slot: Option<Arc<LiveWorkspace>> },
 }
@@ -72,10 +72,10 @@ impl Undurable {
     }
 
     /// Its place among the changes of the same thing. A revoke is the one word of its kind.
-    const fn begun(&self) -> u64 {
+    const fn number(&self) -> u64 {
         match &self.narrowing {
             Narrowing::Revoke { .. } => 0,
-            Narrowing::Suspend { begun, .. } => *begun,
+            Narrowing::Suspend { number, .. } => *number,
             Narrowing::Delete { .. } => LAST_WORD,
         }
     }
@@ -107,16 +107,16 @@ impl Retries {
         self.list().remove(&of)
     }
 
-    /// A change of this one that began as number `begun` is durable: it and what began before it are done.
-    pub(super) fn settle(&self, of: Narrowed, begun: u64) {
+    /// A change of this one is durable: it and those with smaller numbers, which began before it, are done.
+    pub(super) fn done(&self, of: Narrowed, number: u64) {
         let mut list = self.list();
-        if list.get(&of).is_some_and(|kept| kept.begun() <= begun) {
+        if list.get(&of).is_some_and(|kept| kept.number() <= number) {
             list.remove(&of);
         }
     }
 
     fn waits(&self, undurable: &Undurable) -> bool {
-        self.list().get(&undurable.of()).is_some_and(|kept| kept.begun() == undurable.begun())
+        self.list().get(&undurable.of()).is_some_and(|kept| kept.number() == undurable.number())
     }
 
     fn all(&self) -> Vec<Undurable> {
@@ -134,7 +134,7 @@ impl Retries {
 }
 
 fn put(list: &mut HashMap<Narrowed, Undurable>, undurable: Undurable) {
-    let newer = list.get(&undurable.of()).is_some_and(|kept| kept.begun() > undurable.begun());
+    let newer = list.get(&undurable.of()).is_some_and(|kept| kept.number() > undurable.number());
     if !newer {
         list.insert(undurable.of(), undurable);
     }
@@ -209,7 +209,7 @@ impl Undurable {
                 tracing::error!(error = %Causes(&error), ?of, "a change that denies already was given up");
             }
         }
-        retries.settle(of, self.begun());
+        retries.done(of, self.number());
         Tried::Done
     }
 
@@ -228,7 +228,7 @@ impl Undurable {
                     slot.apply(&record);
                 }
             }
-            Narrowing::Suspend { workspace, slot, begun } => {
+            Narrowing::Suspend { workspace, slot, number } => {
                 let (this, retries) = (self.clone(), Arc::clone(retries));
                 // Asked in the one line of all changes: what took this one out stands behind it there.
                 let suspend = move |record: WorkspaceRecord| {
@@ -244,7 +244,7 @@ impl Undurable {
                     return Ok(Committed::TakenOut);
                 }
                 if record.status == WorkspaceStatus::Suspended {
-                    slot.status_is_committed(*begun);
+                    slot.status_is_committed(*number);
                 }
             }
             Narrowing::Delete { workspace, slot } => {

@@ -56,7 +56,7 @@ struct Told {
     bucket: Bucket,
     used: u64,
     wanted: Wanted,
-    begun: Option<(Check, Denial)>,
+    in_force: Option<(Check, Denial)>,
 }
 
 impl Told {
@@ -112,7 +112,7 @@ impl Told {
         let asked = profile.requirement(&Permission::parse("posts:publish").unwrap()).unwrap();
         let (bucket, address) = (Bucket::default(), Some("10.1.2.3"));
         let wanted = Wanted::Known(asked);
-        Self { key, workspace, proof, address, bucket, used: 0, wanted, begun: None }
+        Self { key, workspace, proof, address, bucket, used: 0, wanted, in_force: None }
     }
 
     fn with(change: impl FnOnce(&mut Self)) -> Self {
@@ -136,7 +136,7 @@ impl Told {
             epoch: self.proof.epoch(),
             wanted: &self.wanted,
             cost: 1,
-            begun: self.begun.clone(),
+            in_force: self.in_force.clone(),
         };
         let findings = explain(&explained, &case, &self.bucket, meter);
         (rehearse(self.proof, &case, &self.wanted, &self.bucket, meter, 1), findings)
@@ -184,7 +184,7 @@ fn each_check_of_standing_says_why() {
             "the workspace is deleted, for good",
         ),
         (
-            Told::with(|told| told.begun = Some((Workspace, Denial::Suspended))),
+            Told::with(|told| told.in_force = Some((Workspace, Denial::Suspended))),
             Workspace,
             false,
             "a change that is not durable yet denies it already",

@@ -76,7 +76,7 @@ impl Engine {
             if let Some(slot) = &slot {
                 slot.apply(&record);
             }
-            engine.retries.settle(Narrowed::Key(id), 0);
+            engine.retries.done(Narrowed::Key(id), 0);
             Ok(record)
         })
         .await

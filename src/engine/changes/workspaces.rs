@@ -31,18 +31,18 @@ impl Engine {
             return Err(ChangeRefused::WorkspaceDeleted);
         }
         let is_suspension = patch.status == Some(WorkspaceStatus::Suspended);
-        let begun = match patch.status {
+        let number = match patch.status {
             Some(WorkspaceStatus::Suspended) => Some(slot.suspend()),
-            Some(WorkspaceStatus::Active | WorkspaceStatus::Deleted) => Some(slot.begin_status()),
+            Some(WorkspaceStatus::Active | WorkspaceStatus::Deleted) => Some(slot.next_status_number()),
             None => None,
         };
         // A suspension takes something away from somebody: it goes before other changes.
         let urgency = if is_suspension { Urgency::Revoke } else { Urgency::Admin };
         let audit = self.entry(actor, AuditAction::WorkspaceUpdated, Subject::Workspace(id));
-        let suspension = begun.filter(|_| is_suspension).map(|begun| {
+        let suspension = number.filter(|_| is_suspension).map(|number| {
             // Of a change that does more than suspend, the suspension alone is tried again.
             let slot = Arc::clone(&slot);
-            Undurable { narrowing: Narrowing::Suspend { workspace: id, slot, begun }, audit: audit.clone() }
+            Undurable { narrowing: Narrowing::Suspend { workspace: id, slot, number }, audit: audit.clone() }
         });
         let engine = Arc::clone(self);
         run_to_the_end(async move {
@@ -57,7 +57,7 @@ impl Engine {
             let moved = new_anchor.map_or_else(Vec::new, |anchor| slot.meters_from(anchor, now));
             let of = Narrowed::Workspace(id);
             // The later word wins: a suspension that waits to be tried again must not follow this one.
-            let activates = begun.is_some() && suspension.is_none();
+            let activates = number.is_some() && suspension.is_none();
             let replaced = if activates { engine.retries.withdraw(of) } else { None };
             let record = match engine.store.update_workspace(id, urgency, audit, change, moved).await {
                 Ok(record) => record,
@@ -72,9 +72,9 @@ impl Engine {
                 }
             };
             slot.apply(&record, now);
-            if let Some(begun) = begun {
-                slot.status_is_committed(begun);
-                engine.retries.settle(of, begun);
+            if let Some(number) = number {
+                slot.status_is_committed(number);
+                engine.retries.done(of, number);
             }
             engine.slots.note_workspace(&slot);
             // A deletion that came between left nothing to change.
@@ -117,7 +117,7 @@ impl Engine {
             if let Some(slot) = &slot {
                 slot.apply(&record, engine.clock.now().wall);
             }
-            engine.retries.settle(Narrowed::Workspace(id), LAST_WORD);
+            engine.retries.done(Narrowed::Workspace(id), LAST_WORD);
             Ok(record)
         })
         .await

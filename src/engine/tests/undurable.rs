@@ -310,7 +310,7 @@ async fn an_older_activation_does_not_end_a_suspension_that_began_after_it() {
     let (workspace, key) = world.workspace("pro").await;
     assert_eq!(world.ask(&key, READ).await, Ok(()));
     let slot = world.engine.slots.workspace(workspace).unwrap();
-    let activation = slot.begin_status();
+    let activation = slot.next_status_number();
     let suspension = slot.suspend();
     slot.status_is_committed(activation);
     assert_eq!(world.ask(&key, READ).await, Err("suspended"));
