@@ -1,10 +1,10 @@
 //! The record of an audit row: who did what to what, and when.
 //!
 //! The row's number is the table's key. Who and what are optional fields rather than tagged variants, so that
-//! a reader of the raw file needs no table of codes. The golden bytes at the end are format 1: they can never
-//! change.
+//! a reader of the raw file needs no table of codes. Rows of format 1 told the names of changed fields alone,
+//! and are still read so. The golden bytes at the end can never change.
 //!
-//! Never here: a value that a change set; only the names of fields.
+//! Never here: the chain's hash or a seal, which stand before the record (`store::audit`).
 
 use serde::{Deserialize, Serialize};
 
