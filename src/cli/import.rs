@@ -23,6 +23,7 @@ use super::failure::CliError;
 use super::key_file::read_admin_key;
 use super::output::{Output, cell};
 use super::reach::Reach;
+use crate::surface::admin::{SHAPE_FIELDS, record_fields};
 
 /// The most bytes of a file: a million records with little more than a hash. It is read whole.
 const FILE_BYTES_MAX: u64 = 256 << 20;
@@ -35,26 +36,10 @@ const CALL_BYTES_MAX: usize = 6 << 20;
 /// For one call: a thousand slow hashes on a small machine.
 const CALL_TIME_MAX: Duration = Duration::from_mins(5);
 
-/// Columns that tell what a key looks like; the others are fields of the record.
-const SHAPE_COLUMNS: [&str; 6] = ["tag", "length", "length_min", "length_max", "alphabet", "head_length"];
-const RECORD_COLUMNS: [&str; 16] = [
-    "key",
-    "hash",
-    "sha256",
-    "over",
-    "prefix",
-    "random",
-    "workspace_id",
-    "name",
-    "description",
-    "permissions",
-    "expires_at",
-    "ip_allow",
-    "rate",
-    "metadata",
-    "require_signature",
-    "signature_replay",
-];
+/// The columns of a file: fields of a record, and of its shape in the place of the shape.
+fn known_columns() -> Vec<&'static str> {
+    record_fields().into_iter().filter(|field| *field != "shape").chain(SHAPE_FIELDS).collect()
+}
 
 /// Imports a file.
 pub(super) async fn import(
@@ -286,14 +271,16 @@ fn of_csv(text: &str) -> Result<Vec<Line>, CliError> {
     let unreadable =
         || CliError::Usage("the first line cannot be read: expected the names of the columns".to_owned());
     let columns = rows.headers().map_err(|_| unreadable())?.clone();
+    let known = known_columns();
     for (place, column) in (1..).zip(&columns) {
-        let is_known = SHAPE_COLUMNS.contains(&column.trim()) || RECORD_COLUMNS.contains(&column.trim());
+        let is_known = known.contains(&column.trim());
         let is_doubled = columns.iter().filter(|other| other.trim() == column.trim()).count() > 1;
         if !is_known || is_doubled {
             // Not repeated: where the first line is missing, a key may stand here.
-            let expected = [RECORD_COLUMNS.as_slice(), &SHAPE_COLUMNS].concat().join(", ");
-            let detail =
-                format!("column {place} of the first line: expected each of these at most once: {expected}");
+            let detail = format!(
+                "column {place} of the first line: expected each of these at most once: {}",
+                known.join(", ")
+            );
             return Err(CliError::Usage(detail));
         }
     }
@@ -334,7 +321,7 @@ fn of_row(columns: &[&str], row: &csv::StringRecord) -> Result<Zeroizing<String>
             },
             _ => json!(text),
         };
-        let into = if SHAPE_COLUMNS.contains(column) { &mut shape } else { &mut record };
+        let into = if SHAPE_FIELDS.contains(column) { &mut shape } else { &mut record };
         into.insert((*column).to_owned(), value);
     }
     if !shape.is_empty() {

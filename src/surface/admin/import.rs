@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::super::spoken::json as answer;
 use super::intake::{self, Fields, refused};
-use super::keys::signature_replay;
+use super::keys::{KEY_FIELDS, new_key};
 use super::{Answered, Call, CallRefusal};
 use crate::dialect::AdminRefusal;
 use crate::domain::hash::{StoredHash, read_sha256};
@@ -24,32 +24,22 @@ use crate::domain::key::RawKey;
 use crate::domain::legacy::{Alphabet, LEGACY_LENGTH_MAX, LegacyShape};
 use crate::domain::profile::{Profile, SYSTEM_PROFILE};
 use crate::domain::time::Wall;
-use crate::engine::{ChangeRefused, ImportContent, ImportMode, ImportRefused, Imported, NewImport, NewKey};
+use crate::engine::{ChangeRefused, ImportContent, ImportMode, ImportRefused, Imported, NewImport};
 
 /// The most records of one call.
 const RECORDS_MAX: usize = 10_000;
 
 const CALL_FIELDS: [&str; 4] = ["workspace_id", "dry_run", "shape", "keys"];
-const SHAPE_FIELDS: [&str; 6] = ["tag", "length", "length_min", "length_max", "alphabet", "head_length"];
-const RECORD_FIELDS: [&str; 17] = [
-    "key",
-    "hash",
-    "sha256",
-    "over",
-    "prefix",
-    "random",
-    "shape",
-    "workspace_id",
-    "name",
-    "description",
-    "permissions",
-    "expires_at",
-    "ip_allow",
-    "rate",
-    "metadata",
-    "require_signature",
-    "signature_replay",
-];
+/// The fields of a shape.
+pub const SHAPE_FIELDS: [&str; 6] = ["tag", "length", "length_min", "length_max", "alphabet", "head_length"];
+/// What a record tells besides the fields of the key that it becomes.
+const RECORD_FIELDS: [&str; 8] =
+    ["key", "hash", "sha256", "over", "prefix", "random", "shape", "workspace_id"];
+
+/// Every field that a record may have.
+pub fn record_fields() -> Vec<&'static str> {
+    [RECORD_FIELDS.as_slice(), &KEY_FIELDS].concat()
+}
 
 pub(super) async fn import(call: Call<'_>) -> Answered {
     let fields = Fields::read(call.body, &CALL_FIELDS)?;
@@ -61,7 +51,8 @@ pub(super) async fn import(call: Call<'_>) -> Answered {
     let shape = fields.optional("shape", told_shape)?;
     let records = fields.required("keys", records)?;
     let now = call.engine.clock().now().wall;
-    let mut reader = Reader { call: &call, workspace, shape, homes: HashMap::new(), now };
+    let mut reader =
+        Reader { call: &call, workspace, shape, homes: HashMap::new(), known: record_fields(), now };
     let mut results: Vec<Option<Result<Imported, String>>> = Vec::with_capacity(records.len());
     let mut readable = Vec::new();
     for raw in records {
@@ -117,12 +108,14 @@ struct Reader<'a, 'b> {
     shape: Option<ToldShape>,
     /// The profiles of the workspaces met; `None` for one that takes no imports.
     homes: HashMap<WorkspaceId, Option<Arc<Profile>>>,
+    /// The fields of a record.
+    known: Vec<&'static str>,
     now: Wall,
 }
 
 impl Reader<'_, '_> {
     async fn record(&mut self, raw: &RawValue) -> Result<NewImport, CallRefusal> {
-        let fields = Fields::read(raw.get().as_bytes(), &RECORD_FIELDS).map_err(unquoted)?;
+        let fields = Fields::read(raw.get().as_bytes(), &self.known).map_err(unquoted)?;
         let workspace = fields.optional("workspace_id", intake::workspace_id)?.or(self.workspace);
         let workspace = workspace.ok_or_else(|| refused("workspace_id", "one, here or beside `keys`"))?;
         let profile = self.home(workspace).await?;
@@ -131,23 +124,7 @@ impl Reader<'_, '_> {
         let prefix = fields.optional("prefix", intake::text)?;
         let is_random = fields.optional("random", intake::flag)?.unwrap_or(false);
         let (content, head) = content(&fields, &told, prefix)?;
-        let permissions =
-            fields.optional("permissions", |field, raw| intake::permissions(field, raw, &profile))?;
-        let key = NewKey {
-            workspace,
-            name: fields.clearable("name", intake::label)?.flatten(),
-            description: fields.clearable("description", intake::description)?.flatten(),
-            permissions: permissions.unwrap_or_default(),
-            expires_at: fields.clearable("expires_at", intake::moment)?.flatten(),
-            addresses: fields.clearable("ip_allow", intake::addresses)?.flatten(),
-            rate: fields.clearable("rate", intake::rate)?.flatten(),
-            metadata: fields.clearable("metadata", intake::metadata)?.flatten(),
-            require_signature: fields.optional("require_signature", intake::flag)?.unwrap_or_default(),
-            signature_replay: fields.optional("signature_replay", signature_replay)?.unwrap_or_default(),
-        };
-        if key.expires_at.is_some_and(|end| end <= self.now) {
-            return Err(refused("expires_at", "a time in the future").into());
-        }
+        let key = new_key(&fields, workspace, &profile, self.now)?;
         Ok(NewImport { key, profile, shape: told.shape, head, content, is_random })
     }
 
@@ -303,7 +280,9 @@ fn unquoted(refusal: AdminRefusal) -> AdminRefusal {
         AdminRefusal::Field { detail } if detail.starts_with("body: ") => {
             AdminRefusal::Field { detail: detail.replacen("body: ", "record: ", 1) }
         }
-        AdminRefusal::Field { .. } => refused("record", format!("no field but {}", RECORD_FIELDS.join(", "))),
+        AdminRefusal::Field { .. } => {
+            refused("record", format!("no field but {}", record_fields().join(", ")))
+        }
         other => other,
     }
 }

@@ -14,10 +14,11 @@ use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::permission::Permission;
 use crate::domain::profile::{Profile, SYSTEM_PROFILE};
 use crate::domain::record::{KeyPatch, KeyStatus, SignatureReplay};
+use crate::domain::time::Wall;
 use crate::engine::{KeyList, KeyView, NewKey};
 
-const FIELDS: [&str; 10] = [
-    "workspace_id",
+/// What is told of a new key besides its workspace, and what of it can be changed.
+pub(super) const KEY_FIELDS: [&str; 9] = [
     "name",
     "description",
     "permissions",
@@ -30,32 +31,15 @@ const FIELDS: [&str; 10] = [
 ];
 
 pub(super) async fn create(call: Call<'_>) -> Answered {
-    let fields = Fields::read(call.body, &FIELDS)?;
+    let fields = Fields::read(call.body, &[&["workspace_id"], KEY_FIELDS.as_slice()].concat())?;
     let workspace = fields.required("workspace_id", intake::workspace_id)?;
     let record = call.engine.workspace(workspace).await?;
     let Some(profile) = call.engine.profile(&record.profile) else {
         return Err(AdminRefusal::NoSuchThing.into());
     };
-    let permissions =
-        fields.optional("permissions", |field, raw| intake::permissions(field, raw, profile))?;
-    let permissions = permissions.unwrap_or_default();
-    own_only(&call, &permissions, profile)?;
-    let new = NewKey {
-        workspace,
-        name: fields.clearable("name", intake::label)?.flatten(),
-        description: fields.clearable("description", intake::description)?.flatten(),
-        permissions,
-        expires_at: fields.clearable("expires_at", intake::moment)?.flatten(),
-        addresses: fields.clearable("ip_allow", intake::addresses)?.flatten(),
-        rate: fields.clearable("rate", intake::rate)?.flatten(),
-        metadata: fields.clearable("metadata", intake::metadata)?.flatten(),
-        require_signature: fields.optional("require_signature", intake::flag)?.unwrap_or_default(),
-        signature_replay: fields.optional("signature_replay", signature_replay)?.unwrap_or_default(),
-    };
     let now = call.engine.clock().now().wall;
-    if new.expires_at.is_some_and(|end| end <= now) {
-        return Err(refused("expires_at", "a time in the future").into());
-    }
+    let new = new_key(&fields, workspace, profile, now)?;
+    own_only(&call, &new.permissions, profile)?;
     let created = call.engine.create_key(call.actor(), new).await?;
     let mut body = shown::key(&KeyView::unused(created.record), now);
     body.insert("key".to_owned(), json!(created.raw.reveal()));
@@ -93,8 +77,7 @@ pub(super) async fn show(call: Call<'_>) -> Answered {
 
 pub(super) async fn update(call: Call<'_>) -> Answered {
     let id = id(&call)?;
-    let known: Vec<_> = FIELDS.into_iter().filter(|field| *field != "workspace_id").collect();
-    let fields = Fields::read(call.body, &known)?;
+    let fields = Fields::read(call.body, &KEY_FIELDS)?;
     let present = call.engine.key_view(id).await?.record;
     let workspace = call.engine.workspace(present.workspace).await?;
     let Some(profile) = call.engine.profile(&workspace.profile) else {
@@ -166,7 +149,34 @@ pub(super) fn own_only(
     Err(AdminRefusal::Field { detail }.into())
 }
 
-pub(super) fn signature_replay(field: &str, raw: &RawValue) -> Result<SignatureReplay, AdminRefusal> {
+/// A new key as its fields tell it. What is left out gives nothing.
+pub(super) fn new_key(
+    fields: &Fields<'_>,
+    workspace: WorkspaceId,
+    profile: &Profile,
+    now: Wall,
+) -> Result<NewKey, AdminRefusal> {
+    let permissions =
+        fields.optional("permissions", |field, raw| intake::permissions(field, raw, profile))?;
+    let new = NewKey {
+        workspace,
+        name: fields.clearable("name", intake::label)?.flatten(),
+        description: fields.clearable("description", intake::description)?.flatten(),
+        permissions: permissions.unwrap_or_default(),
+        expires_at: fields.clearable("expires_at", intake::moment)?.flatten(),
+        addresses: fields.clearable("ip_allow", intake::addresses)?.flatten(),
+        rate: fields.clearable("rate", intake::rate)?.flatten(),
+        metadata: fields.clearable("metadata", intake::metadata)?.flatten(),
+        require_signature: fields.optional("require_signature", intake::flag)?.unwrap_or_default(),
+        signature_replay: fields.optional("signature_replay", signature_replay)?.unwrap_or_default(),
+    };
+    if new.expires_at.is_some_and(|end| end <= now) {
+        return Err(refused("expires_at", "a time in the future"));
+    }
+    Ok(new)
+}
+
+fn signature_replay(field: &str, raw: &RawValue) -> Result<SignatureReplay, AdminRefusal> {
     let expected = "\"once\" or \"window\"";
     match serde_json::from_str::<&str>(raw.get()) {
         Ok("once") => Ok(SignatureReplay::Once),

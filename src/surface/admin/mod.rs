@@ -19,6 +19,7 @@ mod verify;
 mod workspaces;
 
 pub use audit::verdict as audit_verdict;
+pub use import::{SHAPE_FIELDS, record_fields};
 
 use std::sync::Arc;
 use std::time::Duration;
