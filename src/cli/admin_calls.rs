@@ -13,9 +13,7 @@ use super::admin_client::{AdminClient, Answer};
 use super::arguments::{KeyCommand, KeyFields, PageArguments, ReachArguments, WorkspaceCommand};
 use super::explain;
 use super::failure::CliError;
-use super::key_file::read_admin_key;
 use super::output::{Output, cell};
-use super::reach::Reach;
 use crate::domain::id::{KeyId, WorkspaceId};
 
 const KEY_COLUMNS: [&str; 7] =
@@ -62,9 +60,7 @@ pub(super) async fn workspace(
 }
 
 async fn run(wish: Wish, reach: &ReachArguments, json: bool, output: &mut Output) -> Result<(), CliError> {
-    let reach = Reach::find(reach)?;
-    let key = read_admin_key(&reach.key_file)?;
-    let client = AdminClient::new(reach.admin, &key);
+    let client = AdminClient::reach(reach)?;
     let answer = client.call(wish.method, &wish.path, wish.body.as_ref()).await?;
     if json {
         output.line(&answer.text);

@@ -19,7 +19,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::reach::AdminUrl;
+use super::arguments::ReachArguments;
+use super::failure::CliError;
+use super::key_file::read_admin_key;
+use super::reach::{AdminUrl, Reach};
 use crate::domain::key::RawKey;
 
 /// To connect: a daemon on this machine or in this network answers in far less.
@@ -74,6 +77,13 @@ impl std::fmt::Debug for Answer {
 }
 
 impl AdminClient {
+    /// A client of the daemon that the arguments name, with the key that they lead to.
+    pub(super) fn reach(arguments: &ReachArguments) -> Result<Self, CliError> {
+        let reach = Reach::find(arguments)?;
+        let key = read_admin_key(&reach.key_file)?;
+        Ok(Self::new(reach.admin, &key))
+    }
+
     /// A client that shows this admin key.
     pub(super) fn new(admin: AdminUrl, key: &RawKey) -> Self {
         let text = Zeroizing::new(format!("Bearer {}", key.reveal()));

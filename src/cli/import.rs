@@ -20,9 +20,7 @@ use super::admin_calls::workspace_id;
 use super::admin_client::{AdminClient, ClientError};
 use super::arguments::{ImportArguments, ImportFormat};
 use super::failure::CliError;
-use super::key_file::read_admin_key;
 use super::output::{Output, cell};
-use super::reach::Reach;
 use crate::surface::admin::{SHAPE_FIELDS, record_fields};
 
 /// The most bytes of a file: a million records with little more than a hash. It is read whole.
@@ -53,9 +51,7 @@ pub(super) async fn import(
         beside.insert("workspace_id".to_owned(), json!(workspace.to_string()));
     }
     beside.extend(shape(&arguments).map(|shape| ("shape".to_owned(), shape)));
-    let reach = Reach::find(&arguments.reach)?;
-    let key = read_admin_key(&reach.key_file)?;
-    let client = AdminClient::new(reach.admin, &key);
+    let client = AdminClient::reach(&arguments.reach)?;
     let format = arguments.format.unwrap_or_else(|| format_of(&arguments.file));
     let lines = read(&arguments.file, format)?;
     let import = Import { client: &client, beside, lines: &lines };

@@ -9,9 +9,7 @@ use hyper::Method;
 use super::admin_client::AdminClient;
 use super::arguments::InstallSecretCommand;
 use super::failure::CliError;
-use super::key_file::read_admin_key;
 use super::output::{Output, cell};
-use super::reach::Reach;
 
 /// Runs an `install-secret` command.
 pub(super) async fn install_secret(
@@ -20,9 +18,7 @@ pub(super) async fn install_secret(
     output: &mut Output,
 ) -> Result<(), CliError> {
     let InstallSecretCommand::Rotate { reach } = command;
-    let reach = Reach::find(&reach)?;
-    let key = read_admin_key(&reach.key_file)?;
-    let client = AdminClient::new(reach.admin, &key);
+    let client = AdminClient::reach(&reach)?;
     let answer = client.call(Method::POST, "/api/v1/install-secret/rotate", None).await?;
     if json {
         output.line(&answer.text);
