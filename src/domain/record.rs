@@ -89,6 +89,17 @@ pub enum WorkspaceStatus {
     Deleted,
 }
 
+impl WorkspaceStatus {
+    /// A stable word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
 /// What one workspace has apart from its plan.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Overrides {

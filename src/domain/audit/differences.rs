@@ -10,9 +10,7 @@ use super::FieldChange;
 use crate::domain::address::AddressRules;
 use crate::domain::bucket::Rate;
 use crate::domain::permission::Permission;
-use crate::domain::record::{
-    KeyRecord, KeySecret, Label, Overrides, SignatureReplay, WorkspaceRecord, WorkspaceStatus,
-};
+use crate::domain::record::{KeyRecord, KeySecret, Label, Overrides, SignatureReplay, WorkspaceRecord};
 use crate::domain::time::Wall;
 
 /// What changed from `old` to `new`; all that is set, when there is no old one.
@@ -79,7 +77,7 @@ pub fn workspace(old: Option<&WorkspaceRecord>, new: &WorkspaceRecord) -> Vec<Fi
     found.text("plan", old, new, |workspace| Some(workspace.plan.clone()));
     found.text("billing_anchor", old, new, |workspace| Some(workspace.billing_anchor.to_rfc3339()));
     found.text("brands", old, new, |workspace| list(workspace.brands.iter().map(Label::as_str)));
-    found.text("status", old, new, |workspace| Some(status(workspace.status).to_owned()));
+    found.text("status", old, new, |workspace| Some(workspace.status.name().to_owned()));
     found.text("overrides.rate", old, new, |workspace| workspace.overrides.rate.map(rate));
     let meters = |record: &WorkspaceRecord| record.overrides.meters.keys().cloned().collect::<Vec<_>>();
     let mut names = old.map(meters).unwrap_or_default();
@@ -159,14 +157,6 @@ fn replay(replay: SignatureReplay) -> Option<String> {
     }
 }
 
-const fn status(status: WorkspaceStatus) -> &'static str {
-    match status {
-        WorkspaceStatus::Active => "active",
-        WorkspaceStatus::Suspended => "suspended",
-        WorkspaceStatus::Deleted => "deleted",
-    }
-}
-
 /// Texts with commas between them; `None` when there are none.
 fn list<T: AsRef<str>>(texts: impl Iterator<Item = T>) -> Option<String> {
     let texts: Vec<_> = texts.collect();
@@ -181,6 +171,7 @@ mod tests {
     use crate::domain::hash::{StoredFingerprint, StoredHash};
     use crate::domain::id::{KeyId, WorkspaceId};
     use crate::domain::key::{MINT_RANDOM_BYTES, Prefix, RawKey, Tag};
+    use crate::domain::record::WorkspaceStatus;
     use crate::domain::record::{KeyPatch, WorkspacePatch};
 
     const AT: Wall = Wall::from_secs(1_700_000_000);

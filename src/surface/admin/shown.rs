@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::audit::{Actor, AuditRow, FieldChange, Subject};
 use crate::domain::bucket::Rate;
 use crate::domain::permission::Permission;
-use crate::domain::record::{KeyRecord, KeyStatus, Label, SignatureReplay, WorkspaceRecord, WorkspaceStatus};
+use crate::domain::record::{KeyRecord, KeyStatus, Label, SignatureReplay, WorkspaceRecord};
 use crate::domain::time::Wall;
 use crate::engine::{KeyView, MeterView};
 
@@ -74,17 +74,12 @@ fn imported(record: &KeyRecord) -> Value {
 }
 
 pub(super) fn workspace(record: &WorkspaceRecord) -> Map<String, Value> {
-    let status = match record.status {
-        WorkspaceStatus::Active => "active",
-        WorkspaceStatus::Suspended => "suspended",
-        WorkspaceStatus::Deleted => "deleted",
-    };
     object([
         ("id", json!(record.id.to_string())),
         ("name", json!(record.name.as_str())),
         ("profile", json!(record.profile)),
         ("plan", json!(record.plan)),
-        ("status", json!(status)),
+        ("status", json!(record.status.name())),
         ("billing_anchor", time(Some(record.billing_anchor))),
         ("brands", json!(record.brands.iter().map(Label::as_str).collect::<Vec<_>>())),
         ("overrides", json!({"rate": rate(record.overrides.rate), "meters": record.overrides.meters})),
