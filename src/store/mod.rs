@@ -210,7 +210,8 @@ impl Store {
     }
 
     /// How many changes wait for the writer.
-    pub fn waiting_changes(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn waiting_changes(&self) -> usize {
         self.0.shared.queue.waiting()
     }
 

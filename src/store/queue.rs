@@ -80,6 +80,7 @@ impl Queue {
     }
 
     /// How many changes wait.
+    #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.lanes().waiting()
     }

@@ -6,14 +6,16 @@
 //!
 //! Never here: a transaction that outlives its method. A long one keeps every replaced page in the file.
 
-use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata};
+#[cfg(test)]
+use redb::ReadableTableMetadata;
+use redb::{ReadOnlyTable, ReadableTable};
 
 use super::error::StoreError;
 use super::tables::{
     FINGERPRINT_MAKERS, KEY_COUNTERS, KEYS, KEYS_BY_PREFIX, KEYS_BY_WORKSPACE, METERS, WORKSPACES,
 };
 use super::{Store, codec};
-use crate::domain::counts::{KeyCounters, MeterCount};
+use crate::domain::counts::KeyCounters;
 use crate::domain::hash::SecretId;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::Prefix;
@@ -186,7 +188,8 @@ impl Store {
     }
 
     /// How many keys there are, revoked ones among them.
-    pub fn keys_total(&self) -> Result<u64, StoreError> {
+    #[cfg(test)]
+    pub(crate) fn keys_total(&self) -> Result<u64, StoreError> {
         let keys = self.begin_read()?.open_table(KEYS).map_err(StoreError::database("count keys"))?;
         keys.len().map_err(StoreError::database("count keys"))
     }
@@ -211,24 +214,6 @@ impl Store {
         let row =
             meters.get((workspace.as_u128(), meter, period)).map_err(StoreError::database("read a meter"))?;
         row.map(|bytes| codec::counts::meter_from_bytes(workspace, meter, period, bytes.value())).transpose()
-    }
-
-    /// The newest period that was ever saved of a meter.
-    pub fn newest_meter_count(
-        &self,
-        workspace: WorkspaceId,
-        meter: &str,
-    ) -> Result<Option<MeterCount>, StoreError> {
-        let meters = self.begin_read()?.open_table(METERS).map_err(StoreError::database("read a meter"))?;
-        let id = workspace.as_u128();
-        let mut rows = meters
-            .range((id, meter, PeriodIndex::MIN)..=(id, meter, PeriodIndex::MAX))
-            .map_err(StoreError::database("read a meter"))?;
-        let Some(row) = rows.next_back() else { return Ok(None) };
-        let (place, bytes) = row.map_err(StoreError::database("read a meter"))?;
-        let period = place.value().2;
-        let used = codec::counts::meter_from_bytes(workspace, meter, period, bytes.value())?;
-        Ok(Some(MeterCount { workspace, meter: meter.to_owned(), period, used }))
     }
 
     /// Every install secret under which a stored fingerprint was ever made. Only new install secrets let it

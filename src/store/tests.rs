@@ -239,8 +239,8 @@ async fn a_checkpoint_saved_twice_is_as_if_saved_once() {
     assert_eq!(room.store.key_counters(KeyId::from_u128(1_000)).unwrap(), None);
     assert_eq!(room.store.meter_count(SYSTEM, "ai", 1).unwrap(), Some(10));
     assert_eq!(room.store.meter_count(SYSTEM, "ai", 3).unwrap(), None);
-    assert_eq!(room.store.newest_meter_count(SYSTEM, "ai").unwrap(), Some(meter(2, 20)));
-    assert_eq!(room.store.newest_meter_count(SYSTEM, "a").unwrap(), None);
+    assert_eq!(room.store.meter_count(SYSTEM, "ai", 2).unwrap(), Some(20));
+    assert_eq!(room.store.meter_count(SYSTEM, "a", 2).unwrap(), None);
     assert_eq!(room.audit_rows(), [1]);
     let rows = |txn: &WriteTransaction| txn.open_table(tables::KEY_COUNTERS).unwrap().len().unwrap();
     room.edited(|txn| assert_eq!(rows(txn), 1_000));
