@@ -58,7 +58,7 @@ pub(super) async fn note_install_secret(
         subject: Subject::Installation,
         changes: Vec::new(),
     };
-    store.note_maker(current, audit).await.map_err(StartError::NewSecret)?;
+    store.note_install_secret(current, audit).await.map_err(StartError::NewSecret)?;
     tracing::warn!(
         "a new install secret is in use: fingerprints of a secret that is gone are learnt anew, by a slow hash each"
     );

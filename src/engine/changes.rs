@@ -15,8 +15,8 @@ mod rotation;
 mod workspaces;
 
 pub use creation::{CreatedKey, CreatedWorkspace, NewKey, NewWorkspace, mint};
-pub use install_secret::KnownSecrets;
-pub(super) use learning::Lessons;
+pub use install_secret::InstallSecretNames;
+pub(super) use learning::PendingFingerprints;
 pub use rotation::RotatedKey;
 
 use super::Engine;

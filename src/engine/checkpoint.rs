@@ -52,7 +52,7 @@ impl Engine {
         }
         self.checkpoints.failing.store(saved.is_err(), Ordering::Relaxed);
         drop(numbering);
-        self.store_lessons().await;
+        self.store_pending_fingerprints().await;
         saved.map(|()| rows)
     }
 

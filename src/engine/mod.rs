@@ -51,7 +51,7 @@ use crate::domain::profile::{Profile, Public};
 use crate::store::{Store, StoreError};
 
 pub use changes::{
-    ChangeRefused, CreatedKey, CreatedWorkspace, KnownSecrets, NewKey, NewWorkspace, RotatedKey, mint,
+    ChangeRefused, CreatedKey, CreatedWorkspace, InstallSecretNames, NewKey, NewWorkspace, RotatedKey, mint,
 };
 pub use explain::{Explanation, ToExplain};
 pub use import::{ImportContent, ImportMode, ImportRefused, ImportReport, Imported, NewImport};
@@ -62,7 +62,7 @@ pub use views::{KeyList, KeyView, MeterView};
 
 pub use crate::store::{Listed, Page};
 
-use changes::Lessons;
+use changes::PendingFingerprints;
 use checkpoint::Checkpoints;
 use generations::{AsItIs, Generations};
 use keyring::Keyring;
@@ -115,7 +115,7 @@ pub struct Engine {
     /// Held while one is made, so that no two are made at once.
     secrets: tokio::sync::Mutex<InstallSecrets>,
     stores_fingerprints: bool,
-    lessons: Lessons,
+    pending_fingerprints: PendingFingerprints,
     proofs: Generations<Fingerprint, CachedProof, BuildHasherDefault<AsItIs>>,
     slots: Slots,
     slow_hash: Arc<SlowHash>,
@@ -153,7 +153,7 @@ impl Engine {
             keyring: ArcSwap::from_pointee(secrets.keyring()),
             secrets: tokio::sync::Mutex::new(secrets),
             stores_fingerprints: options.stores_fingerprints,
-            lessons: Lessons::default(),
+            pending_fingerprints: PendingFingerprints::default(),
             proofs: Generations::new(options.proofs_max.div_ceil(2)),
             slots: Slots::default(),
             slow_hash: Arc::new(SlowHash::start(options.slow_hash)?),

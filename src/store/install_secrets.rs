@@ -1,7 +1,8 @@
 //! The names of the install secrets that stored fingerprints were ever made under.
 //!
-//! A start asks for them before it takes an install secret. Storing a fingerprint notes its maker in the same
-//! transaction; a new install secret is noted at once, so that it is known before anything is made under it.
+//! A start asks for them before it takes an install secret. Storing a fingerprint notes the secret that made it
+//! in the same transaction; a new install secret is noted at once, so that it is known before anything is made
+//! under it.
 //!
 //! Never here: a secret.
 
@@ -16,19 +17,20 @@ use crate::domain::hash::SecretId;
 
 impl Store {
     /// Notes a new install secret by its name.
-    pub async fn note_maker(&self, maker: SecretId, audit: AuditEntry) -> Result<(), ChangeError> {
-        self.change(Lane::Admin, CHANGE_ROWS_MAX, move |tables| note_maker(tables, maker, &audit)).await
+    pub async fn note_install_secret(&self, name: SecretId, audit: AuditEntry) -> Result<(), ChangeError> {
+        self.change(Lane::Admin, CHANGE_ROWS_MAX, move |tables| note_install_secret(tables, name, &audit))
+            .await
     }
 }
 
-fn note_maker(
+fn note_install_secret(
     tables: &mut WriteTables<'_>,
-    maker: SecretId,
+    name: SecretId,
     audit: &AuditEntry,
 ) -> Result<Done<()>, ChangeError> {
     tables
         .fingerprint_makers
-        .insert(*maker.as_bytes(), ())
+        .insert(*name.as_bytes(), ())
         .map_err(StoreError::database("write the makers of fingerprints"))?;
     append_audit(tables, audit)?;
     Ok(Done { value: (), wrote: true })

@@ -14,7 +14,7 @@ mod codec;
 mod error;
 mod file;
 mod imports;
-mod makers;
+mod install_secrets;
 mod migrations;
 mod overlay;
 pub mod private_file;

@@ -15,7 +15,7 @@ use crate::engine::Engine;
 
 /// The install secrets by name.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KnownSecrets {
+pub struct InstallSecretNames {
     /// The one that new things are made under.
     pub current: SecretId,
     /// Those before it, newest first.
@@ -28,7 +28,7 @@ impl Engine {
     pub async fn rotate_install_secret(
         self: &Arc<Self>,
         actor: Actor,
-    ) -> Result<KnownSecrets, ChangeRefused> {
+    ) -> Result<InstallSecretNames, ChangeRefused> {
         let engine = Arc::clone(self);
         run_to_the_end(async move {
             let mut secrets = engine.secrets.lock().await;
@@ -37,14 +37,14 @@ impl Engine {
             let rotated = rotated.unwrap_or(Err(crate::engine::InstallSecretError::Random));
             let rotated = rotated.map_err(ChangeRefused::InstallSecret)?;
             let entry = engine.entry(actor, AuditAction::InstallSecretRotated, Subject::Installation);
-            engine.store.note_maker(rotated.current().id(), entry).await?;
+            engine.store.note_install_secret(rotated.current().id(), entry).await?;
             engine.store.seal_with(rotated.current().audit_sealer());
             engine.keyring.store(Arc::new(rotated.keyring()));
             *secrets = rotated;
             let keyring = engine.keyring.load();
             let mut names = keyring.names();
             let current = names.next().ok_or(Fault::Internal)?;
-            Ok(KnownSecrets { current, retired: names.collect() })
+            Ok(InstallSecretNames { current, retired: names.collect() })
         })
         .await
     }

@@ -27,48 +27,48 @@ const WAITING_KEYS_MAX: usize = 10_000;
 
 /// The fingerprints that wait for the next checkpoint.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Lessons {
-    waiting: Mutex<HashMap<KeyId, Lesson>>,
+pub(in crate::engine) struct PendingFingerprints {
+    waiting: Mutex<HashMap<KeyId, Pending>>,
     failing: AtomicBool,
 }
 
 /// What is to be learnt of one key: fingerprints by the epoch of their secret, each once.
 #[derive(Debug)]
-struct Lesson {
+struct Pending {
     key: Arc<LiveKey>,
     fingerprints: Vec<(u32, StoredFingerprint)>,
 }
 
-impl Lessons {
+impl PendingFingerprints {
     fn note(&self, key: &Arc<LiveKey>, epoch: u32, fingerprint: StoredFingerprint) {
         let mut waiting = self.waiting();
         if waiting.len() >= WAITING_KEYS_MAX && !waiting.contains_key(&key.id()) {
             return;
         }
-        let lesson = waiting
+        let of_key = waiting
             .entry(key.id())
-            .or_insert_with(|| Lesson { key: Arc::clone(key), fingerprints: Vec::new() });
-        lesson.fingerprints.retain(|(known, _)| *known != epoch);
-        if lesson.fingerprints.len() < SECRETS_MAX {
-            lesson.fingerprints.push((epoch, fingerprint));
+            .or_insert_with(|| Pending { key: Arc::clone(key), fingerprints: Vec::new() });
+        of_key.fingerprints.retain(|(known, _)| *known != epoch);
+        if of_key.fingerprints.len() < SECRETS_MAX {
+            of_key.fingerprints.push((epoch, fingerprint));
         }
     }
 
-    fn take(&self) -> Vec<(KeyId, Lesson)> {
+    fn take(&self) -> Vec<(KeyId, Pending)> {
         std::mem::take(&mut *self.waiting()).into_iter().collect()
     }
 
     /// Puts back what could not be written, behind what was noted meanwhile.
-    fn put_back(&self, lessons: Vec<(KeyId, Lesson)>) {
+    fn put_back(&self, pending: Vec<(KeyId, Pending)>) {
         let mut waiting = self.waiting();
-        for (id, lesson) in lessons {
+        for (id, of_key) in pending {
             if waiting.len() < WAITING_KEYS_MAX {
-                waiting.entry(id).or_insert(lesson);
+                waiting.entry(id).or_insert(of_key);
             }
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<KeyId, Lesson>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<KeyId, Pending>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -77,36 +77,36 @@ impl Engine {
     /// Notes the fingerprint of a secret that was just proven, for the next checkpoint to store.
     pub(in crate::engine) fn learn(&self, proven: &CachedProof, fingerprint: StoredFingerprint) {
         if self.stores_fingerprints {
-            self.lessons.note(&proven.key, proven.proof.epoch(), fingerprint);
+            self.pending_fingerprints.note(&proven.key, proven.proof.epoch(), fingerprint);
         }
     }
 
     /// Stores every fingerprint that waits. What the disk refuses waits on, and is told once.
-    pub(in crate::engine) async fn store_lessons(&self) {
-        let mut lessons = self.lessons.take();
-        while !lessons.is_empty() {
-            let batch = lessons.split_off(lessons.len().saturating_sub(BATCH_KEYS_MAX));
+    pub(in crate::engine) async fn store_pending_fingerprints(&self) {
+        let mut pending = self.pending_fingerprints.take();
+        while !pending.is_empty() {
+            let batch = pending.split_off(pending.len().saturating_sub(BATCH_KEYS_MAX));
             if let Err(error) = self.store_batch(&batch).await {
-                lessons.extend(batch);
-                self.lessons.put_back(lessons);
-                if !self.lessons.failing.swap(true, Ordering::Relaxed) {
+                pending.extend(batch);
+                self.pending_fingerprints.put_back(pending);
+                if !self.pending_fingerprints.failing.swap(true, Ordering::Relaxed) {
                     tracing::warn!(error = %Causes(&error), "fingerprints could not be learnt, trying again");
                 }
                 return;
             }
-            self.lessons.failing.store(false, Ordering::Relaxed);
+            self.pending_fingerprints.failing.store(false, Ordering::Relaxed);
         }
     }
 
-    async fn store_batch(&self, batch: &[(KeyId, Lesson)]) -> Result<(), ChangeError> {
+    async fn store_batch(&self, batch: &[(KeyId, Pending)]) -> Result<(), ChangeError> {
         let fingerprints: HashMap<_, _> =
-            batch.iter().map(|(id, lesson)| (*id, lesson.fingerprints.clone())).collect();
+            batch.iter().map(|(id, of_key)| (*id, of_key.fingerprints.clone())).collect();
         let learnt = move |record: KeyRecord| {
-            let lessons = fingerprints.get(&record.id).into_iter().flatten();
-            lessons.fold(record, |record, (epoch, stored)| record.with_fingerprint(*epoch, stored.clone()))
+            let pending = fingerprints.get(&record.id).into_iter().flatten();
+            pending.fold(record, |record, (epoch, stored)| record.with_fingerprint(*epoch, stored.clone()))
         };
         let ids = batch.iter().map(|(id, _)| *id).collect();
-        let slots: HashMap<_, _> = batch.iter().map(|(id, lesson)| (*id, &lesson.key)).collect();
+        let slots: HashMap<_, _> = batch.iter().map(|(id, of_key)| (*id, &of_key.key)).collect();
         let audit = self.batch_entry(AuditAction::FingerprintsLearnt);
         for record in self.store.update_keys(ids, learnt, audit).await? {
             if let Some(slot) = slots.get(&record.id) {
