@@ -142,7 +142,8 @@ pub enum Subject {
     Keys {
         /// How many.
         count: u32,
-        /// BLAKE3 over the changed records, in their order: the batch can be held against it later.
+        /// BLAKE3 over what names them, in their order, so that the batch can be held against it later: of an
+        /// import the records without their hashes, of fingerprints the ids.
         root: [u8; 32],
     },
     /// What belongs to no workspace, such as the install secret.

@@ -58,14 +58,14 @@ pub enum HashKind {
 }
 
 impl HashKind {
-    /// Its name, as reports and lists show it.
+    /// A stable word.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Argon2id => "argon2id",
             Self::Bcrypt => "bcrypt",
             Self::Scrypt => "scrypt",
             Self::Sha256 => "sha256",
-            Self::Sha256Long => "sha256 of the long part",
+            Self::Sha256Long => "sha256_long",
         }
     }
 }

@@ -96,6 +96,7 @@ fn a_long_part_passes_behind_its_own_head_only() {
         assert!(!hash.matches_digest(other.as_bytes(), "acme_short_"), "{other}");
     }
     assert!(!hash.matches_text(b"longpart", &mut SlowHashMemory::default()), "a part is not the whole");
+    assert_eq!(hash.kind().name(), "sha256_long", "one word, as programs read it");
     let whole = StoredHash::sha256_whole(sha256(b"acme_key"));
     assert!(whole.matches_digest(b"acme_key", "acme_"));
     assert!(!whole.matches_digest(b"acme_key", "other_"));
