@@ -27,14 +27,14 @@ pub(super) fn install_secrets(
     store: &Store,
     flags: LaunchFlags,
 ) -> Result<InstallSecrets, StartError> {
-    let makers = store.fingerprint_makers()?;
+    let known = store.install_secret_names()?;
     let lost = |what| StartError::InstallSecretLost { path: path.to_owned(), what };
     match InstallSecrets::read(path)? {
         Some(secrets) => {
-            let is_known = makers.is_empty() || makers.iter().any(|maker| secrets.knows(*maker));
+            let is_known = known.is_empty() || known.iter().any(|name| secrets.knows(*name));
             if is_known || flags.new_install_secret { Ok(secrets) } else { Err(lost("another secret")) }
         }
-        None if makers.is_empty() || flags.new_install_secret => Ok(InstallSecrets::create(path)?),
+        None if known.is_empty() || flags.new_install_secret => Ok(InstallSecrets::create(path)?),
         None => Err(lost("missing")),
     }
 }
@@ -46,8 +46,8 @@ pub(super) async fn note_install_secret(
     store: &Store,
     clock: &Clock,
 ) -> Result<(), StartError> {
-    let (makers, current) = (store.fingerprint_makers()?, secrets.current().id());
-    if makers.is_empty() || makers.contains(&current) {
+    let (known, current) = (store.install_secret_names()?, secrets.current().id());
+    if known.is_empty() || known.contains(&current) {
         return Ok(());
     }
     secrets.seal(store);

@@ -6,16 +6,35 @@
 //!
 //! Never here: a secret.
 
+use redb::ReadableTable;
+
 use super::Store;
 use super::audit::append_audit;
 use super::changes::{CHANGE_ROWS_MAX, Done};
 use super::error::{ChangeError, StoreError};
 use super::queue::Lane;
-use super::tables::WriteTables;
+use super::tables::{FINGERPRINT_MAKERS, WriteTables};
 use crate::domain::audit::AuditEntry;
 use crate::domain::hash::SecretId;
 
 impl Store {
+    /// Every install secret under which a stored fingerprint was ever made. Only new install secrets let it
+    /// grow.
+    pub fn install_secret_names(&self) -> Result<Vec<SecretId>, StoreError> {
+        let names = self
+            .begin_read()?
+            .open_table(FINGERPRINT_MAKERS)
+            .map_err(StoreError::database("read the makers of fingerprints"))?;
+        names
+            .iter()
+            .map_err(StoreError::database("read the makers of fingerprints"))?
+            .map(|row| {
+                let (id, _) = row.map_err(StoreError::database("read the makers of fingerprints"))?;
+                Ok(SecretId::from_bytes(id.value()))
+            })
+            .collect()
+    }
+
     /// Notes a new install secret by its name.
     pub async fn note_install_secret(&self, name: SecretId, audit: AuditEntry) -> Result<(), ChangeError> {
         self.change(Lane::Admin, CHANGE_ROWS_MAX, move |tables| note_install_secret(tables, name, &audit))

@@ -11,12 +11,9 @@ use redb::ReadableTableMetadata;
 use redb::{ReadOnlyTable, ReadableTable};
 
 use super::error::StoreError;
-use super::tables::{
-    FINGERPRINT_MAKERS, KEY_COUNTERS, KEYS, KEYS_BY_PREFIX, KEYS_BY_WORKSPACE, METERS, WORKSPACES,
-};
+use super::tables::{KEY_COUNTERS, KEYS, KEYS_BY_PREFIX, KEYS_BY_WORKSPACE, METERS, WORKSPACES};
 use super::{Store, codec};
 use crate::domain::counts::KeyCounters;
-use crate::domain::hash::SecretId;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::Prefix;
 use crate::domain::period::PeriodIndex;
@@ -214,23 +211,6 @@ impl Store {
         let row =
             meters.get((workspace.as_u128(), meter, period)).map_err(StoreError::database("read a meter"))?;
         row.map(|bytes| codec::counts::meter_from_bytes(workspace, meter, period, bytes.value())).transpose()
-    }
-
-    /// Every install secret under which a stored fingerprint was ever made. Only new install secrets let it
-    /// grow.
-    pub fn fingerprint_makers(&self) -> Result<Vec<SecretId>, StoreError> {
-        let makers = self
-            .begin_read()?
-            .open_table(FINGERPRINT_MAKERS)
-            .map_err(StoreError::database("read the makers of fingerprints"))?;
-        makers
-            .iter()
-            .map_err(StoreError::database("read the makers of fingerprints"))?
-            .map(|row| {
-                let (id, _) = row.map_err(StoreError::database("read the makers of fingerprints"))?;
-                Ok(SecretId::from_bytes(id.value()))
-            })
-            .collect()
     }
 }
 

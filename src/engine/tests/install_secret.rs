@@ -65,7 +65,7 @@ async fn after_a_rotation_old_keys_are_proven_and_refused_without_the_slow_hash_
     let known = world.engine.rotate_install_secret(Actor::System).await.unwrap();
     assert_eq!(known.retired, [before]);
     assert_eq!(world.engine.keyring.load().made_by(), known.current);
-    assert!(world.store.fingerprint_makers().unwrap().contains(&known.current));
+    assert!(world.store.install_secret_names().unwrap().contains(&known.current));
     world.all_pass(&keys).await;
     assert_eq!(world.ask(&near_miss(&keys[0].1), READ).await, Err("unknown"));
     let new = world.keys(1).await;

@@ -77,7 +77,7 @@ async fn the_makers_of_fingerprints_outlive_the_keys_that_had_them() {
         key
     };
     room.store.update_key(KeyId::from_u128(0), Urgency::Admin, audit(), without).await.unwrap();
-    assert_eq!(room.reopened().store.fingerprint_makers().unwrap(), [SecretId::from_bytes([1; 8])]);
+    assert_eq!(room.reopened().store.install_secret_names().unwrap(), [SecretId::from_bytes([1; 8])]);
 }
 
 #[tokio::test]
