@@ -92,7 +92,7 @@ fn tell(found: &Value, output: &mut Output) {
             cell(unknown.get("install_secret")),
         ));
     }
-    let is_whole = found.get("is_whole").and_then(Value::as_bool) == Some(true);
+    let is_whole = found.get("whole").and_then(Value::as_bool) == Some(true);
     if is_whole {
         output.line(format_args!("the audit log is whole: {} rows", number(found, "rows")));
         if let Some(head) = found.get("head").filter(|head| head.is_object()) {
@@ -103,7 +103,7 @@ fn tell(found: &Value, output: &mut Output) {
 }
 
 fn judge(found: &Value) -> Result<(), CliError> {
-    if found.get("is_whole").and_then(Value::as_bool) == Some(true) {
+    if found.get("whole").and_then(Value::as_bool) == Some(true) {
         return Ok(());
     }
     let problems = number(found, "problems_total");
@@ -139,14 +139,14 @@ mod tests {
 
     #[test]
     fn a_whole_log_is_told_with_its_newest_row() {
-        let found = json!({"is_whole": true, "rows": 3, "head": {"seq": 3, "hash": "ab"}, "problems": []});
+        let found = json!({"whole": true, "rows": 3, "head": {"seq": 3, "hash": "ab"}, "problems": []});
         assert_eq!(told(&found), ("the audit log is whole: 3 rows\nnewest row: 3:ab\n".to_owned(), Ok(())));
     }
 
     #[test]
     fn what_is_wrong_is_told_and_fails() {
         let found =
-            json!({"is_whole": false, "problems": [{"detail": "row 2 is missing"}], "problems_total": 4});
+            json!({"whole": false, "problems": [{"detail": "row 2 is missing"}], "problems_total": 4});
         let (text, end) = told(&found);
         assert_eq!(text, "row 2 is missing\nand 3 more\n");
         assert!(end.unwrap_err().contains("4 problem"));
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn what_cannot_be_checked_is_told_apart_from_what_is_wrong() {
         let unknown = json!({"install_secret": "0a", "first": 2, "last": 9, "rows": 5});
-        let found = json!({"is_whole": false, "covered_to": 4, "unsealed_rows": 1, "unknown_install_secrets": [unknown]});
+        let found = json!({"whole": false, "covered_to": 4, "unsealed_rows": 1, "unknown_install_secrets": [unknown]});
         let (text, end) = told(&found);
         assert!(text.starts_with("1 rows are older than seals\n5 rows from 2 to 9 have a seal"), "{text}");
         assert!(end.unwrap_err().contains("rows from 5 on"));

@@ -70,10 +70,7 @@ async fn o14_what_was_done_to_the_file_is_found_by_the_daemon_and_without_one() 
     };
     let anchored = format!("?anchor={anchor}");
     let found = verify(&daemon, &anchored).await;
-    assert_eq!(
-        (&found["is_whole"], &found["rows"], head_of(&found)),
-        (&json!(true), &json!(4), anchor.clone())
-    );
+    assert_eq!((&found["whole"], &found["rows"], head_of(&found)), (&json!(true), &json!(4), anchor.clone()));
     // The daemon has the file to itself.
     let data = daemon.store_file().parent().unwrap().to_owned();
     let locked = verify_audit(&data, None);
@@ -81,7 +78,7 @@ async fn o14_what_was_done_to_the_file_is_found_by_the_daemon_and_without_one() 
 
     let alone = |store: &Path| verify_audit(store.parent().unwrap(), AuditHead::parse(&anchor)).unwrap();
     daemon.restart_after(|store| assert!(alone(store).is_whole())).await;
-    assert_eq!(verify(&daemon, "").await["is_whole"], true);
+    assert_eq!(verify(&daemon, "").await["whole"], true);
     daemon
         .restart_after(|store| {
             edit_audit_row(store, 3);
@@ -89,7 +86,7 @@ async fn o14_what_was_done_to_the_file_is_found_by_the_daemon_and_without_one() 
         })
         .await;
     let found = verify(&daemon, "").await;
-    assert_eq!((&found["is_whole"], &found["problems_total"]), (&json!(false), &json!(1)));
+    assert_eq!((&found["whole"], &found["problems_total"]), (&json!(false), &json!(1)));
     assert_eq!((&found["problems"][0]["kind"], &found["problems"][0]["seq"]), (&json!("changed"), &json!(3)));
     let longer = format!("?anchor=9:{}", "ab".repeat(32));
     assert_eq!(verify(&daemon, &longer).await["problems"][1]["kind"], "cut");

@@ -111,14 +111,14 @@ async fn an_install_secret_is_rotated_by_a_call_and_no_key_notices() {
     };
     let chain = async |daemon: &Daemon| daemon.admin_json(Call::get("/api/v1/audit/verify")).await;
     let whole = chain(&daemon).await;
-    assert_eq!((&whole["is_whole"], &whole["unknown_install_secrets"]), (&json!(true), &json!([])));
+    assert_eq!((&whole["whole"], &whole["unknown_install_secrets"]), (&json!(true), &json!([])));
     daemon.restart_after(cut).await;
     all_are_well(&daemon, &known).await;
     assert_eq!(daemon.slow_hashes(), 0);
     // Without the retired ones their rows have no seal that can be checked, and are bound by those behind them.
     let bound = chain(&daemon).await;
     assert_eq!(
-        (&bound["is_whole"], bound["unknown_install_secrets"].as_array().unwrap().len()),
+        (&bound["whole"], bound["unknown_install_secrets"].as_array().unwrap().len()),
         (&json!(true), 2)
     );
     for _ in 1..8 {

@@ -319,7 +319,7 @@ async fn the_audit_log_is_checked_with_a_daemon_and_without_one_and_the_exit_cod
     assert!(err.contains("1 problem"), "{err}");
     let (code, out, _) = asked(&["--data", "data", "--json"]).await;
     let found: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &found["is_whole"]), (Some(1), &json!(false)));
+    assert_eq!((code, &found["whole"]), (Some(1), &json!(false)));
     assert_eq!(asked(&["--data", "nowhere"]).await.0, Some(1));
     assert_eq!(asked(&["--data", "data", "--anchor", "x"]).await.0, Some(2));
 }

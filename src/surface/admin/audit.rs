@@ -40,7 +40,7 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
     Ok(answer(StatusCode::OK, &verdict(&found)))
 }
 
-/// What came of a check, as JSON; `is_whole` says it all.
+/// What came of a check, as JSON; `whole` says it all.
 pub fn verdict(found: &AuditVerdict) -> Value {
     let unknown = found.unknown.iter().map(|maker| {
         json!({
@@ -51,7 +51,7 @@ pub fn verdict(found: &AuditVerdict) -> Value {
         })
     });
     json!({
-        "is_whole": found.is_whole(),
+        "whole": found.is_whole(),
         "rows": found.rows,
         "head": head(found.head),
         "covered_to": found.covered_to,
