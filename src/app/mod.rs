@@ -80,7 +80,7 @@ pub enum StartError {
     InstallSecret(#[from] InstallSecretError),
     /// The install secret under which the stored fingerprints were made is not there.
     #[error(
-        "{path} is {what}, but the store holds fingerprints made under the install secret that was there: put that file back, or start with --new-install-secret (no key is lost; each key's next first use runs the slow hash)"
+        "{path} is {what}, but fingerprints and audit seals in the store were made under the install secret that was there: put that file back, or start with --new-install-secret (no key is lost; each key's next first use runs the slow hash)"
     )]
     InstallSecretLost {
         /// The file.

@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError};
 use redb::{ReadableTable, Table};
 
 use super::error::StoreError;
+use super::install_secrets::note_maker;
 use super::tables::{AUDIT, WriteTables};
 use super::{PAGE_MAX, Store, codec};
 use crate::domain::audit::chain::{AuditChain, SealedRow};
@@ -84,7 +85,8 @@ pub(super) fn append_audit(tables: &mut WriteTables<'_>, entry: &AuditEntry) -> 
     let seq = before.seq + 1;
     let hash = before.hash.next(seq, sealer.made_by(), &record);
     let row = SealedRow { seq, made_by: sealer.made_by(), hash, seal: sealer.seal(&hash), record: &record };
-    put(&mut tables.audit, &row)
+    put(&mut tables.audit, &row)?;
+    note_maker(tables, sealer.made_by())
 }
 
 /// Writes a row down as it is.

@@ -15,6 +15,7 @@ use super::audit::append_audit;
 use super::codec;
 use super::error::{ChangeError, StoreError};
 use super::imports::put_handles;
+use super::install_secrets::note_maker;
 use super::tables::WriteTables;
 use crate::domain::audit::AuditEntry;
 use crate::domain::audit::differences;
@@ -256,10 +257,7 @@ pub(super) fn put_key(
             .map_err(StoreError::database("write the index of workspaces"))?;
     }
     for stored in new.secrets.iter().filter_map(|secret| secret.fingerprint.as_ref()) {
-        tables
-            .fingerprint_makers
-            .insert(*stored.made_by.as_bytes(), ())
-            .map_err(StoreError::database("write the makers of fingerprints"))?;
+        note_maker(tables, stored.made_by)?;
     }
     Ok(())
 }

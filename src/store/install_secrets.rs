@@ -1,8 +1,8 @@
-//! The names of the install secrets that stored fingerprints were ever made under.
+//! The names of the install secrets under which fingerprints and the seals of audit rows were ever made.
 //!
-//! A start asks for them before it takes an install secret. Storing a fingerprint notes the secret that made it
-//! in the same transaction; a new install secret is noted at once, so that it is known before anything is made
-//! under it.
+//! A start asks for them before it takes an install secret. Storing a fingerprint and sealing a row note the
+//! secret that made them in the same transaction; a new install secret is noted at once, so that it is known
+//! before anything is made under it.
 //!
 //! Never here: a secret.
 
@@ -13,23 +13,23 @@ use super::audit::append_audit;
 use super::changes::{CHANGE_ROWS_MAX, Done};
 use super::error::{ChangeError, StoreError};
 use super::queue::Lane;
-use super::tables::{FINGERPRINT_MAKERS, WriteTables};
+use super::tables::{MAKERS, WriteTables};
 use crate::domain::audit::AuditEntry;
 use crate::domain::hash::SecretId;
 
 impl Store {
-    /// Every install secret under which a stored fingerprint was ever made. Only new install secrets let it
-    /// grow.
+    /// Every install secret under which a fingerprint or the seal of an audit row was ever made. Only new install
+    /// secrets let it grow.
     pub fn install_secret_names(&self) -> Result<Vec<SecretId>, StoreError> {
         let names = self
             .begin_read()?
-            .open_table(FINGERPRINT_MAKERS)
-            .map_err(StoreError::database("read the makers of fingerprints"))?;
+            .open_table(MAKERS)
+            .map_err(StoreError::database("read the names of install secrets"))?;
         names
             .iter()
-            .map_err(StoreError::database("read the makers of fingerprints"))?
+            .map_err(StoreError::database("read the names of install secrets"))?
             .map(|row| {
-                let (id, _) = row.map_err(StoreError::database("read the makers of fingerprints"))?;
+                let (id, _) = row.map_err(StoreError::database("read the names of install secrets"))?;
                 Ok(SecretId::from_bytes(id.value()))
             })
             .collect()
@@ -47,10 +47,23 @@ fn note_install_secret(
     name: SecretId,
     audit: &AuditEntry,
 ) -> Result<Done<()>, ChangeError> {
-    tables
-        .fingerprint_makers
-        .insert(*name.as_bytes(), ())
-        .map_err(StoreError::database("write the makers of fingerprints"))?;
+    note_maker(tables, name)?;
     append_audit(tables, audit)?;
     Ok(Done { value: (), wrote: true })
+}
+
+/// Notes a secret under which something is about to be made; nothing is written when it is known.
+pub(super) fn note_maker(tables: &mut WriteTables<'_>, name: SecretId) -> Result<(), StoreError> {
+    let is_known = tables
+        .makers
+        .get(*name.as_bytes())
+        .map_err(StoreError::database("read the names of install secrets"))?
+        .is_some();
+    if !is_known {
+        tables
+            .makers
+            .insert(*name.as_bytes(), ())
+            .map_err(StoreError::database("write the names of install secrets"))?;
+    }
+    Ok(())
 }

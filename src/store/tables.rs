@@ -35,9 +35,8 @@ pub(super) const KEY_COUNTERS: TableDefinition<'_, u128, &[u8]> = TableDefinitio
 pub(super) const METERS: TableDefinition<'_, (u128, &str, u32), &[u8]> = TableDefinition::new("meters/1");
 /// Number from 1, without gaps → an install secret's name, a hash, a seal, and an audit record.
 pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit/2");
-/// The id of every install secret under which a stored fingerprint was ever made.
-pub(super) const FINGERPRINT_MAKERS: TableDefinition<'_, [u8; 8], ()> =
-    TableDefinition::new("fingerprint_makers/1");
+/// The name of every install secret under which a fingerprint or a seal was ever made.
+pub(super) const MAKERS: TableDefinition<'_, [u8; 8], ()> = TableDefinition::new("fingerprint_makers/1");
 
 /// Number from 0 → record of signatures that were taken. There from a clean stop to the next start alone.
 pub(super) const REPLAYS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("replays/1");
@@ -56,7 +55,7 @@ pub(super) struct WriteTables<'txn> {
     pub(super) key_counters: Table<'txn, u128, &'static [u8]>,
     pub(super) meters: Table<'txn, (u128, &'static str, u32), &'static [u8]>,
     pub(super) audit: Table<'txn, u64, &'static [u8]>,
-    pub(super) fingerprint_makers: Table<'txn, [u8; 8], ()>,
+    pub(super) makers: Table<'txn, [u8; 8], ()>,
     /// What seals the audit rows of this transaction; the writer sets it.
     pub(super) sealer: Option<Arc<AuditSealer>>,
     pub(super) replays: Table<'txn, u32, &'static [u8]>,
@@ -79,7 +78,7 @@ impl<'txn> WriteTables<'txn> {
             key_counters: txn.open_table(KEY_COUNTERS)?,
             meters: txn.open_table(METERS)?,
             audit: txn.open_table(AUDIT)?,
-            fingerprint_makers: txn.open_table(FINGERPRINT_MAKERS)?,
+            makers: txn.open_table(MAKERS)?,
             replays: txn.open_table(REPLAYS)?,
             sealer: None,
             keys_by_handle: txn.open_table(KEYS_BY_HANDLE)?,

@@ -176,8 +176,10 @@ async fn fingerprints_that_are_kept_in_memory_leave_the_file_and_every_key_works
     let wrong = crate::credentials::near_miss(&keys[0]);
     assert_eq!(daemon.call(&Call::get("/v1/posts").bearer(&wrong)).await.status, 401);
     assert_eq!(daemon.call(&list_posts(&keys[0])).await.status, 200);
-    // Nothing on disk depends on the install secret any more but what was noted of it.
-    daemon.restart_with(NEW_SECRET, lose).await.unwrap();
+    // The seals of the audit log still depend on it, so that it is not replaced without a word.
+    let refused = daemon.restart_with(LaunchFlags::default(), lose).await.unwrap_err();
+    assert!(matches!(refused, StartError::InstallSecretLost { .. }));
+    daemon.restart_with(NEW_SECRET, |_| {}).await.unwrap();
     daemon.is_well(&keys[1]).await;
     daemon.finish().await;
 }

@@ -53,6 +53,12 @@ impl Asking {
     }
 }
 
+/// A rate that no test uses up, and so deep that a clock which somebody else moves a second on, between a
+/// request's look at it and its token, empties nothing.
+fn deep_rate() -> Rate {
+    Rate::new(1_000_000_000, 3_600, None).unwrap()
+}
+
 /// Spins for about this many microseconds; what counts is that the distances differ.
 fn spin(micros: u32) {
     for _ in 0..micros * 20 {
@@ -191,7 +197,7 @@ async fn change(world: &World, key: KeyId, workspace: WorkspaceId, what: &str, a
             drop(of_key(KeyPatch { expires_at: Some(away.then_some(now)), ..none }).await.unwrap());
         }
         "rate" => {
-            let rate = Rate::new(if away { 0 } else { 1_000_000 }, 1, None).unwrap();
+            let rate = if away { Rate::new(0, 1, None).unwrap() } else { deep_rate() };
             drop(of_key(KeyPatch { rate: Some(Some(rate)), ..none }).await.unwrap());
         }
         "limit" => {
@@ -344,7 +350,7 @@ impl Model {
         // Time alone fills the buckets.
         self.world.time.advance_micros(1_000_000);
         let (id, key) = self.world.key(self.workspace, &[READ]).await;
-        let fast = KeyPatch { rate: Some(Rate::new(1_000_000, 1, None).ok()), ..KeyPatch::default() };
+        let fast = KeyPatch { rate: Some(Some(deep_rate())), ..KeyPatch::default() };
         self.world.engine.update_key(Actor::System, id, fast).await.unwrap();
         let asking = Asking::of(&self.world, &key, READ);
         let (revoke_began, revoke_acknowledged) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -69,7 +69,7 @@ async fn the_index_follows_a_keys_secrets() {
 }
 
 #[tokio::test]
-async fn the_makers_of_fingerprints_outlive_the_keys_that_had_them() {
+async fn the_makers_of_fingerprints_and_seals_are_known_for_good() {
     let room = room().await;
     let without = |mut key: KeyRecord| {
         key.version += 1;
@@ -77,7 +77,11 @@ async fn the_makers_of_fingerprints_outlive_the_keys_that_had_them() {
         key
     };
     room.store.update_key(KeyId::from_u128(0), Urgency::Admin, audit(), without).await.unwrap();
-    assert_eq!(room.reopened().store.install_secret_names().unwrap(), [SecretId::from_bytes([1; 8])]);
+    let names = room.reopened().store.install_secret_names().unwrap();
+    for name in [SecretId::from_bytes([1; 8]), AuditSealer::new(&[1; 32]).made_by()] {
+        assert!(names.contains(&name), "{name:?}");
+    }
+    assert_eq!(names.len(), 2);
 }
 
 #[tokio::test]
