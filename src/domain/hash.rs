@@ -145,11 +145,11 @@ mod tests {
     #[test]
     fn fingerprints_differ_by_text_and_by_install_secret() {
         let (one, other) = (Fingerprinter::new(&[1; 32]), Fingerprinter::new(&[2; 32]));
-        let print = one.fingerprint(&key(1).as_presented());
-        assert!(print == one.fingerprint(&key(1).as_presented()));
-        assert!(print != one.fingerprint(&key(2).as_presented()));
-        assert!(print != other.fingerprint(&key(1).as_presented()));
+        let fingerprint = one.fingerprint(&key(1).as_presented());
+        assert!(fingerprint == one.fingerprint(&key(1).as_presented()));
+        assert!(fingerprint != one.fingerprint(&key(2).as_presented()));
+        assert!(fingerprint != other.fingerprint(&key(1).as_presented()));
         assert_ne!(one.made_by(), other.made_by());
-        assert_eq!(format!("{one:?} {print:?}"), "Fingerprinter Fingerprint");
+        assert_eq!(format!("{one:?} {fingerprint:?}"), "Fingerprinter Fingerprint");
     }
 }

@@ -256,12 +256,17 @@ pub fn take_on(shapes: &mut Vec<LegacyShape>, new: &LegacyShape) -> Result<bool,
 
 /// Everything that a presented text is looked up by, at the doors of `profile`. Nothing when it fits none of
 /// the shapes.
-pub fn handles_of(text: &[u8], profile: &str, shapes: &[LegacyShape], print: Fingerprint) -> Vec<Handle> {
+pub fn handles_of(
+    text: &[u8],
+    profile: &str,
+    shapes: &[LegacyShape],
+    fingerprint: Fingerprint,
+) -> Vec<Handle> {
     let mut fitting = shapes.iter().filter(|shape| shape.fits(text)).peekable();
     if fitting.peek().is_none() {
         return Vec::new();
     }
-    let mut handles = vec![Handle::Fingerprint(print), Handle::Digest(sha256(text))];
+    let mut handles = vec![Handle::Fingerprint(fingerprint), Handle::Digest(sha256(text))];
     // The shapes agree: one head is the head of all that have one.
     let head_len = fitting.find_map(LegacyShape::head_len);
     let parts = head_len.and_then(|length| text.split_at_checked(length));
@@ -363,21 +368,21 @@ mod tests {
     #[test]
     fn a_text_is_looked_up_only_if_it_fits() {
         let shapes = [shape("acme_", 21, Alphabet::Hex, 9), shape("acme_", 21, Alphabet::Base62, 0)];
-        let print = Fingerprint::from_bytes([7; 32]);
+        let fingerprint = Fingerprint::from_bytes([7; 32]);
         let text = b"acme_0123456789abcdef";
         let head = Handle::Head { profile: "p".into(), text: "acme_0123".into() };
         let all = [
-            Handle::Fingerprint(print),
+            Handle::Fingerprint(fingerprint),
             Handle::Digest(sha256(text)),
             Handle::Digest(sha256(b"456789abcdef")),
             head,
         ];
-        assert_eq!(handles_of(text, "p", &shapes, print), all);
+        assert_eq!(handles_of(text, "p", &shapes, fingerprint), all);
         let no_hex = b"acme_0123456789abcdeg";
-        let by_digest = [Handle::Fingerprint(print), Handle::Digest(sha256(no_hex))];
-        assert_eq!(handles_of(no_hex, "p", &shapes, print), by_digest);
-        assert!(handles_of(b"acme_0123456789abcde", "p", &shapes, print).is_empty());
-        assert!(handles_of(text, "p", &[], print).is_empty());
+        let by_digest = [Handle::Fingerprint(fingerprint), Handle::Digest(sha256(no_hex))];
+        assert_eq!(handles_of(no_hex, "p", &shapes, fingerprint), by_digest);
+        assert!(handles_of(b"acme_0123456789abcde", "p", &shapes, fingerprint).is_empty());
+        assert!(handles_of(text, "p", &[], fingerprint).is_empty());
     }
 
     proptest! {

@@ -43,18 +43,18 @@ pub enum Compared {
 }
 
 impl KeyRecord {
-    /// Compares a presented text with this key's stored fingerprints, in constant time each. `print_of` makes
-    /// the text's fingerprint under the install secret of that name, where it is still known.
+    /// Compares a presented text with this key's stored fingerprints, in constant time each. `fingerprint_of`
+    /// makes the text's fingerprint under the install secret of that name, where it is still known.
     pub fn prove_by_fingerprint(
         &self,
         presented: &PresentedKey<'_>,
-        print_of: impl Fn(SecretId) -> Option<Fingerprint>,
+        fingerprint_of: impl Fn(SecretId) -> Option<Fingerprint>,
     ) -> Compared {
         let mut outcome = Compared::Different;
         for secret in self.secrets.iter().filter(|secret| secret.may_be(presented)) {
             let stored = secret.fingerprint.as_ref();
-            match stored.and_then(|stored| Some((stored, print_of(stored.made_by)?))) {
-                Some((stored, print)) if stored.matches(&print) => {
+            match stored.and_then(|stored| Some((stored, fingerprint_of(stored.made_by)?))) {
+                Some((stored, fingerprint)) if stored.matches(&fingerprint) => {
                     return Compared::Proven(Proof { key: self.id, epoch: secret.epoch });
                 }
                 Some(_) => {}

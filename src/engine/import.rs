@@ -191,7 +191,7 @@ struct Made {
     prefix: Prefix,
     /// The fingerprint of its text, where that came along and is slow-hashed: to be held in memory, as after a
     /// first proof, so that the texts behind it are not compared with this one by the slow hash.
-    print: Option<StoredFingerprint>,
+    fingerprint: Option<StoredFingerprint>,
 }
 
 /// One import under way.
@@ -263,7 +263,7 @@ impl Import<'_> {
         let length = batch.len();
         let mut report = Vec::with_capacity(length);
         let mut keys = Vec::with_capacity(length);
-        let mut prints = Vec::with_capacity(length);
+        let mut fingerprints = Vec::with_capacity(length);
         // First, so that no slow hash is run for what is refused anyway.
         let foreseen = self.foresee(&batch).await.map_err(|error| (length, error))?;
         for (new, foreseen) in batch.into_iter().zip(foreseen) {
@@ -271,9 +271,9 @@ impl Import<'_> {
                 Ok(shape) => self.made(new, shape).await.map_err(|error| (length, error))?,
                 Err(refused) => Err(refused),
             };
-            report.push(made.map(|Made { key, prefix, print }| {
+            report.push(made.map(|Made { key, prefix, fingerprint }| {
                 let id = key.record.id;
-                prints.push(print);
+                fingerprints.push(fingerprint);
                 keys.push(key);
                 Imported::Taken { id, prefix }
             }));
@@ -287,9 +287,9 @@ impl Import<'_> {
             done.map_err(|error: ChangeError| (length, ChangeRefused::from(error)))?;
         self.has_written |= outcomes.contains(&ImportOutcome::Taken);
         self.engine.legacy.take_over(shapes);
-        for ((id, print), outcome) in ids.into_iter().zip(prints).zip(&outcomes) {
-            if let (Some(print), ImportOutcome::Taken) = (print, outcome) {
-                self.engine.legacy.know(id, FIRST_EPOCH, print);
+        for ((id, fingerprint), outcome) in ids.into_iter().zip(fingerprints).zip(&outcomes) {
+            if let (Some(fingerprint), ImportOutcome::Taken) = (fingerprint, outcome) {
+                self.engine.legacy.know(id, FIRST_EPOCH, fingerprint);
             }
         }
         let mut outcomes = outcomes.into_iter();
@@ -377,7 +377,7 @@ impl Import<'_> {
         new: NewImport,
         shape: LegacyShape,
     ) -> Result<Result<Made, ImportRefused>, ChangeRefused> {
-        let (hash, print) = match new.content {
+        let (hash, fingerprint) = match new.content {
             ImportContent::Hash(hash) => (hash, None),
             ImportContent::Text(raw) if new.is_random => {
                 (StoredHash::sha256_whole(sha256(raw.as_presented().text())), None)
@@ -427,7 +427,7 @@ impl Import<'_> {
             require_signature: new.key.require_signature,
             signature_replay: new.key.signature_replay,
         };
-        Ok(Ok(Made { key: ImportedKey { record, shape }, prefix, print }))
+        Ok(Ok(Made { key: ImportedKey { record, shape }, prefix, fingerprint }))
     }
 }
 

@@ -28,7 +28,7 @@ use crate::domain::record::{KeyRecord, KeySecret};
 use crate::store::Urgency;
 
 /// Fingerprints that are held in memory, twice as many at most: some 10 MB.
-const PRINTS_MAX: usize = 50_000;
+const FINGERPRINTS_MAX: usize = 50_000;
 /// Re-hashes under way: each holds its raw text, and the pool runs few at a time anyway.
 const REHASHES_MAX: usize = 16;
 
@@ -38,7 +38,7 @@ const IMPORTS_MAX: usize = 4;
 /// What is remembered.
 pub(super) struct Legacy {
     shapes: ArcSwap<HashMap<String, Arc<[LegacyShape]>>>,
-    prints: Generations<(KeyId, u32), StoredFingerprint, RandomState>,
+    fingerprints: Generations<(KeyId, u32), StoredFingerprint, RandomState>,
     rehashes: Arc<Semaphore>,
     cost: SlowHashCost,
     /// The places of imports, the one under way among them.
@@ -53,7 +53,7 @@ impl Legacy {
         let shapes = shapes.into_iter().map(|(profile, all)| (profile, all.into())).collect();
         Self {
             shapes: ArcSwap::from_pointee(shapes),
-            prints: Generations::new(PRINTS_MAX),
+            fingerprints: Generations::new(FINGERPRINTS_MAX),
             rehashes: Arc::new(Semaphore::new(REHASHES_MAX)),
             cost,
             imports: Arc::new(Semaphore::new(IMPORTS_MAX)),
@@ -74,13 +74,13 @@ impl Legacy {
     }
 
     /// Holds the fingerprint of a secret whose text was proven otherwise.
-    pub(super) fn know(&self, key: KeyId, epoch: u32, print: StoredFingerprint) {
-        self.prints.insert((key, epoch), print);
+    pub(super) fn know(&self, key: KeyId, epoch: u32, fingerprint: StoredFingerprint) {
+        self.fingerprints.insert((key, epoch), fingerprint);
     }
 
     /// A record that was read, with the fingerprints that are held here in the place of those that are missing or
     /// of an install secret that is gone. For comparing alone: it keeps its version. `None` when there are none.
-    pub(super) fn with_known_prints(
+    pub(super) fn with_fingerprints_in_memory(
         &self,
         record: &KeyRecord,
         is_known: impl Fn(SecretId) -> bool,
@@ -90,17 +90,18 @@ impl Legacy {
             secret.hash.is_slow() && !stored.is_some_and(|stored| is_known(stored.made_by))
         };
         let held = |secret: &KeySecret| {
-            let print = is_mute(secret).then(|| self.prints.find(&(record.id, secret.epoch))).flatten();
-            print.map(|print| (secret.epoch, print))
+            let fingerprint =
+                is_mute(secret).then(|| self.fingerprints.find(&(record.id, secret.epoch))).flatten();
+            fingerprint.map(|fingerprint| (secret.epoch, fingerprint))
         };
         let held: Vec<_> = record.secrets.iter().filter_map(held).collect();
         if held.is_empty() {
             return None;
         }
         let mut record = record.clone();
-        for (epoch, print) in held {
+        for (epoch, fingerprint) in held {
             for secret in record.secrets.iter_mut().filter(|secret| secret.epoch == epoch) {
-                secret.fingerprint = Some(print.clone());
+                secret.fingerprint = Some(fingerprint.clone());
             }
         }
         Some(record)

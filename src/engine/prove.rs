@@ -34,8 +34,8 @@ impl Engine {
         let presented = PresentedKey::parse(&profile.tag, text)
             .or_else(|| PresentedKey::legacy(text, &self.legacy.shapes_of(&profile.name)))
             .ok_or(Denial::Malformed)?;
-        let print = self.keyring.load().fingerprint(&presented);
-        if let Some(known) = self.proofs.find(&print).filter(|known| opens(known, profile)) {
+        let fingerprint = self.keyring.load().fingerprint(&presented);
+        if let Some(known) = self.proofs.find(&fingerprint).filter(|known| opens(known, profile)) {
             return Ok(known);
         }
         let shapes = self.legacy.shapes_of(&profile.name);
@@ -53,23 +53,23 @@ impl Engine {
     ) -> Result<CachedProof, Refusal> {
         // One keyring from here on, and the fingerprint by it: the install secret may be replaced meanwhile.
         let keyring = self.keyring.load_full();
-        let print = keyring.fingerprint(presented);
+        let fingerprint = keyring.fingerprint(presented);
         let mut unsure = Vec::new();
-        for record in self.candidates(profile, presented, shapes, print).await? {
-            let print_of = |maker| keyring.fingerprint_by(maker, presented, print);
+        for record in self.candidates(profile, presented, shapes, fingerprint).await? {
+            let fingerprint_of = |maker| keyring.fingerprint_by(maker, presented, fingerprint);
             let is_known = |maker| keyring.names().any(|name| name == maker);
-            let with_known_prints = self.legacy.with_known_prints(&record, is_known);
+            let with_known = self.legacy.with_fingerprints_in_memory(&record, is_known);
             let compared =
-                with_known_prints.as_ref().unwrap_or(&record).prove_by_fingerprint(presented, print_of);
+                with_known.as_ref().unwrap_or(&record).prove_by_fingerprint(presented, fingerprint_of);
             let proof = match compared {
                 Compared::Proven(proof) => Some(proof),
                 Compared::Different | Compared::NeedsSlowHash => record.prove_by_digest(presented),
             };
             if let Some(proof) = proof {
                 let proven = CachedProof { proof, key: self.slot_of(&record, profile).await? };
-                self.proofs.insert(print, proven.clone());
+                self.proofs.insert(fingerprint, proven.clone());
                 if matches!(compared, Compared::Proven(_)) {
-                    self.learn_if_retired(&record, &proven, keyring.stored(print));
+                    self.learn_if_retired(&record, &proven, keyring.stored(fingerprint));
                 }
                 return Ok(proven);
             }
@@ -78,18 +78,21 @@ impl Engine {
             }
         }
         let Some(found_by) = found_by(presented, &unsure) else { return Err(Denial::Unknown.into()) };
-        let known = || self.proofs.peek(&print).filter(|known| opens(known, profile));
+        let known = || self.proofs.peek(&fingerprint).filter(|known| opens(known, profile));
         let candidates = unsure.clone();
-        match self.prove_slowly(asked_by, found_by, print, presented.to_raw(), candidates, known).await? {
+        match self
+            .prove_slowly(asked_by, found_by, fingerprint, presented.to_raw(), candidates, known)
+            .await?
+        {
             Flown::Known(proven) => Ok(proven),
             Flown::Refuted => Err(Denial::Unknown.into()),
             Flown::Proven(proof, landing) => {
                 let record =
                     unsure.iter().find(|record| record.id == proof.key()).ok_or(Fault::Credential)?;
                 let proven = CachedProof { proof, key: self.slot_of(record, profile).await? };
-                self.proofs.insert(print, proven.clone());
+                self.proofs.insert(fingerprint, proven.clone());
                 if landing.is_first_home() {
-                    self.remember(record, &proven, presented, keyring.stored(print));
+                    self.remember(record, &proven, presented, keyring.stored(fingerprint));
                 }
                 Ok(proven)
             }
@@ -103,10 +106,10 @@ impl Engine {
         profile: &Profile,
         presented: &PresentedKey<'_>,
         shapes: &[LegacyShape],
-        print: Fingerprint,
+        fingerprint: Fingerprint,
     ) -> Result<Vec<KeyRecord>, Refusal> {
         let prefix = presented.prefix();
-        let handles = handles_of(presented.text(), &profile.name, shapes, print);
+        let handles = handles_of(presented.text(), &profile.name, shapes, fingerprint);
         let name = profile.name.clone();
         let read = self.read(move |store| {
             let mut found = prefix.map_or(Ok(Vec::new()), |prefix| store.keys_by_prefix(prefix))?;

@@ -142,18 +142,18 @@ impl Engine {
         &self,
         asked_by: AskedBy,
         found_by: FoundBy,
-        print: Fingerprint,
+        fingerprint: Fingerprint,
         presented: RawKey,
         candidates: Vec<KeyRecord>,
         known: impl FnOnce() -> Option<T>,
     ) -> Result<Flown<T>, Fault> {
         let AskedBy::Caller(address) = asked_by else {
-            return self.slow_hash.prove(None, print, presented, candidates, known).await;
+            return self.slow_hash.prove(None, fingerprint, presented, candidates, known).await;
         };
         let origin = origin(address);
         self.soft_delay.hold_back(origin, self.clock.now().mono).await?;
         let asker = Some(Asker { origin, found_by });
-        let flown = self.slow_hash.prove(asker, print, presented, candidates, known).await?;
+        let flown = self.slow_hash.prove(asker, fingerprint, presented, candidates, known).await?;
         match &flown {
             Flown::Refuted => self.soft_delay.note_failure(origin, self.clock.now().mono),
             Flown::Proven(..) => self.soft_delay.note_success(origin),

@@ -222,7 +222,7 @@ pub(super) fn put_handles(
 fn row_of(handle: &Handle) -> Vec<u8> {
     match handle {
         Handle::Digest(digest) => [&[1], digest.as_slice()].concat(),
-        Handle::Fingerprint(print) => [&[2], Fingerprint::as_bytes(print).as_slice()].concat(),
+        Handle::Fingerprint(fingerprint) => [&[2], Fingerprint::as_bytes(fingerprint).as_slice()].concat(),
         // A profile's name has no NUL, so no two pairs read alike.
         Handle::Head { profile, text } => [&[3], profile.as_bytes(), &[0], text.as_bytes()].concat(),
     }

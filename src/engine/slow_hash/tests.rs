@@ -131,8 +131,8 @@ async fn prove(
     record: &KeyRecord,
 ) -> Result<Option<KeyId>, Fault> {
     let asker = Asker { origin: IpAddr::from(from), found_by: FoundBy::Prefix(raw.prefix().unwrap()) };
-    let print = Fingerprinter::new(&[1; 32]).fingerprint(&raw.as_presented());
-    let flown = pool.prove(Some(asker), print, raw, vec![record.clone()], || None::<()>).await?;
+    let fingerprint = Fingerprinter::new(&[1; 32]).fingerprint(&raw.as_presented());
+    let flown = pool.prove(Some(asker), fingerprint, raw, vec![record.clone()], || None::<()>).await?;
     Ok(match flown {
         Flown::Proven(proof, _) => Some(proof.key()),
         Flown::Known(()) | Flown::Refuted => None,

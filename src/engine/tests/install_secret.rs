@@ -227,9 +227,9 @@ async fn nothing_that_carries_a_secret_shows_it_in_debug_output() {
         cost: 1,
     };
     let secrets = InstallSecrets::read(&world.secret_file()).unwrap().unwrap();
-    let (keyring, print) = (secrets.keyring(), secrets.keyring().fingerprint(&key.as_presented()));
+    let (keyring, fingerprint) = (secrets.keyring(), secrets.keyring().fingerprint(&key.as_presented()));
     let record = world.store.keys_by_prefix(key.prefix().unwrap()).unwrap().pop().unwrap();
-    let shown = format!("{attempt:?} {secrets:?} {keyring:?} {record:?} {key:?} {print:?}");
+    let shown = format!("{attempt:?} {secrets:?} {keyring:?} {record:?} {key:?} {fingerprint:?}");
     assert!(shown.contains("StoredHash") && shown.contains(&key.prefix().unwrap().to_string()), "{shown}");
     // Bytes show as numbers where somebody derives it; four in a row are no accident.
     let as_numbers = |bytes: &[u8]| format!("{bytes:?}").trim_matches(['[', ']']).to_owned();

@@ -49,14 +49,14 @@ fn tied_to(workspace: WorkspaceId, tether: Tether) -> Pass {
     let key = KeyId::from_u128(1);
     let raw = RawKey::mint(&profile.tag, &[7; 64]).unwrap();
     let presented = raw.as_presented();
-    let prints = Fingerprinter::new(&[1; 32]);
-    let print = prints.fingerprint(&presented);
+    let fingerprinter = Fingerprinter::new(&[1; 32]);
+    let fingerprint = fingerprinter.fingerprint(&presented);
     let cost = SlowHashCost::new(SlowHashCost::MEMORY_KIB_MIN, 1).unwrap();
     let secret = KeySecret {
         prefix: presented.prefix().unwrap(),
         epoch: 0,
         hash: StoredHash::create(&presented, [3; 16], cost, &mut SlowHashMemory::default()).unwrap(),
-        fingerprint: Some(StoredFingerprint { made_by: prints.made_by(), fingerprint: print }),
+        fingerprint: Some(StoredFingerprint { made_by: fingerprinter.made_by(), fingerprint }),
 
         imported: None,
         created_at: now.wall,
@@ -94,8 +94,8 @@ fn tied_to(workspace: WorkspaceId, tether: Tether) -> Pass {
     let (key_facts, account_facts) =
         (KeyFacts::compile(&record, &profile), WorkspaceFacts::compile(&account, &profile));
     let case = Case { key: &key_facts, workspace: &account_facts, address: None, now };
-    let print_of = |maker| (maker == prints.made_by()).then_some(print);
-    let Compared::Proven(proof) = record.prove_by_fingerprint(&presented, print_of) else {
+    let fingerprint_of = |maker| (maker == fingerprinter.made_by()).then_some(fingerprint);
+    let Compared::Proven(proof) = record.prove_by_fingerprint(&presented, fingerprint_of) else {
         panic!("the key is its own");
     };
     let standing = standing(proof, &case).unwrap();

@@ -85,15 +85,15 @@ async fn a_secret_of_elsewhere_stands_under_its_handles_and_under_no_prefix() {
         assert!(ids(&room, &[other]).is_empty());
     }
     // Another hash of the same text leaves it where it is; a stored fingerprint adds a row.
-    let (hash, print) = (room.hash.clone(), Fingerprint::from_bytes([5; 32]));
+    let (hash, fingerprint) = (room.hash.clone(), Fingerprint::from_bytes([5; 32]));
     let found_anew = move |mut key: KeyRecord| {
         key.secrets[0].fingerprint =
-            Some(StoredFingerprint { made_by: SecretId::from_bytes([1; 8]), fingerprint: print });
+            Some(StoredFingerprint { made_by: SecretId::from_bytes([1; 8]), fingerprint });
         key.with_hash(1, hash)
     };
     room.store.update_key(KeyId::from_u128(2), Urgency::Admin, audit(), found_anew).await.unwrap();
     assert_eq!(ids(&room, &both[1..2]), [2]);
-    assert_eq!(ids(&room, &[Handle::Fingerprint(print)]), [2]);
+    assert_eq!(ids(&room, &[Handle::Fingerprint(fingerprint)]), [2]);
     let again = room.import(vec![ImportedKey { shape: shape(), ..room.by_head(2, "old_0002") }]).await;
     assert_eq!(again, [ImportOutcome::AlreadyThere], "though its hash is another one now");
     let gone = |mut key: KeyRecord| {
@@ -102,7 +102,7 @@ async fn a_secret_of_elsewhere_stands_under_its_handles_and_under_no_prefix() {
         key
     };
     room.store.update_key(KeyId::from_u128(2), Urgency::Admin, audit(), gone).await.unwrap();
-    assert!(ids(&room, &[both[1].clone(), Handle::Fingerprint(print)]).is_empty());
+    assert!(ids(&room, &[both[1].clone(), Handle::Fingerprint(fingerprint)]).is_empty());
 }
 
 #[tokio::test]
