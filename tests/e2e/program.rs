@@ -331,11 +331,11 @@ async fn commits(daemon: &Program) -> u64 {
     line.parse().unwrap()
 }
 
-/// Waits until everything that was counted before this call is saved. Checkpoints follow one another, so the
-/// second one that is committed from here on began after this call; each admin call gives the next one
-/// something to save.
+/// Waits until everything that was counted before this call is saved. A checkpoint is at most two commits here,
+/// last uses and then meters, and one may be under way: the fourth commit from here on ends one that began after
+/// this call. Each admin call gives the next checkpoint something to save.
 async fn saved(daemon: &Program) {
-    for _ in 0..2 {
+    for _ in 0..4 {
         let before = commits(daemon).await;
         daemon.admin_json(Call::get("/api/v1/workspaces")).await;
         let waiting = async {
