@@ -257,7 +257,7 @@ mod tests {
         assert!(minted([250; MINT_RANDOM_BYTES]).is_none());
     }
 
-    /// ATTACKS A15. The randomness is a fixed stream, so that only a defect of ours can fail it.
+    /// Attack A15. The randomness is a fixed stream, so that only a defect of ours can fail it.
     #[test]
     fn of_a_hundred_thousand_keys_no_two_are_alike_and_every_place_has_every_character_as_often() {
         const KEYS: usize = 100_000;

@@ -328,7 +328,7 @@ async fn nothing_of_a_key_stays_where_it_went_through_with_a_log_in_json() {
     nothing_of_a_key_stays("json").await;
 }
 
-/// ATTACKS O03.
+/// Attack O03.
 #[tokio::test]
 async fn what_callers_send_cannot_forge_a_line_of_the_log() {
     let dir = tempfile::tempdir().unwrap();

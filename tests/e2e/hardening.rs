@@ -16,7 +16,7 @@ fn core_files(dir: &Path) -> Vec<String> {
     all.filter(|name| name.contains("core")).collect()
 }
 
-/// ATTACKS O02.
+/// Attack O02.
 #[tokio::test]
 async fn a_daemon_that_is_aborted_leaves_no_core() {
     let dir = configured();
@@ -31,7 +31,7 @@ async fn a_daemon_that_is_aborted_leaves_no_core() {
     assert_eq!(core_files(dir.path()), [""; 0]);
 }
 
-/// ATTACKS O12.
+/// Attack O12.
 #[tokio::test]
 async fn running_as_root_is_told_once() {
     let dir = configured();

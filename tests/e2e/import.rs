@@ -209,7 +209,7 @@ async fn a_key_of_a_short_and_a_long_part_passes_as_a_whole_alone() {
     daemon.finish().await;
 }
 
-/// ATTACKS A11: whoever sees what is stored or shown of a key has no key.
+/// Attack A11: whoever sees what is stored or shown of a key has no key.
 #[tokio::test]
 async fn what_is_stored_or_shown_of_a_key_passes_at_no_door() {
     let daemon = Daemon::start().await;
@@ -387,7 +387,7 @@ async fn a_second_run_finds_what_is_there_after_it_was_hashed_anew() {
     daemon.finish().await;
 }
 
-/// ATTACKS A12.
+/// Attack A12.
 #[tokio::test]
 async fn two_keys_of_one_prefix_both_work() {
     let daemon = Daemon::start().await;

@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(served(&mut queue), ["p1", "k1", "p2", "k2", "p3", "rehash"]);
     }
 
-    /// ATTACKS C07.
+    /// Attack C07.
     #[test]
     fn one_address_that_floods_a_prefix_gives_way_to_another_that_uses_it() {
         let mut queue = Queue::new(64);

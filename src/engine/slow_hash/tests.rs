@@ -143,7 +143,7 @@ fn address(number: usize) -> [u8; 4] {
     [10, 0, u8::try_from(number / 256).unwrap(), u8::try_from(number % 256).unwrap()]
 }
 
-/// ATTACKS C01 and C07.
+/// Attack C01 and C07.
 #[tokio::test]
 async fn a_flood_for_one_prefix_is_bounded_and_its_owner_still_gets_in() {
     let (pool, gate, mut held) = held_pool().await;
@@ -177,7 +177,7 @@ async fn a_flood_for_one_prefix_is_bounded_and_its_owner_still_gets_in() {
     assert!(lock(&pool.shared.flights).is_empty());
 }
 
-/// ATTACKS C02.
+/// Attack C02.
 #[tokio::test]
 async fn a_flood_for_many_prefixes_is_bounded_and_leaves_the_places_of_new_keys() {
     let (pool, gate, mut held) = held_pool().await;
@@ -201,7 +201,7 @@ async fn a_flood_for_many_prefixes_is_bounded_and_leaves_the_places_of_new_keys(
     assert_eq!(gate.most.load(Ordering::SeqCst), WORKERS);
 }
 
-/// ATTACKS C06.
+/// Attack C06.
 #[tokio::test]
 async fn five_hundred_that_hang_up_free_no_worker_early_and_start_none() {
     let (pool, gate, held) = held_pool().await;
@@ -221,7 +221,7 @@ async fn five_hundred_that_hang_up_free_no_worker_early_and_start_none() {
     assert!(lock(&pool.shared.flights).is_empty());
 }
 
-/// ATTACKS B11 and D16.
+/// Attack B11 and D16.
 #[tokio::test]
 async fn a_run_that_panics_is_a_fault_and_its_worker_goes_on() {
     let pool = SlowHash::start(SlowHashOptions { workers: 1, ..options() }).unwrap();

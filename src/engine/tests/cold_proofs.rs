@@ -82,7 +82,7 @@ async fn an_address_that_failed_often_is_slowed_and_never_locked_out() {
     assert_eq!(world.identified(&key, HOME).await, Ok(()));
 }
 
-/// ATTACKS C01 and C07.
+/// Attack C01 and C07.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_flood_of_wrong_secrets_a_cold_key_is_proven_and_nobody_was_told_a_lie() {
     let world = World::new();

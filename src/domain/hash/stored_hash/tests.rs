@@ -132,7 +132,7 @@ fn only_what_a_re_hash_would_leave_alone_is_the_default() {
     assert!(StoredHash::parse(SHA256).unwrap().is_default(cheap()), "a digest is never hashed anew");
 }
 
-/// ATTACKS C08.
+/// Attack C08.
 #[test]
 fn parameters_beyond_the_bounds_are_refused_unrun_and_the_bounds_are_told() {
     // Salts and outputs are not at issue here, so that no hash needs to be made.
