@@ -97,7 +97,15 @@ async fn measure(address: SocketAddr, good: &[String], heads: &[String], time: D
     let over = Arc::new(AtomicBool::new(false));
     let number = Arc::new(AtomicU64::new(1));
     let flood: Vec<_> = (0..if heads.is_empty() { 0 } else { FLOOD_CONNECTIONS })
-        .map(|_| tokio::spawn(flood(address, heads.to_vec(), Arc::clone(&over), Arc::clone(&number))))
+        .map(|place| {
+            // One after the other, not all at once.
+            let start = Duration::from_secs(1) * place / FLOOD_PER_SEC;
+            let (heads, over, number) = (heads.to_vec(), Arc::clone(&over), Arc::clone(&number));
+            tokio::spawn(async move {
+                tokio::time::sleep(start).await;
+                flood(address, heads, over, number).await;
+            })
+        })
         .collect();
     let callers: Vec<_> = good.iter().map(|key| tokio::spawn(call(address, list_posts(key), time))).collect();
     let mut times = Vec::new();
