@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Engine;
-use crate::store::ChangeError;
+use crate::store::{ChangeError, Counted};
 
 /// How the checkpoints went.
 #[derive(Debug, Default)]
@@ -35,10 +35,12 @@ impl Engine {
         let numbering = self.numbering.lock().await;
         let (keys, workspaces) = self.slots.take_noted();
         let now = self.clock.now();
-        let counters: Vec<_> = keys.iter().map(|key| (key.id(), key.take_counters(now))).collect();
-        let meters: Vec<_> = workspaces.iter().flat_map(|workspace| workspace.take_meters()).collect();
-        let rows = counters.len() + meters.len();
-        let saved = if rows == 0 { Ok(()) } else { self.store.checkpoint(counters, meters).await };
+        let counted = Counted {
+            keys: keys.iter().map(|key| (key.id(), key.take_counters(now))).collect(),
+            meters: workspaces.iter().flat_map(|workspace| workspace.take_meters()).collect(),
+        };
+        let rows = counted.rows();
+        let saved = if rows == 0 { Ok(()) } else { self.store.checkpoint(counted).await };
         if saved.is_err() {
             for key in &keys {
                 self.slots.note_key(key);

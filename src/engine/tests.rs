@@ -344,7 +344,7 @@ async fn a_key_that_is_revoked_between_identity_and_admission_is_refused() {
     let mut caller = world.engine.identify(Door::Rpc, &world.profile, &text, None).await.unwrap();
     world.engine.pace(&mut caller);
     world.engine.revoke_key(Actor::System, id).await.unwrap();
-    let said = world.engine.admit(caller, &Wanted::Known(Requirement::default()), 1);
+    let said = world.engine.admit(caller, &Wanted::Known(Requirement::default()), 1).await;
     assert_eq!(said.map(drop), Err(Refusal::Denied(Denial::Revoked)));
 }
 
@@ -358,7 +358,7 @@ async fn a_token_is_paid_once_whether_before_the_body_or_with_the_decision() {
         let mut caller = world.engine.identify(Door::Rpc, &world.profile, &text, None).await.unwrap();
         world.engine.pace(&mut caller);
         assert!(!caller.is_too_fast());
-        let granted = world.engine.admit(caller, &Wanted::Known(Requirement::default()), 1).unwrap();
+        let granted = world.engine.admit(caller, &Wanted::Known(Requirement::default()), 1).await.unwrap();
         assert_eq!(granted.remaining(), Some(left));
     }
     let text = Ok(key.reveal().as_bytes());

@@ -66,6 +66,22 @@ impl Default for StoreOptions {
     }
 }
 
+/// What a checkpoint saves, as absolute values.
+#[derive(Clone, Default, Debug)]
+pub struct Counted {
+    /// The counters of keys.
+    pub keys: Vec<(KeyId, KeyCounters)>,
+    /// Meters.
+    pub meters: Vec<MeterCount>,
+}
+
+impl Counted {
+    /// How many rows they are.
+    pub const fn rows(&self) -> usize {
+        self.keys.len() + self.meters.len()
+    }
+}
+
 /// How much a change of a key or a workspace hurries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Urgency {
@@ -186,12 +202,9 @@ impl Store {
 
     /// Saves counts as absolute values, in parts that other changes go between. Saving twice is harmless;
     /// when the future is dropped, the parts not yet queued are not saved.
-    pub async fn checkpoint(
-        &self,
-        counters: Vec<(KeyId, KeyCounters)>,
-        meters: Vec<MeterCount>,
-    ) -> Result<(), ChangeError> {
-        for part in counters.chunks(CHECKPOINT_ROWS_MAX) {
+    pub async fn checkpoint(&self, counted: Counted) -> Result<(), ChangeError> {
+        let Counted { keys, meters } = counted;
+        for part in keys.chunks(CHECKPOINT_ROWS_MAX) {
             let part = part.to_vec();
             self.change(Lane::Checkpoint, part.len(), move |tables| changes::checkpoint(tables, &part, &[]))
                 .await?;

@@ -217,7 +217,10 @@ async fn each_change_has_one_audit_row_and_what_changes_nothing_has_none() {
         .await
         .unwrap();
     assert!(matches!(room.create(1).await, Err(ChangeError::Exists)));
-    room.store.checkpoint(vec![(id, KeyCounters::default())], Vec::new()).await.unwrap();
+    room.store
+        .checkpoint(Counted { keys: vec![(id, KeyCounters::default())], ..Counted::default() })
+        .await
+        .unwrap();
     assert_eq!(room.audit_rows(), [1, 2, 3, 4]);
     assert_eq!(room.store.audit(2, 1).unwrap()[0].seq, 3);
 }
@@ -232,7 +235,10 @@ async fn a_checkpoint_saved_twice_is_as_if_saved_once() {
     // More rows than one transaction takes.
     let many: Vec<_> = (0..1_000).map(|number| (KeyId::from_u128(number), counters)).collect();
     for _ in 0..2 {
-        room.store.checkpoint(many.clone(), vec![meter(1, 10), meter(2, 20)]).await.unwrap();
+        room.store
+            .checkpoint(Counted { keys: many.clone(), meters: vec![meter(1, 10), meter(2, 20)] })
+            .await
+            .unwrap();
     }
     let room = room.reopened();
     assert_eq!(room.store.key_counters(id).unwrap(), Some(counters));

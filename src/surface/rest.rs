@@ -53,7 +53,7 @@ async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Ref
         let (caller, read, held) =
             signature::read_signed(engine, caller, &sent, &parts, body.as_mut(), max_body_bytes, buffers)
                 .await?;
-        (engine.admit(caller, &wanted, 1)?, Some((read, held)))
+        (engine.admit(caller, &wanted, 1).await?, Some((read, held)))
     };
     // Its room is taken until the upstream has answered.
     let (signed_body, _held) = signed_body.unzip();

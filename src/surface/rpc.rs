@@ -91,7 +91,7 @@ async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Re
             let mut caller = engine.identify(Door::Rpc, profile, &credential, address).await?;
             // No body goes on, so none is signed.
             caller.check_signature(&sent, &signature::signable(&parts, &[]));
-            engine.admit(caller, &wanted, 1)?
+            engine.admit(caller, &wanted, 1).await?
         };
         let (grant, identity, tether) = granted.into_parts();
         Pass::Granted(grant, identity, tether)
@@ -156,7 +156,7 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
     let refused = |refusal: Refusal| Refused { refusal, id: id.clone() };
     let (pass, reach) = if let Some(mut caller) = caller {
         caller.check_signature(&sent, &signature::signable(&parts, &read));
-        let granted = engine.admit(caller, &asked.wanted, 1).map_err(refused)?;
+        let granted = engine.admit(caller, &asked.wanted, 1).await.map_err(refused)?;
         let reach = asked.lists_tools.then(|| granted.reach());
         let (grant, identity, tether) = granted.into_parts();
         (Pass::Granted(grant, identity, tether), reach)

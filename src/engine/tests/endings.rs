@@ -69,7 +69,7 @@ async fn a_secret_that_was_proven_before_its_rotation_and_decided_on_after_it_op
     let text = Ok(old.reveal().as_bytes());
     let caller = world.engine.identify(Door::Verify, &world.profile, &text, None).await.unwrap();
     world.rotate(id, 0).await;
-    let refused = world.engine.admit(caller, &Wanted::Known(Requirement::default()), 1);
+    let refused = world.engine.admit(caller, &Wanted::Known(Requirement::default()), 1).await;
     assert_eq!(refused.map(drop), Err(Refusal::Denied(Denial::Revoked)));
 }
 

@@ -34,7 +34,7 @@ impl World {
     async fn signs(&self, raw: &RawKey, at: i64) -> Result<(), &'static str> {
         let mut caller = self.caller(raw).await;
         caller.check_signature(&signature(raw, at), &REQUEST);
-        self.engine.admit(caller, &STANDS, 1).map(drop).map_err(|refusal| refusal.name())
+        self.engine.admit(caller, &STANDS, 1).await.map(drop).map_err(|refusal| refusal.name())
     }
 }
 
@@ -45,17 +45,17 @@ async fn without_evidence_a_key_that_must_sign_passes_nowhere() {
     let (workspace, _) = world.workspace("pro").await;
     let (_, raw) = world.signing_key(workspace).await;
     assert_eq!(world.wants(&raw, STANDS).await, Err("signature"));
-    let admitted = world.engine.admit(world.caller(&raw).await, &STANDS, 1);
+    let admitted = world.engine.admit(world.caller(&raw).await, &STANDS, 1).await;
     assert_eq!(admitted.unwrap_err().name(), "signature");
     assert!(world.engine.rehearse(&world.caller(&raw).await, &STANDS, 1).is_err());
     let mut paced = world.caller(&raw).await;
     world.engine.pace(&mut paced);
-    assert_eq!(world.engine.admit(paced, &STANDS, 1).unwrap_err().name(), "signature");
+    assert_eq!(world.engine.admit(paced, &STANDS, 1).await.unwrap_err().name(), "signature");
     // Announced and never brought: also where a key need not sign.
     let (_, free) = world.key(workspace, &[]).await;
     let mut caller = world.caller(&free).await;
     caller.announce_signature(&signature(&free, START));
-    assert_eq!(world.engine.admit(caller, &STANDS, 1).unwrap_err().name(), "signature");
+    assert_eq!(world.engine.admit(caller, &STANDS, 1).await.unwrap_err().name(), "signature");
     assert_eq!(world.signs(&raw, START).await, Ok(()));
 }
 
@@ -66,7 +66,7 @@ async fn a_signature_is_of_the_key_that_was_proven() {
     let ((_, one), (_, other)) = (world.signing_key(workspace).await, world.signing_key(workspace).await);
     let mut caller = world.caller(&one).await;
     caller.check_signature(&signature(&other, START), &REQUEST);
-    assert_eq!(world.engine.admit(caller, &STANDS, 1).unwrap_err().name(), "signature");
+    assert_eq!(world.engine.admit(caller, &STANDS, 1).await.unwrap_err().name(), "signature");
     assert_eq!(world.signs(&other, START).await, Ok(()), "it was not used");
 }
 
@@ -84,12 +84,13 @@ async fn of_equal_signatures_on_many_threads_one_is_taken() {
             callers.push(caller);
         }
         let (barrier, engine) = (Barrier::new(THREADS), &world.engine);
+        let runtime = &tokio::runtime::Handle::current();
         let passed = std::thread::scope(|scope| {
             let admit = |caller| {
                 let barrier = &barrier;
                 scope.spawn(move || {
                     barrier.wait();
-                    engine.admit(caller, &STANDS, 1).is_ok()
+                    runtime.block_on(engine.admit(caller, &STANDS, 1)).is_ok()
                 })
             };
             let running: Vec<_> = callers.into_iter().map(admit).collect();

@@ -156,7 +156,13 @@ async fn without_a_sealer_no_change_is_made() {
     assert!(matches!(refused, Err(ChangeError::NotDurable(StoreError::Unsealed))), "{refused:?}");
     assert_eq!((room.store.keys_total().unwrap(), room.audit_rows()), (1, vec![1]));
     // Counts are no changes.
-    room.store.checkpoint(vec![(KeyId::from_u128(0), KeyCounters::default())], Vec::new()).await.unwrap();
+    room.store
+        .checkpoint(Counted {
+            keys: vec![(KeyId::from_u128(0), KeyCounters::default())],
+            ..Counted::default()
+        })
+        .await
+        .unwrap();
     room.store.seal_with(AuditSealer::new(&[1; 32]));
     room.create(1).await.unwrap();
 }

@@ -8,6 +8,10 @@ use crate::domain::profile::METERS_MAX;
 
 const OTHER: WorkspaceId = WorkspaceId::from_u128(2);
 
+fn meters(meters: Vec<MeterCount>) -> Counted {
+    Counted { meters, ..Counted::default() }
+}
+
 fn count(workspace: WorkspaceId, meter: &str, period: u32, used: u64) -> MeterCount {
     MeterCount { workspace, meter: meter.to_owned(), period, used }
 }
@@ -19,7 +23,7 @@ async fn counting_room() -> Room {
     room.store.create_workspace(workspace(OTHER), default_key, audit()).await.unwrap();
     let mut counts: Vec<_> = (0..3).map(|period| count(SYSTEM, "ai", period, 70)).collect();
     counts.extend([count(SYSTEM, "mcp_calls", 2, 7), count(OTHER, "ai", 2, 5)]);
-    room.store.checkpoint(Vec::new(), counts).await.unwrap();
+    room.store.checkpoint(meters(counts)).await.unwrap();
     room
 }
 
@@ -85,7 +89,7 @@ async fn the_last_workspace_of_all_ids_loses_its_own_rows_too() {
     let last = WorkspaceId::from_u128(u128::MAX);
     let default_key = KeyRecord { workspace: last, ..room.key(2) };
     room.store.create_workspace(workspace(last), default_key, audit()).await.unwrap();
-    room.store.checkpoint(Vec::new(), vec![count(last, "ai", 4, 9)]).await.unwrap();
+    room.store.checkpoint(meters(vec![count(last, "ai", 4, 9)])).await.unwrap();
     let patch = WorkspacePatch { billing_anchor: Some(Wall::from_secs(0)), ..WorkspacePatch::default() };
     let moved = |found: WorkspaceRecord| found.patched(patch);
     room.store.update_workspace(last, Urgency::Admin, audit(), moved, Vec::new()).await.unwrap();

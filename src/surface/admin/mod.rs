@@ -203,7 +203,7 @@ impl AdminSurface {
             None => Bytes::new(),
         };
         caller.check_signature(&sent, &signature::signable(&parts, &body));
-        let admin = self.engine.admit(caller, &Wanted::Known(route.requirement), 1)?;
+        let admin = self.engine.admit(caller, &Wanted::Known(route.requirement), 1).await?;
         if !body.is_empty() && !is_json(&parts.headers) {
             return Err(Denial::ContentType.into());
         }

@@ -43,7 +43,7 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
     if dry_run {
         return Ok(said(body, call.engine.rehearse(&caller, &wanted, cost).map(|()| None)));
     }
-    match call.engine.admit(caller, &wanted, cost) {
+    match call.engine.admit(caller, &wanted, cost).await {
         Ok(granted) => Ok(said(body, Ok(granted.remaining()))),
         Err(Refusal::Denied(denial)) => Ok(said(body, Err(denial))),
         Err(fault) => Err(fault.into()),
