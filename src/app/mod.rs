@@ -135,6 +135,9 @@ pub enum StopError {
     /// The last checkpoint could not be saved: what was counted since the one before is lost.
     #[error("the last checkpoint could not be saved")]
     Checkpoint(#[source] ChangeError),
+    /// What was reserved of meters and not used could not be given back: it is burnt.
+    #[error("what was reserved of the meters could not be given back")]
+    Meters(#[source] ChangeError),
     /// The signatures that were taken could not be saved: the next start refuses those stamped before it.
     #[error("the signatures that were taken could not be saved")]
     Replays(#[source] ChangeError),
@@ -281,6 +284,7 @@ impl Running {
         self.sandbox_tasks.close();
         self.sandbox_tasks.wait().await;
         let saved = self.engine.checkpoint().await;
+        let sealed = self.engine.seal_meters().await;
         let kept = self.engine.save_replays().await;
         let (engine, store) = (self.engine, self.store);
         let closed = blocking(move || {
@@ -294,6 +298,7 @@ impl Running {
         };
         // Everything was tried; the gravest failure is told.
         saved.map_err(StopError::Checkpoint)?;
+        sealed.map_err(StopError::Meters)?;
         kept.map_err(StopError::Replays)?;
         closed.unwrap_or(Err(StoreError::BrokeOff))?;
         sandbox_closed?;

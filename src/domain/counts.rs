@@ -4,6 +4,7 @@
 //! Never here: the counting itself (bucket, meter, engine), or a difference to what was saved before.
 
 use super::id::WorkspaceId;
+use super::meter::Marks;
 use super::period::PeriodIndex;
 use super::record::{KeySecret, SECRETS_MAX};
 use super::time::Wall;
@@ -46,7 +47,19 @@ impl KeyCounters {
     }
 }
 
-/// One meter of one workspace in one period, as a checkpoint saves it.
+/// What the file has of one meter in one period.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MeterRow {
+    /// Units that may have been sold: the one number that counts after a crash.
+    pub reserved: u64,
+    /// Units known to have been sold, when this was written. The rest of what is reserved is burnt when the
+    /// process dies.
+    pub used: u64,
+    /// The marks that were passed.
+    pub marks: Marks,
+}
+
+/// The row of one meter of one workspace.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MeterCount {
     /// Whose.
@@ -55,8 +68,8 @@ pub struct MeterCount {
     pub meter: String,
     /// Which month after the anchor.
     pub period: PeriodIndex,
-    /// Calls so far.
-    pub used: u64,
+    /// What stands in it.
+    pub row: MeterRow,
 }
 
 #[cfg(test)]

@@ -13,13 +13,13 @@
 //! Never here: a verdict that is kept, or a way to a `Grant` around a check.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::bucket::{Bucket, Rate, RateReceipt, TooFast};
 use super::denial::{Denial, Refusal};
 use super::facts::{KeyFacts, WorkspaceFacts};
 use super::id::{KeyId, WorkspaceId};
-use super::meter::{MeterReceipt, PeriodMeter};
+use super::lease::MeterReceipt;
+use super::meter::PeriodMeter;
 use super::profile::{MeterNo, Public, Requirement};
 use super::proof::Proof;
 use super::record::{SignatureReplay, WorkspaceStatus};
@@ -232,6 +232,7 @@ pub struct Unmetered(Grant);
 pub struct Metered {
     grant: Grant,
     meter: MeterNo,
+    requirement: Requirement,
 }
 
 /// Second decision: may a key in good standing, with its token taken, do this?
@@ -245,7 +246,7 @@ pub fn allowed(
     let grant = Grant { standing, rate };
     Ok(match requirement.meter {
         None => Admission::Unmetered(Unmetered(grant)),
-        Some(meter) => Admission::Metered(Metered { grant, meter }),
+        Some(meter) => Admission::Metered(Metered { grant, meter, requirement }),
     })
 }
 
@@ -294,16 +295,25 @@ impl Metered {
         self.meter
     }
 
-    /// Buys `cost` units of the current period and makes the sale final.
-    pub fn buy(self, case: &Case<'_>, meter: &Arc<PeriodMeter>, cost: u64) -> Result<Grant, Denial> {
-        let used_up = Denial::month_used_up(self.meter, meter.period().end);
-        let sale = meter.sell(case.workspace.admitted(self.meter), cost).map_err(used_up)?;
-        Ok(self.paid_by(sale))
+    /// Buys `cost` units out of the lease at hand and makes the sale final; gives itself back when there are not
+    /// as many.
+    pub fn buy(self, meter: &PeriodMeter, cost: u64) -> Result<Grant, Self> {
+        match meter.sell(cost) {
+            Some(sale) => {
+                sale.keep();
+                Ok(self.grant)
+            }
+            None => Err(self),
+        }
     }
 
-    fn paid_by(self, sale: MeterReceipt) -> Grant {
+    /// Makes a sale final that had to be waited for, if what stood before the wait still stands; else its units
+    /// go back.
+    pub fn bought(self, case: &Case<'_>, sale: MeterReceipt) -> Result<Grant, Denial> {
+        stands_but_for_signature(self.grant.standing.proof, case)?;
+        may(case.key, case.workspace, &self.requirement)?;
         sale.keep();
-        self.grant
+        Ok(self.grant)
     }
 }
 
@@ -337,7 +347,7 @@ pub fn rehearse(
     case: &Case<'_>,
     wanted: &Wanted,
     bucket: &Bucket,
-    meter_of: impl FnOnce(MeterNo) -> Arc<PeriodMeter>,
+    meter_of: impl FnOnce(MeterNo) -> PeriodMeter,
     cost: u64,
 ) -> Result<(), Denial> {
     stands(proof, case)?;
@@ -348,7 +358,7 @@ pub fn rehearse(
     }
 }
 
-/// What [`Metered::buy`] would say, buying nothing.
+/// What a purchase would come to, buying nothing.
 pub(super) fn would_buy(
     case: &Case<'_>,
     meter: MeterNo,
@@ -356,7 +366,7 @@ pub(super) fn would_buy(
     cost: u64,
 ) -> Result<(), Denial> {
     let used_up = Denial::month_used_up(meter, counted.period().end);
-    counted.would_sell(case.workspace.admitted(meter), cost).map_err(used_up)
+    counted.would_sell(case.workspace.terms(meter), cost).map_err(used_up)
 }
 
 /// Who stands behind a grant, as an upstream is told.

@@ -101,7 +101,8 @@ impl Denial {
         }
     }
 
-    pub(super) const fn month_used_up(meter: MeterNo, resets_at: Wall) -> impl FnOnce(MonthUsedUp) -> Self {
+    /// What a meter says that has not enough left.
+    pub const fn month_used_up(meter: MeterNo, resets_at: Wall) -> impl FnOnce(MonthUsedUp) -> Self {
         move |_| Self::Quota { meter, resets_at }
     }
 }

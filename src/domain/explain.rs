@@ -9,8 +9,6 @@ mod reasons;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use super::bucket::Bucket;
 use super::decision::{ASKED, Case, Check, STANDING, Wanted, needs_no_signature, would_pace};
 use super::denial::Denial;
@@ -70,7 +68,7 @@ pub fn explain(
     explained: &Explained<'_>,
     case: &Case<'_>,
     bucket: &Bucket,
-    meter_of: impl FnOnce(MeterNo) -> Arc<PeriodMeter>,
+    meter_of: impl FnOnce(MeterNo) -> PeriodMeter,
 ) -> Vec<Finding> {
     let mut findings: Vec<_> = STANDING
         .iter()

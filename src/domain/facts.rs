@@ -8,6 +8,7 @@
 use super::address::AddressRules;
 use super::bucket::Rate;
 use super::id::{KeyId, WorkspaceId};
+use super::ledger::MeterTerms;
 use super::period::Period;
 use super::permission::{Permission, PermissionBits};
 use super::profile::{MeterNo, Profile};
@@ -100,6 +101,9 @@ impl KeyFacts {
     }
 }
 
+/// What a meter sells that nobody knows, or on a plan that nobody knows.
+const NOTHING: MeterTerms = MeterTerms { limit: Some(0), admitted: Some(0) };
+
 /// What the checks read of a workspace, compiled from its record.
 #[derive(Debug)]
 pub struct WorkspaceFacts {
@@ -109,7 +113,7 @@ pub struct WorkspaceFacts {
     plan: String,
     pub(super) paid: bool,
     pub(super) rate: Option<Rate>,
-    admitted: Vec<Option<u64>>,
+    meters: Vec<MeterTerms>,
     anchor: Wall,
 }
 
@@ -118,13 +122,12 @@ impl WorkspaceFacts {
     /// least: unpaid, with nothing left on any meter.
     pub fn compile(record: &WorkspaceRecord, profile: &Profile) -> Self {
         let plan = profile.plan(&record.plan);
-        let limit_of = |place: usize, name: &String| {
-            let plan = plan?;
+        let terms = |(place, name): (usize, &String)| {
+            let Some(plan) = plan else { return NOTHING };
             let set = record.overrides.meters.get(name).copied();
-            let limit = set.or_else(|| plan.limits.get(place).copied().flatten())?;
-            Some(plan.grace.admitted(limit))
+            let limit = set.or_else(|| plan.limits.get(place).copied().flatten());
+            MeterTerms { limit, admitted: limit.map(|limit| plan.grace.admitted(limit)) }
         };
-        let admitted = profile.meters.iter().enumerate();
         Self {
             id: record.id,
             version: record.version,
@@ -132,9 +135,7 @@ impl WorkspaceFacts {
             plan: record.plan.clone(),
             paid: plan.is_some_and(|plan| plan.paid),
             rate: record.overrides.rate.or(plan.and_then(|plan| plan.rate)).or(profile.rate),
-            admitted: admitted
-                .map(|(place, name)| if plan.is_none() { Some(0) } else { limit_of(place, name) })
-                .collect(),
+            meters: profile.meters.iter().enumerate().map(terms).collect(),
             anchor: record.billing_anchor,
         }
     }
@@ -154,9 +155,14 @@ impl WorkspaceFacts {
         &self.plan
     }
 
-    /// How many calls a meter admits in a period, grace included; `None` is unlimited.
-    pub fn admitted(&self, meter: MeterNo) -> Option<u64> {
-        self.admitted.get(usize::from(meter.0)).copied().unwrap_or(Some(0))
+    /// What a meter may sell in a period.
+    pub fn terms(&self, meter: MeterNo) -> MeterTerms {
+        self.meters.get(usize::from(meter.0)).copied().unwrap_or(NOTHING)
+    }
+
+    /// What each meter of the profile may sell in a period, in the profile's order.
+    pub fn meters(&self) -> &[MeterTerms] {
+        &self.meters
     }
 
     /// The billing period that `at` lies in.

@@ -1,16 +1,18 @@
-//! Monthly meters: how many calls a workspace has used of one name in one billing period.
+//! Monthly meters: how many units a workspace may use of one name in one billing period.
 //!
-//! The last unit is sold once, under any concurrency. A limit of 0 sells nothing, no limit sells always, and
-//! the grace share of a plan is counted in integers. A sale that is dropped before it became part of a grant
-//! gives its units back, to the period it was sold in.
+//! A unit is sold out of a lease that is durable already, so the last one is sold once: under any concurrency,
+//! and whenever the process dies. A limit of 0 sells nothing, no limit sells always, and the grace share of a
+//! plan is counted in integers.
 //!
-//! Never here: a rollover in place. A new period is a new [`PeriodMeter`]; a late sale of the old one counts
-//! there.
+//! Never here: a rollover in place. A new period is a new [`PeriodMeter`]; a late sale of the old one finds
+//! nothing left.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::lease::{Lease, MeterReceipt};
+use super::ledger::MeterTerms;
 use super::period::Period;
+use super::time::Wall;
 
 /// The share that a plan admits over its monthly limit, in thousandths.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,11 +31,11 @@ impl Grace {
     }
 }
 
-/// The count of one meter in one period.
-#[derive(Debug)]
+/// One meter in one period, as the pipeline sees it.
+#[derive(Clone, Debug)]
 pub struct PeriodMeter {
     period: Period,
-    used: Arc<AtomicU64>,
+    lease: Arc<Lease>,
 }
 
 /// Not enough left in the month.
@@ -41,74 +43,117 @@ pub struct PeriodMeter {
 pub struct MonthUsedUp;
 
 impl PeriodMeter {
-    /// The meter of `period` with `used` calls so far.
-    pub fn new(period: Period, used: u64) -> Self {
-        Self { period, used: Arc::new(AtomicU64::new(used)) }
-    }
-
-    /// The same count under other bounds, after the anchor was moved: both count as one from here on.
-    #[must_use]
-    pub fn moved(&self, period: Period) -> Self {
-        Self { period, used: Arc::clone(&self.used) }
+    /// The meter of `period` that sells out of `lease`.
+    pub(super) const fn over(period: Period, lease: Arc<Lease>) -> Self {
+        Self { period, lease }
     }
 
     /// Its period.
-    pub const fn period(&self) -> Period {
-        self.period
+    pub const fn period(&self) -> &Period {
+        &self.period
     }
 
-    /// Calls so far.
-    pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+    /// Sells `cost` units out of the lease, all or none.
+    pub fn sell(&self, cost: u64) -> Option<MeterReceipt> {
+        self.lease.sell(cost)
     }
 
-    /// Sells `cost` units while at most `limit` (grace included; `None` is unlimited) are used, all or none.
-    pub fn sell(self: &Arc<Self>, limit: Option<u64>, cost: u64) -> Result<MeterReceipt, MonthUsedUp> {
-        let sold = self
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| after_sale(used, limit, cost));
-        match sold {
-            Ok(_) => Ok(MeterReceipt { sold_by: Some(Arc::clone(self)), cost }),
-            Err(_) => Err(MonthUsedUp),
+    /// Whether its lease should be renewed.
+    pub fn is_low(&self) -> bool {
+        self.lease.is_low()
+    }
+
+    /// Units that count against the limit. While others buy it may be a little less than the truth.
+    pub fn spent(&self) -> u64 {
+        self.lease.sold()
+    }
+
+    /// Whether `terms` would admit `cost` units more.
+    pub fn would_sell(&self, terms: MeterTerms, cost: u64) -> Result<(), MonthUsedUp> {
+        if terms.admits(self.spent(), cost) { Ok(()) } else { Err(MonthUsedUp) }
+    }
+}
+
+/// What is worth telling of how far a month is used.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Mark {
+    /// 80 % of the limit are used.
+    Eighty,
+    /// The limit is used.
+    Limit,
+    /// More than the limit is used: the grace was entered.
+    Grace,
+}
+
+impl Mark {
+    /// All marks, the nearest first.
+    pub const ALL: [Self; 3] = [Self::Eighty, Self::Limit, Self::Grace];
+
+    /// A stable word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Eighty => "80%",
+            Self::Limit => "100%",
+            Self::Grace => "grace",
         }
     }
 
-    /// What `sell` would say, without selling.
-    pub fn would_sell(&self, limit: Option<u64>, cost: u64) -> Result<(), MonthUsedUp> {
-        after_sale(self.used(), limit, cost).map(|_| ()).ok_or(MonthUsedUp)
+    /// Whether it is passed when `spent` of `limit` are used. No limit has no marks, nor has a limit of 0.
+    pub fn is_passed(self, limit: Option<u64>, spent: u64) -> bool {
+        let Some(limit) = limit.filter(|limit| *limit > 0) else { return false };
+        match self {
+            Self::Eighty => u128::from(spent) * 10 >= u128::from(limit) * 8,
+            Self::Limit => spent >= limit,
+            Self::Grace => spent > limit,
+        }
     }
 }
 
-/// The step itself: what is used after a sale, or `None` when the limit forbids it. Saturates.
-fn after_sale(used: u64, limit: Option<u64>, cost: u64) -> Option<u64> {
-    let after = used.saturating_add(cost);
-    match limit {
-        Some(limit) if after > limit || used.checked_add(cost).is_none() => None,
-        _ => Some(after),
+/// When each mark was passed in one period.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Marks([Option<Wall>; 3]);
+
+impl Marks {
+    /// Marks of a period; the later of two for one mark counts.
+    pub fn of(passed: impl IntoIterator<Item = (Mark, Wall)>) -> Self {
+        let mut marks = Self::default();
+        for (mark, at) in passed {
+            marks.set(mark, Some(at));
+        }
+        marks
     }
-}
 
-/// Proof that units were sold. Dropped before a grant took it, it gives them back.
-#[derive(Debug)]
-#[must_use = "a sale that is dropped gives its units back"]
-pub struct MeterReceipt {
-    sold_by: Option<Arc<PeriodMeter>>,
-    cost: u64,
-}
-
-impl MeterReceipt {
-    /// Makes the sale final: nothing comes back from here on.
-    pub(super) fn keep(mut self) {
-        self.sold_by = None;
+    /// The marks that were passed, and when.
+    pub fn iter(&self) -> impl Iterator<Item = (Mark, Wall)> + '_ {
+        Mark::ALL.into_iter().zip(self.0).filter_map(|(mark, at)| Some((mark, at?)))
     }
-}
 
-impl Drop for MeterReceipt {
-    fn drop(&mut self) {
-        if let Some(meter) = self.sold_by.take() {
-            let _ = meter.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                Some(used.saturating_sub(self.cost))
-            });
+    /// The furthest mark that was passed.
+    pub fn furthest(&self) -> Option<Mark> {
+        self.iter().map(|(mark, _)| mark).max()
+    }
+
+    /// Notes the marks that are passed now and were not before; each is passed once in a period.
+    pub(super) fn pass(&mut self, limit: Option<u64>, spent: u64, now: Wall) {
+        for (mark, at) in Mark::ALL.into_iter().zip(&mut self.0) {
+            if at.is_none() && mark.is_passed(limit, spent) {
+                *at = Some(now);
+            }
+        }
+    }
+
+    /// Forgets the marks that another limit took back: they can be passed again.
+    pub(super) fn keep_those_of(&mut self, limit: Option<u64>, spent: u64) {
+        for (mark, at) in Mark::ALL.into_iter().zip(&mut self.0) {
+            *at = at.filter(|_| mark.is_passed(limit, spent));
+        }
+    }
+
+    fn set(&mut self, mark: Mark, at: Option<Wall>) {
+        for (known, place) in Mark::ALL.into_iter().zip(&mut self.0) {
+            if known == mark {
+                *place = at;
+            }
         }
     }
 }
@@ -116,13 +161,6 @@ impl Drop for MeterReceipt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::time::Wall;
-    use proptest::prelude::*;
-
-    fn meter(used: u64) -> Arc<PeriodMeter> {
-        let period = Period::containing(Wall::from_secs(0), Wall::from_secs(0));
-        Arc::new(PeriodMeter::new(period, used))
-    }
 
     #[test]
     fn grace_is_counted_in_integers_rounded_down() {
@@ -134,68 +172,28 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_zero_sells_nothing_and_no_limit_sells_always() {
-        assert!(meter(0).sell(Some(0), 1).is_err());
-        assert!(meter(0).sell(None, 1).is_ok());
+    fn each_mark_is_passed_once_and_at_its_unit() {
+        let at = Wall::from_secs;
+        let mut marks = Marks::default();
+        marks.pass(Some(10), 7, at(1));
+        assert_eq!(marks.furthest(), None);
+        marks.pass(Some(10), 8, at(2));
+        marks.pass(Some(10), 9, at(3));
+        assert_eq!(marks.iter().collect::<Vec<_>>(), [(Mark::Eighty, at(2))]);
+        marks.pass(Some(10), 11, at(4));
+        let passed = [(Mark::Eighty, at(2)), (Mark::Limit, at(4)), (Mark::Grace, at(4))];
+        assert_eq!(marks, Marks::of(passed));
+        marks.keep_those_of(Some(11), 11);
+        assert_eq!(marks.furthest(), Some(Mark::Limit));
+        marks.keep_those_of(None, 11);
+        assert_eq!(marks, Marks::default());
     }
 
     #[test]
-    fn the_count_saturates_and_then_refuses() {
-        let full = meter(u64::MAX - 1);
-        assert!(full.sell(Some(u64::MAX), 2).is_err());
-        full.sell(Some(u64::MAX), 1).unwrap().keep();
-        assert!(full.sell(Some(u64::MAX), 1).is_err());
-        full.sell(None, 5).unwrap().keep();
-        assert_eq!(full.used(), u64::MAX);
-    }
-
-    #[test]
-    fn a_dropped_sale_gives_back_and_a_kept_one_does_not() {
-        let meter = meter(3);
-        drop(meter.sell(Some(10), 7).unwrap());
-        assert_eq!(meter.used(), 3);
-        meter.sell(Some(10), 7).unwrap().keep();
-        assert_eq!(meter.used(), 10);
-        assert_eq!(meter.would_sell(Some(10), 1), Err(MonthUsedUp));
-    }
-
-    #[test]
-    fn a_moved_meter_and_the_old_one_count_as_one() {
-        let old = meter(1);
-        let new = Arc::new(old.moved(old.period()));
-        old.sell(Some(3), 1).unwrap().keep();
-        new.sell(Some(3), 1).unwrap().keep();
-        assert!(old.sell(Some(3), 1).is_err() && new.sell(Some(3), 1).is_err());
-    }
-
-    #[test]
-    fn the_last_unit_is_sold_once_under_threads() {
-        for _ in 0..200 {
-            let meter = meter(99);
-            let sold: usize = std::thread::scope(|scope| {
-                let buyers: Vec<_> = (0..4)
-                    .map(|_| scope.spawn(|| meter.sell(Some(100), 1).map(MeterReceipt::keep).is_ok()))
-                    .collect();
-                buyers.into_iter().map(|buyer| usize::from(buyer.join().unwrap())).sum()
-            });
-            assert_eq!((sold, meter.used()), (1, 100));
+    fn a_limit_of_zero_and_no_limit_have_no_marks() {
+        for limit in [None, Some(0)] {
+            assert!(Mark::ALL.iter().all(|mark| !mark.is_passed(limit, 1_000)));
         }
-    }
-
-    proptest! {
-        #[test]
-        fn a_meter_agrees_with_a_plain_counter(limit in 0u64..50, sales in proptest::collection::vec((1u64..5, any::<bool>()), 0..60)) {
-            let meter = meter(0);
-            let mut model = 0;
-            for (cost, kept) in sales {
-                let sold = meter.sell(Some(limit), cost);
-                prop_assert_eq!(sold.is_ok(), model + cost <= limit);
-                if let Ok(receipt) = sold && kept {
-                    receipt.keep();
-                    model += cost;
-                }
-                prop_assert_eq!(meter.used(), model);
-            }
-        }
+        assert!(Mark::Eighty.is_passed(Some(u64::MAX), u64::MAX));
     }
 }

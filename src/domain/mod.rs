@@ -20,6 +20,8 @@ pub mod facts;
 pub mod hash;
 pub mod id;
 pub mod key;
+pub mod lease;
+pub mod ledger;
 pub mod legacy;
 pub mod meter;
 pub mod period;

@@ -6,10 +6,14 @@
 //!
 //! Never here: the timer that asks for it (app), or anything that a request waits for.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Engine;
-use crate::store::{ChangeError, Counted};
+use super::leases::MeterWrite;
+use super::live::LiveWorkspace;
+use crate::domain::time::Wall;
+use crate::store::{ChangeError, Counted, MeterRows};
 
 /// How the checkpoints went.
 #[derive(Debug, Default)]
@@ -21,7 +25,8 @@ pub(super) struct Checkpoints {
 
 impl Engine {
     /// Saves everything that changed since the last call, then what was learnt, and tries again what denies
-    /// already and is not durable. Gives the number of rows saved.
+    /// already and is not durable. Gives the number of keys and
+    /// workspaces saved.
     pub async fn checkpoint(&self) -> Result<usize, ChangeError> {
         let saved = self.save_counted().await;
         self.retry_undurable().await;
@@ -32,15 +37,14 @@ impl Engine {
         self.proofs.sweep();
         self.keyless.sweep();
         self.replays.sweep(self.clock.now().wall);
-        let numbering = self.numbering.lock().await;
         let (keys, workspaces) = self.slots.take_noted();
         let now = self.clock.now();
         let counted = Counted {
             keys: keys.iter().map(|key| (key.id(), key.take_counters(now))).collect(),
-            meters: workspaces.iter().flat_map(|workspace| workspace.take_meters()).collect(),
+            meters: workspaces.iter().map(|workspace| self.meter_write(workspace, now.wall)).collect(),
         };
-        let rows = counted.rows();
-        let saved = if rows == 0 { Ok(()) } else { self.store.checkpoint(counted).await };
+        let records = counted.records();
+        let saved = if records == 0 { Ok(()) } else { self.store.checkpoint(counted).await };
         if saved.is_err() {
             for key in &keys {
                 self.slots.note_key(key);
@@ -53,9 +57,13 @@ impl Engine {
             self.checkpoints.last_good_nanos.store(now.mono.nanos(), Ordering::Relaxed);
         }
         self.checkpoints.failing.store(saved.is_err(), Ordering::Relaxed);
-        drop(numbering);
         self.store_pending_fingerprints().await;
-        saved.map(|()| rows)
+        saved.map(|()| records)
+    }
+
+    fn meter_write(&self, workspace: &Arc<LiveWorkspace>, now: Wall) -> Arc<dyn MeterRows> {
+        workspace.take_mark();
+        Arc::new(MeterWrite::of(workspace, &self.store, now))
     }
 
     /// Checkpoints that could not be saved, since the start.

@@ -6,7 +6,9 @@
 //! Never here: a read of the file, a map.
 
 mod key;
+mod meters;
 mod workspace;
 
 pub(super) use key::{CachedProof, LiveKey};
+pub(super) use meters::{Asked, NotSold};
 pub(super) use workspace::LiveWorkspace;

@@ -6,7 +6,6 @@
 //!
 //! Never here: a change.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::live::{LiveKey, LiveWorkspace};
@@ -65,13 +64,13 @@ impl Engine {
         let now = self.clock.now().wall;
         let index = Period::containing(record.billing_anchor, now).index;
         let (id, meters) = (record.id, Arc::clone(&profile));
-        let used = self
+        let stored = self
             .read(move |store| {
-                let of = |name: &String| Ok((name.clone(), store.meter_count(id, name, index)?.unwrap_or(0)));
-                meters.meters.iter().map(of).collect::<Result<HashMap<_, _>, StoreError>>()
+                let of = |name: &String| store.meter_row(id, name, index);
+                meters.meters.iter().map(of).collect::<Result<Vec<_>, StoreError>>()
             })
             .await?;
-        let made = LiveWorkspace::new(record, profile, |name| used.get(name).copied().unwrap_or(0), now);
+        let made = LiveWorkspace::new(record, profile, &stored, now);
         Ok(Some(self.slots.fill_workspace(record.id, made)))
     }
 }

@@ -14,6 +14,7 @@ mod generations;
 mod import;
 mod install_secret;
 mod keyring;
+mod leases;
 mod legacy;
 mod live;
 mod loading;
@@ -128,8 +129,6 @@ pub struct Engine {
     tally: Tally,
     checkpoints: Checkpoints,
     retries: Arc<Retries>,
-    /// Keeps a checkpoint and a move of an anchor apart: meter rows are numbered from the anchor.
-    numbering: tokio::sync::Mutex<()>,
 }
 
 impl Engine {
@@ -166,7 +165,6 @@ impl Engine {
             tally: Tally::default(),
             checkpoints: Checkpoints::default(),
             retries: Arc::default(),
-            numbering: tokio::sync::Mutex::default(),
         }))
     }
 

@@ -22,7 +22,6 @@ use crate::domain::causes::Causes;
 use crate::domain::denial::Fault;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::record::{WorkspacePatch, WorkspaceRecord, WorkspaceStatus};
-use crate::domain::time::Wall;
 use crate::store::{ChangeError, Store, Urgency};
 
 /// The most changes that wait to be tried again. The next one is refused as busy; it denies all the same.
@@ -169,8 +168,7 @@ impl Engine {
             let mut tries = JoinSet::new();
             for undurable in some.iter().cloned() {
                 let (store, retries) = (self.store.clone(), Arc::clone(&self.retries));
-                let now = self.clock.now().wall;
-                tries.spawn(async move { undurable.try_again(&store, &retries, now).await });
+                tries.spawn(async move { undurable.try_again(&store, &retries).await });
             }
             if !tries.join_all().await.contains(&Tried::Done) {
                 return;
@@ -196,9 +194,9 @@ pub(super) enum Tried {
 
 impl Undurable {
     /// One try, and what follows from how it goes.
-    pub(super) async fn try_again(self, store: &Store, retries: &Arc<Retries>, now: Wall) -> Tried {
+    pub(super) async fn try_again(self, store: &Store, retries: &Arc<Retries>) -> Tried {
         let of = self.of();
-        match self.commit(store, retries, now).await {
+        match self.commit(store, retries).await {
             Ok(Committed::InForce) => {
                 tracing::info!(?of, "a change that the disk had refused is durable now");
             }
@@ -213,12 +211,7 @@ impl Undurable {
         Tried::Done
     }
 
-    async fn commit(
-        &self,
-        store: &Store,
-        retries: &Arc<Retries>,
-        now: Wall,
-    ) -> Result<Committed, ChangeError> {
+    async fn commit(&self, store: &Store, retries: &Arc<Retries>) -> Result<Committed, ChangeError> {
         let (urgency, audit) = (Urgency::Revoke, self.audit.clone());
         match &self.narrowing {
             Narrowing::Revoke { key, slot } => {
@@ -238,8 +231,8 @@ impl Undurable {
                     let status = Some(WorkspaceStatus::Suspended);
                     record.patched(WorkspacePatch { status, ..WorkspacePatch::default() })
                 };
-                let record = store.update_workspace(*workspace, urgency, audit, suspend, Vec::new()).await?;
-                slot.apply(&record, now);
+                let record = store.update_workspace(*workspace, urgency, audit, suspend, None).await?;
+                slot.apply(&record);
                 if record.status == WorkspaceStatus::Active {
                     return Ok(Committed::TakenOut);
                 }
@@ -249,9 +242,9 @@ impl Undurable {
             }
             Narrowing::Delete { workspace, slot } => {
                 let delete = WorkspaceRecord::deleted;
-                let record = store.update_workspace(*workspace, urgency, audit, delete, Vec::new()).await?;
+                let record = store.update_workspace(*workspace, urgency, audit, delete, None).await?;
                 if let Some(slot) = slot {
-                    slot.apply(&record, now);
+                    slot.apply(&record);
                 }
             }
         }

@@ -36,6 +36,11 @@ impl Slots {
         self.workspaces.get(&id).map(|slot| Arc::clone(slot.value()))
     }
 
+    /// Every workspace in use.
+    pub(super) fn workspaces(&self) -> Vec<Arc<LiveWorkspace>> {
+        self.workspaces.iter().map(|slot| Arc::clone(slot.value())).collect()
+    }
+
     /// Fills an empty slot; gives back what stands in it, which may be another's.
     pub(super) fn fill_key(&self, id: KeyId, made: LiveKey) -> Arc<LiveKey> {
         Arc::clone(self.keys.entry(id).or_insert_with(|| Arc::new(made)).value())

@@ -17,11 +17,12 @@ use super::tally::Door;
 use super::tether::TetherParts;
 use crate::domain::bucket::RateReceipt;
 use crate::domain::decision::{
-    Admission, Case, Grant, Identity, Wanted, allowed, may, pace, rehearse, standing,
+    Admission, Case, Grant, Identity, Metered, Wanted, allowed, may, pace, rehearse, standing,
     stands_but_for_signature,
 };
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::id::{KeyId, WorkspaceId};
+use crate::domain::ledger::Ledger;
 use crate::domain::meter::PeriodMeter;
 use crate::domain::permission::PermissionBits;
 use crate::domain::profile::{MeterNo, Profile, Requirement};
@@ -96,6 +97,13 @@ impl Granted {
         };
         (self.grant, identity, self.tether_parts.to(self.key))
     }
+}
+
+/// What a decision came to, as far as it goes without a wait.
+enum Decided {
+    Granted(Grant),
+    /// The lease was outrun.
+    Outran(Metered),
 }
 
 /// What a key may do, as far as permission and plan go.
@@ -223,27 +231,59 @@ impl Engine {
         })
     }
 
-    #[expect(clippy::unused_async, reason = "a meter that outruns its lease will wait here")]
     async fn decide(&self, caller: Caller, wanted: &Wanted, cost: u64) -> Result<Granted, Refusal> {
         let Caller { address, proven: CachedProof { proof, key }, token, signature, .. } = caller;
         let now = self.clock.now();
-        let grant = key.with_case(address, now, |case| -> Result<_, Refusal> {
+        let decided = key.with_case(address, now, |case| -> Result<_, Refusal> {
             early_denial(&key)?;
             let standing = self.standing_of(proof, &signature, case)?;
             let pace = || pace(&standing, case, &key.bucket);
             let token = token.unwrap_or_else(|| self.take_token(proof.epoch(), &key, case, pace))?;
             match allowed(standing, token, case, wanted)? {
-                Admission::Unmetered(admission) => Ok(admission.grant()),
-                Admission::Metered(admission) => {
-                    let meter = key.workspace.meter_now(admission.meter(), now);
-                    let grant = admission.buy(case, &meter, cost)?;
-                    self.slots.note_workspace(&key.workspace);
-                    Ok(grant)
-                }
+                Admission::Unmetered(admission) => Ok(Decided::Granted(admission.grant())),
+                Admission::Metered(admission) => Ok(self.sell(&key, admission, cost, now)),
             }
         });
+        let grant = match decided? {
+            Decided::Granted(grant) => grant,
+            Decided::Outran(admission) => self.buy_for(&key, address, admission, cost).await?,
+        };
         let tether_parts = TetherParts { proof, address, clock: self.clock.clone() };
-        Ok(Granted { grant: grant?, key, tether_parts })
+        Ok(Granted { grant, key, tether_parts })
+    }
+
+    /// Sells out of the lease at hand, and sees to it that there will be more.
+    fn sell(&self, key: &LiveKey, admission: Metered, cost: u64, now: Now) -> Decided {
+        let workspace = &key.workspace;
+        let Some(meter) = workspace.meters.present(admission.meter(), &workspace.facts.load(), now.wall)
+        else {
+            return Decided::Outran(admission);
+        };
+        let decided = match admission.buy(&meter, cost) {
+            Ok(grant) => Decided::Granted(grant),
+            Err(admission) => return Decided::Outran(admission),
+        };
+        self.slots.note_workspace(workspace);
+        if meter.is_low() {
+            self.renew_lease(workspace, workspace.meters.begins_write_if_free());
+        }
+        decided
+    }
+
+    /// Buys for a call that outran the lease. What stood before the wait is asked again after it.
+    async fn buy_for(
+        &self,
+        key: &Arc<LiveKey>,
+        address: Option<IpAddr>,
+        admission: Metered,
+        cost: u64,
+    ) -> Result<Grant, Refusal> {
+        let sale = self.buy(&key.workspace, admission.meter(), cost).await?;
+        key.with_case(address, self.clock.now(), |case| {
+            early_denial(key)?;
+            admission.bought(case, sale)
+        })
+        .map_err(Refusal::Denied)
     }
 
     /// Notes a successful authentication and takes its token. The mark for the checkpoint comes last, when
@@ -296,10 +336,11 @@ impl LiveKey {
 }
 
 impl LiveWorkspace {
-    pub(super) fn meter_now(&self, number: MeterNo, now: Now) -> Arc<PeriodMeter> {
+    /// The meter to ask what it would sell.
+    pub(super) fn meter_now(&self, number: MeterNo, now: Now) -> PeriodMeter {
         let facts = self.facts.load();
-        // A requirement's meter is one of the profile's own; were it not, an unusable meter refuses to sell.
-        let unusable = || Arc::new(PeriodMeter::new(facts.period(now.wall), u64::MAX));
-        self.meter(number, &facts, now.wall).unwrap_or_else(unusable)
+        // A requirement's meter is one of the profile's own; were it not, there are no terms that it sells by.
+        let unknown = || Ledger::new(facts.period(now.wall), facts.terms(number)).meter();
+        self.meters.present(number, &facts, now.wall).map_or_else(unknown, Arc::unwrap_or_clone)
     }
 }

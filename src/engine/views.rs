@@ -11,6 +11,7 @@ use crate::domain::audit::chain::{AuditChain, AuditVerdict};
 use crate::domain::audit::seal::AuditHead;
 use crate::domain::counts::KeyCounters;
 use crate::domain::id::{KeyId, WorkspaceId};
+use crate::domain::meter::Marks;
 use crate::domain::record::{KeyRecord, KeyStatus, WorkspaceRecord, WorkspaceStatus};
 use crate::domain::time::Wall;
 use crate::store::{KeyFilter, Listed, Page, Store, StoreError, WorkspaceFilter};
@@ -42,12 +43,23 @@ pub struct KeyList {
 pub struct MeterView {
     /// Its name.
     pub name: String,
-    /// Calls in this period.
+    /// Units admitted in this period.
     pub used: u64,
-    /// Calls that this period admits, grace included; `None` is unlimited.
+    /// Units that were reserved when the daemon died, and are not known to have been used. They count against
+    /// the limit.
+    pub burnt: u64,
+    /// Units reserved on the disk, used and burnt ones among them.
+    pub reserved: u64,
+    /// The limit that was agreed on; `None` is unlimited.
+    pub limit: Option<u64>,
+    /// Units that this period admits, grace included; `None` is unlimited.
     pub admitted: Option<u64>,
+    /// When this period started.
+    pub started_at: Wall,
     /// When the next period starts.
     pub resets_at: Wall,
+    /// The marks that were passed in this period.
+    pub marks: Marks,
 }
 
 impl KeyView {
@@ -111,14 +123,27 @@ impl Engine {
         let slot = self.fill_workspace(&record).await.map_err(|error| read_failed(&error))?;
         let slot = slot.ok_or(ChangeRefused::NoSuchWorkspace)?;
         let now = self.clock.now().wall;
-        let facts = slot.facts.load();
-        let view = |name: &String| {
-            let number = slot.profile.meter(name)?;
-            let meter = slot.meter(number, &facts, now)?;
-            let (used, resets_at) = (meter.used(), meter.period().end);
-            Some(MeterView { name: name.clone(), used, admitted: facts.admitted(number), resets_at })
-        };
-        Ok(slot.profile.meters.iter().filter_map(view).collect())
+        let facts = slot.facts.load_full();
+        for (number, period) in slot.meters.unread(&facts, now) {
+            let name = slot.profile.meter_name(number).to_owned();
+            let row = self.read(move |store| store.meter_row(id, &name, period)).await;
+            slot.meters.open(number, period, row.map_err(|error| read_failed(&error))?.as_ref());
+        }
+        let books = slot.meters.views().into_iter();
+        let views = slot.profile.meters.iter().zip(books).zip(facts.meters()).map(|((name, book), terms)| {
+            MeterView {
+                name: name.clone(),
+                used: book.spent.saturating_sub(book.burnt),
+                burnt: book.burnt,
+                reserved: book.reserved,
+                limit: terms.limit,
+                admitted: terms.admitted,
+                started_at: book.period.start,
+                resets_at: book.period.end,
+                marks: book.marks,
+            }
+        });
+        Ok(views.collect())
     }
 
     /// Rows of the audit log behind number `after`, at most `limit`.

@@ -16,6 +16,7 @@ use super::codec;
 use super::error::{ChangeError, StoreError};
 use super::imports::put_handles;
 use super::install_secrets::note_maker;
+use super::meters::{MeterRows, StoredMeters};
 use super::tables::WriteTables;
 use crate::domain::audit::AuditEntry;
 use crate::domain::audit::differences;
@@ -29,9 +30,10 @@ use crate::domain::record::{KeyRecord, WorkspaceRecord, WorkspaceStatus};
 /// The most rows that a change of records writes: workspace, key, its three indexes twice, makers, audit.
 pub(super) const CHANGE_ROWS_MAX: usize = 10;
 
-/// The most rows that a change of a workspace writes. The meter rows that a moved anchor removes are left
-/// out: there are twelve a year of each meter, and removing one is next to nothing beside the two syncs.
-pub(super) const WORKSPACE_CHANGE_ROWS_MAX: usize = CHANGE_ROWS_MAX + METERS_MAX;
+/// The most rows that a change of a workspace writes: each meter's, and that of the period before. The meter rows
+/// that a moved anchor removes are left out: there are twelve a year of each meter, and removing one is next to
+/// nothing beside the two syncs.
+pub(super) const WORKSPACE_CHANGE_ROWS_MAX: usize = CHANGE_ROWS_MAX + 2 * METERS_MAX;
 
 /// A change that was made, and whether that took a write.
 pub(super) struct Done<T> {
@@ -109,18 +111,15 @@ pub(super) fn update_key(
 }
 
 /// Changes a workspace; a change that leaves the version as it was writes nothing. One that moves the billing
-/// anchor puts `meters_if_moved` in the place of every meter row of the workspace: periods are numbered from
+/// anchor puts what `meters` draws up in the place of every meter row of the workspace: periods are numbered from
 /// the anchor, so the old numbers mean other months now.
 pub(super) fn update_workspace(
     tables: &mut WriteTables<'_>,
     id: WorkspaceId,
     audit: &AuditEntry,
     change: impl FnOnce(WorkspaceRecord) -> WorkspaceRecord,
-    meters_if_moved: &[MeterCount],
+    meters: Option<&dyn MeterRows>,
 ) -> Result<Done<WorkspaceRecord>, ChangeError> {
-    if meters_if_moved.len() > METERS_MAX || meters_if_moved.iter().any(|count| count.workspace != id) {
-        return Err(ChangeError::Misfit("its meters are too many or another workspace's"));
-    }
     let old = workspace(tables, id)?.ok_or(ChangeError::NoSuchWorkspace)?;
     let new = changed(change, old.clone())?;
     if (new.id, &new.profile) != (old.id, &old.profile) {
@@ -133,10 +132,11 @@ pub(super) fn update_workspace(
         return Ok(Done { value: old, wrote: false });
     }
     put_workspace(tables, &new)?;
+    let counts = meters.map(|meters| meters.draw_up(&StoredMeters(tables), Some(&new))).unwrap_or_default();
     if new.billing_anchor != old.billing_anchor {
         remove_meters(tables, id)?;
-        put_meters(tables, meters_if_moved)?;
     }
+    put_meters(tables, &counts)?;
     append_audit(tables, &audit.with(differences::workspace(Some(&old), &new)))?;
     Ok(written(new))
 }
@@ -145,7 +145,6 @@ pub(super) fn update_workspace(
 pub(super) fn checkpoint(
     tables: &mut WriteTables<'_>,
     counters: &[(KeyId, KeyCounters)],
-    meters: &[MeterCount],
 ) -> Result<Done<()>, ChangeError> {
     for (id, counters) in counters {
         let bytes = codec::counts::counters_to_bytes(counters)?;
@@ -154,13 +153,12 @@ pub(super) fn checkpoint(
             .insert(id.as_u128(), bytes.as_slice())
             .map_err(StoreError::database("write a key's counters"))?;
     }
-    put_meters(tables, meters)?;
-    Ok(Done { value: (), wrote: !(counters.is_empty() && meters.is_empty()) })
+    Ok(Done { value: (), wrote: !counters.is_empty() })
 }
 
-fn put_meters(tables: &mut WriteTables<'_>, meters: &[MeterCount]) -> Result<(), StoreError> {
+pub(super) fn put_meters(tables: &mut WriteTables<'_>, meters: &[MeterCount]) -> Result<(), StoreError> {
     for count in meters {
-        let bytes = codec::counts::meter_to_bytes(count.used)?;
+        let bytes = codec::counts::meter_to_bytes(&count.row)?;
         let row = (count.workspace.as_u128(), count.meter.as_str(), count.period);
         tables.meters.insert(row, bytes.as_slice()).map_err(StoreError::database("write a meter"))?;
     }

@@ -25,8 +25,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::StoreError;
 use crate::domain::bucket::Rate;
 
-/// The format that every record is written in. Format 2 added fields to format 1; both are read.
-pub(super) const FORMAT: u8 = 2;
+/// The format that every record is written in. Each format added fields to the one before; all are read.
+pub(super) const FORMAT: u8 = 3;
 
 /// Which record is read, for the error that may come of it.
 #[derive(Clone, Copy)]

@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod imports;
 mod install_secrets;
+mod meters;
 mod migrations;
 mod overlay;
 pub mod private_file;
@@ -30,6 +31,7 @@ pub use batch::{BATCH_KEYS_MAX, Walked};
 pub use codec::key::{from_bytes as key_record_from_bytes, to_bytes as key_record_to_bytes};
 pub use error::{ChangeError, StoreError};
 pub use imports::{IMPORT_BATCH_MAX, ImportCase, ImportDone, ImportOutcome, ImportedKey};
+pub use meters::{MeterRows, StoredMeters};
 pub use reads::{CANDIDATES_MAX, KeyCondition, KeyFilter, Listed, PAGE_MAX, Page, WorkspaceFilter};
 
 use std::fmt;
@@ -47,7 +49,7 @@ use self::tables::WriteTables;
 use self::writer::Change;
 use crate::domain::audit::AuditEntry;
 use crate::domain::audit::seal::AuditSealer;
-use crate::domain::counts::{KeyCounters, MeterCount};
+use crate::domain::counts::KeyCounters;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::record::{KeyRecord, WorkspaceRecord};
 
@@ -67,17 +69,17 @@ impl Default for StoreOptions {
 }
 
 /// What a checkpoint saves, as absolute values.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default)]
 pub struct Counted {
     /// The counters of keys.
     pub keys: Vec<(KeyId, KeyCounters)>,
-    /// Meters.
-    pub meters: Vec<MeterCount>,
+    /// The meters of workspaces.
+    pub meters: Vec<Arc<dyn MeterRows>>,
 }
 
 impl Counted {
-    /// How many rows they are.
-    pub const fn rows(&self) -> usize {
+    /// Of how many keys and workspaces.
+    pub fn records(&self) -> usize {
         self.keys.len() + self.meters.len()
     }
 }
@@ -182,22 +184,24 @@ impl Store {
 
     /// Changes a workspace, by the rules of [`Store::update_key`].
     ///
-    /// When the change moves the billing anchor, every meter row of the workspace is replaced in the same
-    /// transaction by `meters_if_moved`: the counts of this instant in periods numbered from the new anchor,
-    /// at most [`METERS_MAX`](crate::domain::profile::METERS_MAX). They are not looked at otherwise. A
-    /// checkpoint of periods numbered from the old anchor must not be under way meanwhile.
+    /// What the change makes of the limits is told to `meters` in the same transaction, which writes their rows.
+    /// When it moves the billing anchor, these take the place of every meter row of the workspace: periods are
+    /// numbered from the anchor.
     pub async fn update_workspace(
         &self,
         id: WorkspaceId,
         urgency: Urgency,
         audit: AuditEntry,
         change: impl FnOnce(WorkspaceRecord) -> WorkspaceRecord + Send + 'static,
-        meters_if_moved: Vec<MeterCount>,
+        meters: Option<Arc<dyn MeterRows>>,
     ) -> Result<WorkspaceRecord, ChangeError> {
-        self.change(urgency.lane(), WORKSPACE_CHANGE_ROWS_MAX, move |tables| {
-            changes::update_workspace(tables, id, &audit, change, &meters_if_moved)
-        })
-        .await
+        let told = meters.clone();
+        let (change, answer) = Change::new(WORKSPACE_CHANGE_ROWS_MAX, move |tables: &mut WriteTables<'_>| {
+            changes::update_workspace(tables, id, &audit, change, told.as_deref())
+        });
+        let change = change.settling(meters.into_iter().collect());
+        self.0.shared.queue.push(urgency.lane(), Box::new(change))?;
+        answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
     /// Saves counts as absolute values, in parts that other changes go between. Saving twice is harmless;
@@ -206,15 +210,10 @@ impl Store {
         let Counted { keys, meters } = counted;
         for part in keys.chunks(CHECKPOINT_ROWS_MAX) {
             let part = part.to_vec();
-            self.change(Lane::Checkpoint, part.len(), move |tables| changes::checkpoint(tables, &part, &[]))
+            self.change(Lane::Checkpoint, part.len(), move |tables| changes::checkpoint(tables, &part))
                 .await?;
         }
-        for part in meters.chunks(CHECKPOINT_ROWS_MAX) {
-            let part = part.to_vec();
-            self.change(Lane::Checkpoint, part.len(), move |tables| changes::checkpoint(tables, &[], &part))
-                .await?;
-        }
-        Ok(())
+        self.save_meters(meters).await
     }
 
     /// How many transactions were committed since the store was opened.

@@ -1,9 +1,9 @@
 //! The one line in which changes wait for the writer, and the order in which it takes them.
 //!
-//! Revokes go first, then other admin changes, then checkpoints, then imports, which get a transaction of their
-//! own when nothing else waits; leases will stand behind revokes. Each lane is bounded and a full one refuses at
-//! once, so whoever got no refusal knows that the change will be tried. One group is at most [`GROUP_ROWS_MAX`]
-//! rows, so that a revoke never waits behind a long transaction.
+//! Revokes go first, then leases, which requests wait for, then other admin changes, then checkpoints, then
+//! imports, which get a transaction of their own when nothing else waits. Each lane is bounded and a full one
+//! refuses at once, so whoever got no refusal knows that the change will be tried. One group is at most
+//! [`GROUP_ROWS_MAX`] rows, so that a revoke never waits behind a long transaction.
 //!
 //! Never here: what a change does.
 
@@ -25,6 +25,7 @@ pub(super) const LANE_MAX: usize = 4_096;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Lane {
     Revoke,
+    Lease,
     Admin,
     Checkpoint,
     Import,
@@ -40,6 +41,7 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Lanes {
     revoke: VecDeque<Box<dyn Job>>,
+    lease: VecDeque<Box<dyn Job>>,
     admin: VecDeque<Box<dyn Job>>,
     checkpoint: VecDeque<Box<dyn Job>>,
     import: VecDeque<Box<dyn Job>>,
@@ -55,6 +57,7 @@ impl Queue {
         }
         let waiting = match lane {
             Lane::Revoke => &mut lanes.revoke,
+            Lane::Lease => &mut lanes.lease,
             Lane::Admin => &mut lanes.admin,
             Lane::Checkpoint => &mut lanes.checkpoint,
             Lane::Import => &mut lanes.import,
@@ -108,7 +111,7 @@ impl Queue {
 
 impl Lanes {
     fn waiting(&self) -> usize {
-        self.revoke.len() + self.admin.len() + self.checkpoint.len() + self.import.len()
+        self.revoke.len() + self.lease.len() + self.admin.len() + self.checkpoint.len() + self.import.len()
     }
 
     fn take_group(&mut self) -> Vec<Box<dyn Job>> {
@@ -117,7 +120,7 @@ impl Lanes {
         // hold it up.
         let kept = self.checkpoint.front().map_or(0, |part| part.rows());
         let mut left = GROUP_ROWS_MAX.saturating_sub(kept);
-        for lane in [&mut self.revoke, &mut self.admin] {
+        for lane in [&mut self.revoke, &mut self.lease, &mut self.admin] {
             while let Some(job) = lane.pop_front_if(|job| job.rows() <= left) {
                 left -= job.rows();
                 group.push(job);

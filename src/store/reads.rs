@@ -13,7 +13,7 @@ use redb::{ReadOnlyTable, ReadableTable};
 use super::error::StoreError;
 use super::tables::{KEY_COUNTERS, KEYS, KEYS_BY_PREFIX, KEYS_BY_WORKSPACE, METERS, WORKSPACES};
 use super::{Store, codec};
-use crate::domain::counts::KeyCounters;
+use crate::domain::counts::{KeyCounters, MeterRow};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::Prefix;
 use crate::domain::period::PeriodIndex;
@@ -200,13 +200,13 @@ impl Store {
         key_counters(&counters, id)
     }
 
-    /// What was last saved of a meter in this period; `None` when nothing was.
-    pub fn meter_count(
+    /// The row of a meter in this period; `None` when there is none.
+    pub fn meter_row(
         &self,
         workspace: WorkspaceId,
         meter: &str,
         period: PeriodIndex,
-    ) -> Result<Option<u64>, StoreError> {
+    ) -> Result<Option<MeterRow>, StoreError> {
         let meters = self.begin_read()?.open_table(METERS).map_err(StoreError::database("read a meter"))?;
         let row =
             meters.get((workspace.as_u128(), meter, period)).map_err(StoreError::database("read a meter"))?;

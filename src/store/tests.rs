@@ -27,6 +27,7 @@ use redb::ReadableTableMetadata;
 
 use super::*;
 use crate::domain::audit::{Actor, AuditAction, Subject};
+use crate::domain::counts::{MeterCount, MeterRow};
 use crate::domain::hash::{
     Fingerprint, SALT_LEN, SecretId, SlowHashCost, SlowHashMemory, StoredFingerprint, StoredHash,
 };
@@ -38,6 +39,31 @@ use crate::domain::time::Wall;
 
 const SYSTEM: WorkspaceId = WorkspaceId::from_u128(1);
 const AT: Wall = Wall::from_secs(1_700_000_000);
+
+/// Meter rows that are the same whenever they are asked for.
+struct Fixed(Vec<MeterCount>);
+
+impl Fixed {
+    fn of(rows: Vec<MeterCount>) -> Arc<dyn MeterRows> {
+        Arc::new(Self(rows))
+    }
+}
+
+impl MeterRows for Fixed {
+    fn rows_max(&self) -> usize {
+        self.0.len()
+    }
+
+    fn draw_up(&self, _: &StoredMeters<'_, '_>, _: Option<&WorkspaceRecord>) -> Vec<MeterCount> {
+        self.0.clone()
+    }
+
+    fn settle(&self, _: bool) {}
+}
+
+fn used(store: &Store, workspace: WorkspaceId, meter: &str, period: u32) -> Option<u64> {
+    store.meter_row(workspace, meter, period).unwrap().map(|row| row.used)
+}
 
 struct Room {
     store: Store,
@@ -213,7 +239,7 @@ async fn each_change_has_one_audit_row_and_what_changes_nothing_has_none() {
     }
     let patch = WorkspacePatch { status: Some(WorkspaceStatus::Suspended), ..WorkspacePatch::default() };
     room.store
-        .update_workspace(SYSTEM, Urgency::Admin, audit(), |found| found.patched(patch), Vec::new())
+        .update_workspace(SYSTEM, Urgency::Admin, audit(), |found| found.patched(patch), None)
         .await
         .unwrap();
     assert!(matches!(room.create(1).await, Err(ChangeError::Exists)));
@@ -231,22 +257,28 @@ async fn a_checkpoint_saved_twice_is_as_if_saved_once() {
     let id = KeyId::from_u128(0);
     let counters =
         KeyCounters { last_used_at: Some(AT), secret_uses: None, nanos_to_full: 5, saved_at_micros: 6 };
-    let meter = |period, used| MeterCount { workspace: SYSTEM, meter: "ai".to_owned(), period, used };
+    let meter = |period, used| {
+        let row = MeterRow { reserved: used, used, ..MeterRow::default() };
+        MeterCount { workspace: SYSTEM, meter: "ai".to_owned(), period, row }
+    };
     // More rows than one transaction takes.
     let many: Vec<_> = (0..1_000).map(|number| (KeyId::from_u128(number), counters)).collect();
     for _ in 0..2 {
         room.store
-            .checkpoint(Counted { keys: many.clone(), meters: vec![meter(1, 10), meter(2, 20)] })
+            .checkpoint(Counted {
+                keys: many.clone(),
+                meters: vec![Fixed::of(vec![meter(1, 10), meter(2, 20)])],
+            })
             .await
             .unwrap();
     }
     let room = room.reopened();
     assert_eq!(room.store.key_counters(id).unwrap(), Some(counters));
     assert_eq!(room.store.key_counters(KeyId::from_u128(1_000)).unwrap(), None);
-    assert_eq!(room.store.meter_count(SYSTEM, "ai", 1).unwrap(), Some(10));
-    assert_eq!(room.store.meter_count(SYSTEM, "ai", 3).unwrap(), None);
-    assert_eq!(room.store.meter_count(SYSTEM, "ai", 2).unwrap(), Some(20));
-    assert_eq!(room.store.meter_count(SYSTEM, "a", 2).unwrap(), None);
+    assert_eq!(used(&room.store, SYSTEM, "ai", 1), Some(10));
+    assert_eq!(used(&room.store, SYSTEM, "ai", 3), None);
+    assert_eq!(used(&room.store, SYSTEM, "ai", 2), Some(20));
+    assert_eq!(used(&room.store, SYSTEM, "a", 2), None);
     assert_eq!(room.audit_rows(), [1]);
     let rows = |txn: &WriteTransaction| txn.open_table(tables::KEY_COUNTERS).unwrap().len().unwrap();
     room.edited(|txn| assert_eq!(rows(txn), 1_000));

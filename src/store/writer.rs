@@ -9,6 +9,7 @@
 //! I/O error will happen here too, between two groups.)
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use redb::Durability;
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 use super::Shared;
 use super::changes::Done;
 use super::error::{ChangeError, StoreError};
+use super::meters::MeterRows;
 use super::queue::Queue;
 use super::tables::WriteTables;
 
@@ -40,6 +42,8 @@ pub(super) struct Change<T, F> {
     rows: usize,
     make: Option<F>,
     outcome: Option<Reply<T>>,
+    /// Who draws up meter rows in it, and is told what became of them.
+    meters: Vec<Arc<dyn MeterRows>>,
     waiter: oneshot::Sender<Reply<T>>,
 }
 
@@ -50,7 +54,12 @@ where
     /// A change of at most `rows` rows, and where its answer will arrive.
     pub(super) fn new(rows: usize, make: F) -> (Self, oneshot::Receiver<Reply<T>>) {
         let (waiter, answer) = oneshot::channel();
-        (Self { rows, make: Some(make), outcome: None, waiter }, answer)
+        (Self { rows, make: Some(make), outcome: None, meters: Vec::new(), waiter }, answer)
+    }
+
+    /// The same change, and these are told what became of it.
+    pub(super) fn settling(self, meters: Vec<Arc<dyn MeterRows>>) -> Self {
+        Self { meters, ..self }
     }
 }
 
@@ -81,6 +90,10 @@ where
     fn answer(self: Box<Self>, committed: &Result<(), StoreError>) {
         // A refusal waits for the commit as well: it may rest on a neighbour's change that was not made in
         // the end.
+        let is_durable = committed.is_ok() && matches!(self.outcome, Some(Ok(_)));
+        for meters in &self.meters {
+            meters.settle(is_durable);
+        }
         let reply = match (committed, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
             (Ok(()), None) => Err(StoreError::BrokeOff.into()),
@@ -99,7 +112,8 @@ pub(super) fn run(shared: &Shared) {
         let committed =
             catch_unwind(AssertUnwindSafe(|| write(shared, &mut group))).unwrap_or(Err(StoreError::BrokeOff));
         for job in group {
-            job.answer(&committed);
+            // What a caller's own code does at the end of its change is its own affair.
+            let _ = catch_unwind(AssertUnwindSafe(|| job.answer(&committed)));
         }
     }
 }

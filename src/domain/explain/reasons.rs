@@ -5,9 +5,6 @@
 //!
 //! Never here: an outcome (the checks decide that), or a word that a caller sees.
 
-use std::cmp::Ordering;
-use std::sync::Arc;
-
 use super::{Explained, Finding};
 use crate::domain::bucket::Bucket;
 use crate::domain::decision::{Case, Check, rate_of, would_buy};
@@ -16,6 +13,7 @@ use crate::domain::meter::PeriodMeter;
 use crate::domain::profile::{MeterNo, Profile, Requirement};
 use crate::domain::record::WorkspaceStatus;
 use crate::domain::time::Wall;
+use std::cmp::Ordering;
 
 /// The most address rules that one reason names.
 const RULES_TOLD_MAX: usize = 8;
@@ -118,16 +116,16 @@ pub(super) fn of_quota(
     explained: &Explained<'_>,
     case: &Case<'_>,
     asked: Requirement,
-    meter_of: impl FnOnce(MeterNo) -> Arc<PeriodMeter>,
+    meter_of: impl FnOnce(MeterNo) -> PeriodMeter,
 ) -> Finding {
     let Some(number) = asked.meter else {
         return Finding { check: Check::Quota, outcome: Ok(()), why: "not metered".to_owned() };
     };
     let (meter, cost) = (meter_of(number), explained.cost);
-    let (used, name) = (meter.used(), explained.profile.meter_name(number));
+    let (used, name) = (meter.spent(), explained.profile.meter_name(number));
     let resets = moment("resets", meter.period().end, case.now.wall);
     let wants = if cost == 1 { String::new() } else { format!(", {cost} wanted") };
-    let why = match case.workspace.admitted(number) {
+    let why = match case.workspace.terms(number).admitted {
         None => format!("{name}: {used} used, unlimited{wants}, {resets}"),
         Some(limit) => format!("{name}: {used} of {limit} used{wants}, {resets}"),
     };

@@ -5,11 +5,13 @@
 use super::*;
 use crate::domain::address::AddressRules;
 use crate::domain::bucket::Rate;
+use crate::domain::counts::MeterRow;
 use crate::domain::decision::rehearse;
 use crate::domain::facts::{KeyFacts, WorkspaceFacts};
 use crate::domain::hash::{Fingerprinter, StoredFingerprint, StoredHash};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::{MINT_RANDOM_BYTES, RawKey, Tag};
+use crate::domain::ledger::Ledger;
 use crate::domain::meter::Grace;
 use crate::domain::permission::{Catalogue, Permission};
 use crate::domain::profile::{Plan, Requirement, Terms, VerbSet};
@@ -129,7 +131,11 @@ impl Told {
         let now = Now { wall: Wall::from_secs(NOW), mono: Mono::from_nanos(0) };
         let address = self.address.map(|text| text.parse().unwrap());
         let case = Case { key: &key, workspace: &workspace, address, now };
-        let meter = |_| Arc::new(PeriodMeter::new(workspace.period(now.wall), self.used));
+        let meter = |number| {
+            let mut ledger = Ledger::new(workspace.period(now.wall), workspace.terms(number));
+            ledger.open(Some(&MeterRow { reserved: self.used, used: self.used, ..MeterRow::default() }));
+            ledger.meter()
+        };
         let explained = Explained {
             profile: &profile,
             prefix: self.key.prefix().unwrap(),

@@ -1,7 +1,7 @@
 //! Changes of workspaces.
 //!
 //! A suspension and a deletion deny before they wait for the disk, are tried again when the disk refuses, and
-//! again is fine. A move of the billing anchor and a checkpoint keep out of each other's way.
+//! again is fine. A change of limits or of the billing anchor writes the meters in its own transaction.
 //!
 //! Never here: a new workspace (creation).
 
@@ -12,6 +12,7 @@ use crate::domain::audit::{Actor, AuditAction, Subject};
 use crate::domain::id::WorkspaceId;
 use crate::domain::record::{WorkspacePatch, WorkspaceRecord, WorkspaceStatus};
 use crate::engine::Engine;
+use crate::engine::leases::MeterWrite;
 use crate::engine::loading::read_failed;
 use crate::engine::retries::{LAST_WORD, Narrowed, Narrowing, Undurable};
 use crate::store::Urgency;
@@ -46,37 +47,31 @@ impl Engine {
         });
         let engine = Arc::clone(self);
         run_to_the_end(async move {
-            let new_anchor = patch.billing_anchor;
             let change = move |record: WorkspaceRecord| record.patched(patch);
-            // No checkpoint may save what was numbered from the old anchor behind the move.
-            let _numbering = match new_anchor {
-                Some(_) => Some(engine.numbering.lock().await),
-                None => None,
-            };
-            let now = engine.clock.now().wall;
-            let moved = new_anchor.map_or_else(Vec::new, |anchor| slot.meters_from(anchor, now));
+            let meters = MeterWrite::of(&slot, &engine.store, engine.clock.now().wall);
             let of = Narrowed::Workspace(id);
             // The later word wins: a suspension that waits to be tried again must not follow this one.
             let activates = number.is_some() && suspension.is_none();
             let replaced = if activates { engine.retries.withdraw(of) } else { None };
-            let record = match engine.store.update_workspace(id, urgency, audit, change, moved).await {
-                Ok(record) => record,
-                Err(error) => {
-                    if let Some(replaced) = replaced {
-                        engine.retries.give_back(replaced);
+            let record =
+                match engine.store.update_workspace(id, urgency, audit, change, Some(Arc::new(meters))).await
+                {
+                    Ok(record) => record,
+                    Err(error) => {
+                        if let Some(replaced) = replaced {
+                            engine.retries.give_back(replaced);
+                        }
+                        return Err(match suspension {
+                            Some(suspension) => engine.not_committed(suspension, error),
+                            None => error.into(),
+                        });
                     }
-                    return Err(match suspension {
-                        Some(suspension) => engine.not_committed(suspension, error),
-                        None => error.into(),
-                    });
-                }
-            };
-            slot.apply(&record, now);
+                };
+            slot.apply(&record);
             if let Some(number) = number {
                 slot.status_is_committed(number);
                 engine.retries.done(of, number);
             }
-            engine.slots.note_workspace(&slot);
             // A deletion that came between left nothing to change.
             if record.status == WorkspaceStatus::Deleted {
                 return Err(ChangeRefused::WorkspaceDeleted);
@@ -106,7 +101,7 @@ impl Engine {
         let engine = Arc::clone(self);
         run_to_the_end(async move {
             let (delete, urgency) = (WorkspaceRecord::deleted, Urgency::Revoke);
-            let deleted = engine.store.update_workspace(id, urgency, audit.clone(), delete, Vec::new());
+            let deleted = engine.store.update_workspace(id, urgency, audit.clone(), delete, None);
             let record = match deleted.await {
                 Ok(record) => record,
                 Err(error) => {
@@ -115,7 +110,7 @@ impl Engine {
                 }
             };
             if let Some(slot) = &slot {
-                slot.apply(&record, engine.clock.now().wall);
+                slot.apply(&record);
             }
             engine.retries.done(Narrowed::Workspace(id), LAST_WORD);
             Ok(record)

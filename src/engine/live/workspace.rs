@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use crate::domain::counts::MeterCount;
+use super::meters::LiveMeters;
+use crate::domain::counts::MeterRow;
 use crate::domain::facts::WorkspaceFacts;
-use crate::domain::meter::PeriodMeter;
-use crate::domain::period::Period;
-use crate::domain::profile::{MeterNo, Profile};
+use crate::domain::profile::Profile;
 use crate::domain::record::{WorkspaceRecord, WorkspaceStatus};
 use crate::domain::time::Wall;
 
@@ -28,28 +27,25 @@ pub(in crate::engine) struct LiveWorkspace {
     deleted: AtomicBool,
     dirty: AtomicBool,
     pub(in crate::engine) facts: ArcSwap<WorkspaceFacts>,
-    meters: Box<[ArcSwap<PeriodMeter>]>,
+    pub(in crate::engine) meters: LiveMeters,
     pub(in crate::engine) profile: Arc<Profile>,
 }
 
 impl LiveWorkspace {
-    /// A live workspace from its record. `used` tells what was saved of a meter (by name) in the present
-    /// period.
+    /// A live workspace from its record, and the rows of its meters in the present period, in the profile's order.
     pub(in crate::engine) fn new(
         record: &WorkspaceRecord,
         profile: Arc<Profile>,
-        used: impl Fn(&str) -> u64,
+        stored: &[Option<MeterRow>],
         now: Wall,
     ) -> Self {
         let facts = WorkspaceFacts::compile(record, &profile);
-        let period = facts.period(now);
-        let meter = |name: &String| ArcSwap::from_pointee(PeriodMeter::new(period, used(name)));
         Self {
             suspending: AtomicU64::new(0),
             status_changes: AtomicU64::new(0),
             deleted: AtomicBool::new(record.status == WorkspaceStatus::Deleted),
             dirty: AtomicBool::new(false),
-            meters: profile.meters.iter().map(meter).collect(),
+            meters: LiveMeters::new(&facts, stored, now),
             facts: ArcSwap::from_pointee(facts),
             profile,
         }
@@ -90,44 +86,15 @@ impl LiveWorkspace {
         self.suspending.load(Ordering::SeqCst) != 0
     }
 
-    /// Takes over a committed record, unless a newer one was taken over before. Meters keep what was used in
-    /// this period; a moved anchor moves their bounds.
-    pub(in crate::engine) fn apply(&self, record: &WorkspaceRecord, now: Wall) {
+    /// Takes over a committed record, unless a newer one was taken over before. Its meters took it over with its
+    /// commit.
+    pub(in crate::engine) fn apply(&self, record: &WorkspaceRecord) {
         let facts = Arc::new(WorkspaceFacts::compile(record, &self.profile));
-        let before = self
-            .facts
+        self.facts
             .rcu(|present| Arc::clone(if present.version() < facts.version() { &facts } else { present }));
-        if before.version() >= facts.version() {
-            return;
+        if record.status == WorkspaceStatus::Deleted {
+            self.delete();
         }
-        if before.period(now) != facts.period(now) {
-            let period = facts.period(now);
-            for meter in &self.meters {
-                meter.rcu(|present| {
-                    let is_over = present.period().is_over(now);
-                    Arc::new(if is_over { PeriodMeter::new(period, 0) } else { present.moved(period) })
-                });
-            }
-        }
-    }
-
-    /// The meter of the present period, after rolling over when that period is a new one. A clock that was
-    /// set back rolls nothing back.
-    pub(in crate::engine) fn meter(
-        &self,
-        number: MeterNo,
-        facts: &WorkspaceFacts,
-        now: Wall,
-    ) -> Option<Arc<PeriodMeter>> {
-        let meter = self.meters.get(usize::from(number.0))?;
-        let present = meter.load_full();
-        if !present.period().is_over(now) {
-            return Some(present);
-        }
-        let fresh = Arc::new(PeriodMeter::new(facts.period(now), 0));
-        let before = meter.compare_and_swap(&present, Arc::clone(&fresh));
-        // Whoever swaps first made the new period's one meter.
-        Some(if Arc::ptr_eq(&before, &present) { fresh } else { Arc::clone(&before) })
     }
 
     /// Marks the meters as changed; true for whoever did it first since the last checkpoint.
@@ -135,32 +102,8 @@ impl LiveWorkspace {
         !self.dirty.swap(true, Ordering::AcqRel)
     }
 
-    /// All meters as they are now. The mark is taken off first, so that a change meanwhile marks anew.
-    pub(in crate::engine) fn take_meters(&self) -> Vec<MeterCount> {
+    /// Takes the mark off, before the meters are saved, so that a change meanwhile marks anew.
+    pub(in crate::engine) fn take_mark(&self) {
         self.dirty.swap(false, Ordering::AcqRel);
-        self.meter_counts().collect()
-    }
-
-    /// What is used now, in the period that `now` lies in when months are counted from `anchor`.
-    pub(in crate::engine) fn meters_from(&self, anchor: Wall, now: Wall) -> Vec<MeterCount> {
-        let period = Period::containing(anchor, now).index;
-        let is_over = |meter: &ArcSwap<PeriodMeter>| meter.load().period().is_over(now);
-        let counts = self.meter_counts().zip(&self.meters);
-        counts
-            .map(|(count, meter)| MeterCount {
-                period,
-                used: if is_over(meter) { 0 } else { count.used },
-                ..count
-            })
-            .collect()
-    }
-
-    /// All meters as they are now.
-    fn meter_counts(&self) -> impl Iterator<Item = MeterCount> + '_ {
-        let workspace = self.facts.load().id();
-        self.profile.meters.iter().zip(&self.meters).map(move |(name, meter)| {
-            let meter = meter.load();
-            MeterCount { workspace, meter: name.clone(), period: meter.period().index, used: meter.used() }
-        })
     }
 }

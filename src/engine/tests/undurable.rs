@@ -29,14 +29,14 @@ fn row(bystander: KeyId) -> AuditEntry {
 }
 
 /// A change of `bystander` that changes nothing and holds the writer until it is released.
-struct Hold {
+pub(super) struct Hold {
     release: mpsc::Sender<()>,
     change: tokio::task::JoinHandle<()>,
 }
 
 impl Hold {
     /// Queued by the time that the other future comes; that one tells when the writer has reached it.
-    fn queue(world: &World, bystander: KeyId, line: Urgency) -> (Self, oneshot::Receiver<()>) {
+    pub(super) fn queue(world: &World, bystander: KeyId, line: Urgency) -> (Self, oneshot::Receiver<()>) {
         let (release, released) = mpsc::channel::<()>();
         let (reached, reaching) = oneshot::channel();
         let store = world.store.clone();
@@ -51,7 +51,7 @@ impl Hold {
         (Self { release, change }, reaching)
     }
 
-    async fn release(self) {
+    pub(super) async fn release(self) {
         self.release.send(()).unwrap();
         self.change.await.unwrap();
     }
@@ -239,14 +239,13 @@ async fn a_try_that_was_taken_out_on_its_way_to_the_writer_changes_nothing() {
     jam.clear().await;
     let of = Narrowed::Workspace(workspace);
     let taken_out = world.engine.retries.withdraw(of).unwrap();
-    let now = world.engine.clock.now().wall;
-    taken_out.clone().try_again(&world.store, &world.engine.retries, now).await;
+    taken_out.clone().try_again(&world.store, &world.engine.retries).await;
     let status = async || world.engine.workspace(workspace).await.unwrap().status;
     assert_eq!(status().await, WorkspaceStatus::Active);
     assert_eq!(world.ask(&key, READ).await, Err("suspended"), "what took it out has not been made yet");
     // The positive control: put back, it is made.
     world.engine.retries.give_back(taken_out.clone());
-    taken_out.try_again(&world.store, &world.engine.retries, now).await;
+    taken_out.try_again(&world.store, &world.engine.retries).await;
     assert_eq!(status().await, WorkspaceStatus::Suspended);
     assert_eq!(world.engine.undurable_changes(), 0);
 }
@@ -265,9 +264,9 @@ async fn a_suspension_that_is_put_back_while_a_try_of_it_ends_is_tried_again() {
     let (before, reached) = Hold::queue(&world, bystander, Urgency::Admin);
     reached.await.unwrap();
     let (store, retries) = (world.store.clone(), Arc::clone(&world.engine.retries));
-    let (trying, now) = (taken_out.clone(), world.engine.clock.now().wall);
+    let trying = taken_out.clone();
     let tried = tokio::spawn(async move {
-        trying.try_again(&store, &retries, now).await;
+        trying.try_again(&store, &retries).await;
     });
     until_waiting(&world, 1).await;
     let (behind, reached) = Hold::queue(&world, bystander, Urgency::Admin);

@@ -2,16 +2,16 @@
 //!
 //! Keys, workspaces, meters' names and periods are the tables' keys and are not repeated inside. The golden
 //! bytes at the end can never change. Format 1 knew one last use of a key; format 2 adds that of each secret.
-//! Leases will add the meter's `reserved` as a format
-//! of its own.
+//! Format 3 adds what is reserved of a meter, and its marks.
 //!
 //! Never here: a difference to what was saved before.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Place, decode, encode};
-use crate::domain::counts::{KeyCounters, SecretUse, SecretUses};
+use crate::domain::counts::{KeyCounters, MeterRow, SecretUse, SecretUses};
 use crate::domain::id::{KeyId, WorkspaceId};
+use crate::domain::meter::{Mark, Marks};
 use crate::domain::period::PeriodIndex;
 use crate::domain::time::Wall;
 use crate::store::error::StoreError;
@@ -39,6 +39,24 @@ struct SecretUseTwin {
 #[serde(deny_unknown_fields)]
 struct MeterTwin {
     used: u64,
+    /// Since format 3. Absent: what is used, as it was before there were leases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reserved: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    marks: Option<MarksTwin>,
+}
+
+/// When each mark was passed.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "units stand at the end")]
+struct MarksTwin {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    eighty_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grace_us: Option<i64>,
 }
 
 /// Writes a key's counters down.
@@ -76,21 +94,34 @@ pub(in crate::store) fn counters_from_bytes(id: KeyId, bytes: &[u8]) -> Result<K
     })
 }
 
-/// Writes a meter's count down.
-pub(in crate::store) fn meter_to_bytes(used: u64) -> Result<Vec<u8>, StoreError> {
-    encode(&MeterTwin { used })
+/// Writes a meter's row down.
+pub(in crate::store) fn meter_to_bytes(row: &MeterRow) -> Result<Vec<u8>, StoreError> {
+    let at = |wanted: Mark| row.marks.iter().find(|(mark, _)| *mark == wanted).map(|(_, at)| at.micros());
+    let marks =
+        MarksTwin { eighty_us: at(Mark::Eighty), limit_us: at(Mark::Limit), grace_us: at(Mark::Grace) };
+    let marks = row.marks.furthest().map(|_| marks);
+    encode(&MeterTwin { used: row.used, reserved: Some(row.reserved), marks })
 }
 
-/// Reads the count of this meter.
+/// Reads the row of this meter.
 pub(in crate::store) fn meter_from_bytes(
     workspace: WorkspaceId,
     meter: &str,
     period: PeriodIndex,
     bytes: &[u8],
-) -> Result<u64, StoreError> {
+) -> Result<MeterRow, StoreError> {
     let key = format!("{workspace} {meter} {period}");
-    let twin: MeterTwin = decode(Place { table: "meters", key: &key }, bytes)?;
-    Ok(twin.used)
+    let place = Place { table: "meters", key: &key };
+    let twin: MeterTwin = decode(place, bytes)?;
+    let reserved = twin.reserved.unwrap_or(twin.used);
+    if twin.used > reserved {
+        return Err(place.corrupt("more is used than reserved"));
+    }
+    let passed = twin.marks.into_iter().flat_map(|marks| {
+        [(Mark::Eighty, marks.eighty_us), (Mark::Limit, marks.limit_us), (Mark::Grace, marks.grace_us)]
+    });
+    let passed = passed.filter_map(|(mark, at)| Some((mark, Wall::from_micros(at?))));
+    Ok(MeterRow { reserved, used: twin.used, marks: Marks::of(passed) })
 }
 
 #[cfg(test)]
@@ -137,9 +168,23 @@ mod tests {
     }
 
     #[test]
-    fn format_1_of_meters_is_pinned() {
+    fn formats_1_and_3_of_meters_are_pinned() {
         let read = |bytes: &[u8]| meter_from_bytes(WorkspaceId::from_u128(7), "ai", 2, bytes).unwrap();
-        check_golden(&meter_to_bytes(70_000).unwrap(), METER, read, &70_000);
+        let spent = MeterRow { reserved: 70_000, used: 70_000, marks: Marks::default() };
+        assert_eq!(read(&hex::decode(METER_SINCE_1).unwrap()), spent);
+        check_golden(&meter_to_bytes(&meter()).unwrap(), METER, read, &meter());
+    }
+
+    #[test]
+    fn more_used_than_reserved_is_damage() {
+        let bytes = meter_to_bytes(&MeterRow { reserved: 1, used: 2, marks: Marks::default() }).unwrap();
+        let read = meter_from_bytes(WorkspaceId::from_u128(7), "ai", 2, &bytes);
+        assert!(matches!(read, Err(StoreError::Corrupt { .. })));
+    }
+
+    fn meter() -> MeterRow {
+        let marks = Marks::of([(Mark::Eighty, Wall::from_secs(1_700_000_000))]);
+        MeterRow { reserved: 70_700, used: 70_000, marks }
     }
 
     #[test]
@@ -147,7 +192,7 @@ mod tests {
         check_no_damage_panics(&counters_to_bytes(&since_format_2()).unwrap(), |bytes| {
             counters_from_bytes(KEY, bytes).map(drop)
         });
-        check_no_damage_panics(&meter_to_bytes(70_000).unwrap(), |bytes| {
+        check_no_damage_panics(&meter_to_bytes(&meter()).unwrap(), |bytes| {
             meter_from_bytes(WorkspaceId::from_u128(7), "ai", 2, bytes).map(drop)
         });
     }
@@ -164,5 +209,8 @@ mod tests {
     const UNUSED_SINCE_2: &str = "
         0283ad6e616e6f735f746f5f66756c6cce59682f00a873617665645f7573cf00060a24181e4001ab7365637265745f75
         73657390";
-    const METER: &str = "0181a475736564ce00011170";
+    const METER_SINCE_1: &str = "0181a475736564ce00011170";
+    const METER: &str = "
+        0383a475736564ce00011170a87265736572766564ce0001142ca56d61726b7381a96569676874795f7573cf00060a24
+        181e4000";
 }

@@ -43,5 +43,5 @@ pub(in crate::store::codec) fn check_no_damage_panics(
     }
     let mut newer = bytes.to_vec();
     newer[0] = FORMAT + 1;
-    assert!(matches!(read(&newer), Err(StoreError::NewerFormat { found: 3, expected: 2, .. })));
+    assert!(matches!(read(&newer), Err(StoreError::NewerFormat { found: 4, expected: 3, .. })));
 }

@@ -126,18 +126,13 @@ async fn a_deleted_workspace_takes_no_key_and_is_listed_only_by_its_status() {
     room.create(1).await.unwrap();
     let delete = WorkspaceRecord::deleted;
     for _ in 0..2 {
-        let deleted = room.store.update_workspace(SYSTEM, Urgency::Revoke, audit(), delete, Vec::new()).await;
+        let deleted = room.store.update_workspace(SYSTEM, Urgency::Revoke, audit(), delete, None).await;
         assert_eq!(deleted.unwrap().status, WorkspaceStatus::Deleted);
     }
     assert!(matches!(room.create(2).await, Err(ChangeError::WorkspaceDeleted)));
     let rename = WorkspacePatch { plan: Some("x".to_owned()), ..WorkspacePatch::default() };
-    let kept = room.store.update_workspace(
-        SYSTEM,
-        Urgency::Admin,
-        audit(),
-        |found| found.patched(rename),
-        Vec::new(),
-    );
+    let kept =
+        room.store.update_workspace(SYSTEM, Urgency::Admin, audit(), |found| found.patched(rename), None);
     assert_eq!(kept.await.unwrap(), workspace(SYSTEM).deleted());
     assert_eq!(room.audit_rows(), [1, 2, 3]);
     let listed = |status| {

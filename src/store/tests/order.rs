@@ -108,7 +108,7 @@ async fn a_suspension_goes_before_changes_that_came_earlier() {
                 order.lock().unwrap().push(place);
                 found
             };
-            store.update_workspace(SYSTEM, urgency, audit(), note, Vec::new()).await
+            store.update_workspace(SYSTEM, urgency, audit(), note, None).await
         });
         room.until_waiting(place + 1).await;
     }
@@ -141,7 +141,7 @@ async fn a_full_lane_refuses_at_once_and_revokes_have_their_own() {
     for _ in 0..queue::LANE_MAX {
         let store = room.store.clone();
         waiters.spawn(async move {
-            store.update_workspace(SYSTEM, Urgency::Admin, audit(), |found| found, Vec::new()).await
+            store.update_workspace(SYSTEM, Urgency::Admin, audit(), |found| found, None).await
         });
     }
     room.until_waiting(queue::LANE_MAX).await;

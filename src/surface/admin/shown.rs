@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::audit::{Actor, AuditRow, FieldChange, Subject};
 use crate::domain::bucket::Rate;
+use crate::domain::meter::Mark;
 use crate::domain::permission::Permission;
 use crate::domain::record::{KeyRecord, KeyStatus, Label, SignatureReplay, WorkspaceRecord};
 use crate::domain::time::Wall;
@@ -91,9 +92,18 @@ pub(super) fn meter(view: &MeterView) -> Value {
     json!({
         "name": view.name,
         "used": view.used,
+        "burnt": view.burnt,
+        "reserved": view.reserved,
+        "limit": view.limit,
         "admitted": view.admitted,
+        "started_at": view.started_at.to_rfc3339(),
         "resets_at": view.resets_at.to_rfc3339(),
+        "marks": view.marks.iter().map(mark).collect::<Vec<_>>(),
     })
+}
+
+fn mark((mark, at): (Mark, Wall)) -> Value {
+    json!({"mark": mark.name(), "at": at.to_rfc3339()})
 }
 
 pub(super) fn audit_row(row: &AuditRow) -> Value {
