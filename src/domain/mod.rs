@@ -10,6 +10,7 @@
 
 pub mod address;
 pub mod audit;
+pub mod believed_time;
 pub mod bucket;
 pub mod causes;
 pub mod counts;
