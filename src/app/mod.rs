@@ -10,6 +10,7 @@ mod bootstrap;
 mod files;
 mod hardening;
 mod tasks;
+mod timekeeping;
 mod verification;
 
 pub(crate) use files::write_key;
@@ -141,6 +142,10 @@ pub enum StopError {
     /// The signatures that were taken could not be saved: the next start refuses those stamped before it.
     #[error("the signatures that were taken could not be saved")]
     Replays(#[source] ChangeError),
+    /// The mark of believed time could not be lowered: the next start may go on some seconds ahead of the
+    /// machine's clock.
+    #[error("the mark of the clock could not be saved")]
+    ClockMark(#[source] ChangeError),
     /// The store could not be closed cleanly; the next start repairs it.
     #[error("the store could not be closed")]
     Store(#[from] StoreError),
@@ -182,6 +187,7 @@ async fn launch_over(
     clock: Clock,
     flags: LaunchFlags,
 ) -> Result<Running, StartError> {
+    timekeeping::start(store, &clock)?;
     let secrets = bootstrap::install_secrets(&settings.data_dir.join(INSTALL_SECRET_FILE), store, flags)?;
     bootstrap::note_install_secret(&secrets, store, &clock).await?;
     let system = system_profile();
@@ -239,6 +245,7 @@ async fn launch_over(
         tasks::forget_fingerprints(&serving, &engine, &shutdown);
     }
     tasks::checkpoints(&serving, &engine, settings.checkpoint_interval, &shutdown);
+    timekeeping::keep(&serving, &clock, &shutdown);
     serving.close();
     tracing::info!(admin = %admin_address, surfaces = ?surfaces, "keyward is serving");
     Ok(Running {
@@ -286,6 +293,7 @@ impl Running {
         let saved = self.engine.checkpoint().await;
         let sealed = self.engine.seal_meters().await;
         let kept = self.engine.save_replays().await;
+        let marked = self.engine.save_clock_mark().await;
         let (engine, store) = (self.engine, self.store);
         let closed = blocking(move || {
             engine.stop();
@@ -300,6 +308,7 @@ impl Running {
         saved.map_err(StopError::Checkpoint)?;
         sealed.map_err(StopError::Meters)?;
         kept.map_err(StopError::Replays)?;
+        marked.map_err(StopError::ClockMark)?;
         closed.unwrap_or(Err(StoreError::BrokeOff))?;
         sandbox_closed?;
         tracing::info!("keyward has stopped");

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 
+use super::clock::ClockCommand;
 use super::exit::EXIT_CODES;
 use super::reach::AdminUrl;
 use crate::config::Flags;
@@ -58,6 +59,9 @@ pub(super) enum Command {
     /// Make a new install secret, through a running daemon
     #[command(subcommand)]
     InstallSecret(InstallSecretCommand),
+    /// Show the time that a running daemon goes by, or let it go by the machine's clock
+    #[command(subcommand)]
+    Clock(ClockCommand),
     /// Look at the profiles inside this binary
     #[command(subcommand)]
     Profile(ProfileCommand),

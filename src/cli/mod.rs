@@ -8,6 +8,7 @@
 mod admin_calls;
 mod admin_client;
 mod arguments;
+mod clock;
 mod demo;
 mod exit;
 mod explain;
@@ -75,6 +76,7 @@ fn command(arguments: Arguments, output: &mut Output) -> Result<(), CliError> {
         Command::InstallSecret(command) => {
             on_this_thread(install_secret::install_secret(command, json, output))
         }
+        Command::Clock(command) => on_this_thread(clock::clock(command, json, output)),
         Command::Profile(command) => profiles::run(&command, json, output),
     }
 }

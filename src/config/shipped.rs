@@ -35,7 +35,7 @@ pub fn shipped_names() -> impl Iterator<Item = &'static str> {
     SHIPPED.iter().map(|(name, _)| *name)
 }
 
-const PERMISSIONS: [&str; 8] = [
+const PERMISSIONS: [&str; 10] = [
     "keys:read",
     "keys:write",
     "workspaces:read",
@@ -44,9 +44,11 @@ const PERMISSIONS: [&str; 8] = [
     "verify:use",
     "audit:read",
     "install_secret:rotate",
+    "clock:read",
+    "clock:confirm",
 ];
 
-const ROUTES: [(Verb, &str, &str); 18] = [
+const ROUTES: [(Verb, &str, &str); 20] = [
     (Verb::Post, "/api/v1/workspaces", "workspaces:write"),
     (Verb::Get, "/api/v1/workspaces", "workspaces:read"),
     (Verb::Get, "/api/v1/workspaces/{id}", "workspaces:read"),
@@ -65,6 +67,8 @@ const ROUTES: [(Verb, &str, &str); 18] = [
     (Verb::Get, "/api/v1/audit/verify", "audit:read"),
     (Verb::Post, "/api/v1/install-secret/rotate", "install_secret:rotate"),
     (Verb::Post, "/api/v1/verify", "verify:use"),
+    (Verb::Get, "/api/v1/clock", "clock:read"),
+    (Verb::Post, "/api/v1/clock/confirm", "clock:confirm"),
 ];
 
 /// The profile of admin keys: tag `kwadm_`, one plan `admin`, no rate.

@@ -95,11 +95,13 @@ pub enum AuditAction {
     FingerprintsLearnt,
     /// Stored fingerprints were removed, since they are to be kept in memory alone.
     FingerprintsForgotten,
+    /// The machine's clock was believed as it stands.
+    ClockConfirmed,
 }
 
 impl AuditAction {
     /// Every action.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::WorkspaceCreated,
         Self::WorkspaceUpdated,
         Self::KeyCreated,
@@ -111,6 +113,7 @@ impl AuditAction {
         Self::InstallSecretRotated,
         Self::FingerprintsLearnt,
         Self::FingerprintsForgotten,
+        Self::ClockConfirmed,
     ];
 
     /// A stable word.
@@ -127,6 +130,7 @@ impl AuditAction {
             Self::InstallSecretRotated => "install_secret.rotated",
             Self::FingerprintsLearnt => "fingerprints.learnt",
             Self::FingerprintsForgotten => "fingerprints.forgotten",
+            Self::ClockConfirmed => "clock.confirmed",
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::Engine;
 use super::leases::MeterWrite;
 use super::live::LiveWorkspace;
-use crate::domain::time::Wall;
+use crate::domain::time::{Mono, Wall};
 use crate::store::{ChangeError, Counted, MeterRows};
 
 /// How the checkpoints went.
@@ -23,10 +23,17 @@ pub(super) struct Checkpoints {
     failed: AtomicU64,
 }
 
+impl Checkpoints {
+    /// Nanoseconds since the last good checkpoint, or since the start.
+    pub(super) fn nanos_since_last_good(&self, now: Mono) -> u64 {
+        now.nanos().saturating_sub(self.last_good_nanos.load(Ordering::Relaxed))
+    }
+}
+
 impl Engine {
     /// Saves everything that changed since the last call, then what was learnt, and tries again what denies
-    /// already and is not durable. Gives the number of keys and
-    /// workspaces saved.
+    /// already and is not durable. Gives the number of keys
+    /// and workspaces saved.
     pub async fn checkpoint(&self) -> Result<usize, ChangeError> {
         let saved = self.save_counted().await;
         self.retry_undurable().await;
@@ -37,14 +44,18 @@ impl Engine {
         self.proofs.sweep();
         self.keyless.sweep();
         self.replays.sweep(self.clock.now().wall);
+        let clock_mark = self.clock_mark_line.lock().await;
         let (keys, workspaces) = self.slots.take_noted();
         let now = self.clock.now();
-        let counted = Counted {
+        let mut counted = Counted {
             keys: keys.iter().map(|key| (key.id(), key.take_counters(now))).collect(),
             meters: workspaces.iter().map(|workspace| self.meter_write(workspace, now.wall)).collect(),
+            clock_mark: None,
         };
         let records = counted.records();
-        let saved = if records == 0 { Ok(()) } else { self.store.checkpoint(counted).await };
+        let mark = self.mark_to_save(records, now);
+        counted.clock_mark = mark;
+        let saved = if records == 0 && mark.is_none() { Ok(()) } else { self.store.checkpoint(counted).await };
         if saved.is_err() {
             for key in &keys {
                 self.slots.note_key(key);
@@ -55,8 +66,12 @@ impl Engine {
             self.checkpoints.failed.fetch_add(1, Ordering::Relaxed);
         } else {
             self.checkpoints.last_good_nanos.store(now.mono.nanos(), Ordering::Relaxed);
+            if let Some(mark) = mark {
+                self.clock_mark.is_saved(mark);
+            }
         }
         self.checkpoints.failing.store(saved.is_err(), Ordering::Relaxed);
+        drop(clock_mark);
         self.store_pending_fingerprints().await;
         saved.map(|()| records)
     }
@@ -73,13 +88,7 @@ impl Engine {
 
     /// Whole seconds since the last good checkpoint, or since the start.
     pub fn checkpoint_age_secs(&self) -> u64 {
-        let since = self
-            .clock
-            .now()
-            .mono
-            .nanos()
-            .saturating_sub(self.checkpoints.last_good_nanos.load(Ordering::Relaxed));
-        since / 1_000_000_000
+        self.checkpoints.nanos_since_last_good(self.clock.now().mono) / 1_000_000_000
     }
 
     /// Whether what is counted reaches the disk: the last checkpoint was good.

@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// Goes on in the months that the clock shows now, after an operator has set it.
-    pub fn reopen_meters(&self) {
+    pub(super) fn reopen_meters(&self) {
         let now = self.clock.now().wall;
         for workspace in self.slots.workspaces() {
             workspace.meters.reopen(&workspace.facts.load(), now);

@@ -27,6 +27,7 @@ mod slow_hash;
 mod soft_delay;
 mod tally;
 mod tether;
+mod timekeeping;
 mod verify;
 mod views;
 
@@ -58,6 +59,7 @@ pub use explain::{Explanation, ToExplain};
 pub use import::{ImportContent, ImportMode, ImportRefused, ImportReport, Imported, NewImport};
 pub use install_secret::{INSTALL_SECRETS_MAX, InstallSecret, InstallSecretError, InstallSecrets};
 pub use tally::{Door, OutcomeCount};
+pub use timekeeping::ClockView;
 pub use verify::{Attempt, Caller, Granted, Reach};
 pub use views::{KeyList, KeyView, MeterView};
 
@@ -75,6 +77,7 @@ use slots::Slots;
 use slow_hash::SlowHash;
 use soft_delay::SoftDelay;
 use tally::Tally;
+use timekeeping::ClockMark;
 
 /// What the engine's sizes and costs are.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +131,10 @@ pub struct Engine {
     replays: SharedReplays,
     tally: Tally,
     checkpoints: Checkpoints,
+    clock_mark: ClockMark,
     retries: Arc<Retries>,
+    /// Keeps a checkpoint and an operator's word about the clock apart: both set the mark.
+    clock_mark_line: tokio::sync::Mutex<()>,
 }
 
 impl Engine {
@@ -144,6 +150,7 @@ impl Engine {
         secrets.seal(&store);
         let profiles = profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect();
         let shapes = store.legacy_shapes().map_err(std::io::Error::other)?;
+        let clock_mark = ClockMark::new(store.clock_mark().map_err(std::io::Error::other)?);
         let legacy = Legacy::new(shapes, options.slow_hash.cost);
         Ok(Arc::new(Self {
             store,
@@ -164,6 +171,8 @@ impl Engine {
             replays: SharedReplays::new(options.replays_max),
             tally: Tally::default(),
             checkpoints: Checkpoints::default(),
+            clock_mark,
+            clock_mark_line: tokio::sync::Mutex::default(),
             retries: Arc::default(),
         }))
     }

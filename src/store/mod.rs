@@ -10,6 +10,7 @@
 mod audit;
 mod batch;
 mod changes;
+mod clock_mark;
 mod codec;
 mod error;
 mod file;
@@ -52,6 +53,7 @@ use crate::domain::audit::seal::AuditSealer;
 use crate::domain::counts::KeyCounters;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::record::{KeyRecord, WorkspaceRecord};
+use crate::domain::time::Wall;
 
 /// How a store is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +77,8 @@ pub struct Counted {
     pub keys: Vec<(KeyId, KeyCounters)>,
     /// The meters of workspaces.
     pub meters: Vec<Arc<dyn MeterRows>>,
+    /// The mark of believed time, when it is to move.
+    pub clock_mark: Option<Wall>,
 }
 
 impl Counted {
@@ -207,11 +211,19 @@ impl Store {
     /// Saves counts as absolute values, in parts that other changes go between. Saving twice is harmless;
     /// when the future is dropped, the parts not yet queued are not saved.
     pub async fn checkpoint(&self, counted: Counted) -> Result<(), ChangeError> {
-        let Counted { keys, meters } = counted;
+        let Counted { keys, meters, mut clock_mark } = counted;
         for part in keys.chunks(CHECKPOINT_ROWS_MAX) {
             let part = part.to_vec();
-            self.change(Lane::Checkpoint, part.len(), move |tables| changes::checkpoint(tables, &part))
-                .await?;
+            // The mark goes with the first part: what follows is no older.
+            let mark = clock_mark.take();
+            self.change(Lane::Checkpoint, part.len() + 1, move |tables| {
+                mark.map_or(Ok(()), |mark| clock_mark::put(tables, mark))?;
+                changes::checkpoint(tables, &part)
+            })
+            .await?;
+        }
+        if let Some(mark) = clock_mark {
+            self.save_clock_mark(mark).await?;
         }
         self.save_meters(meters).await
     }

@@ -17,6 +17,10 @@ pub(super) const SCHEMA_VERSION: u64 = 2;
 /// The row of [`META`] that holds the file's schema version.
 pub(super) const SCHEMA_ROW: &str = "schema";
 
+/// The row of [`META`] that holds the mark of believed time: microseconds since the Unix epoch. It came without a
+/// step of the schema: a file without it was made before there was one.
+pub(super) const CLOCK_MARK_ROW: &str = "clock_mark";
+
 /// Name → number: what the file says of itself.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta/1");
 /// Workspace id → workspace record.
@@ -48,6 +52,7 @@ pub(super) const LEGACY_SHAPES: TableDefinition<'_, &str, &[u8]> = TableDefiniti
 
 /// Every table that a change may touch, open in one write transaction.
 pub(super) struct WriteTables<'txn> {
+    pub(super) meta: Table<'txn, &'static str, u64>,
     pub(super) workspaces: Table<'txn, u128, &'static [u8]>,
     pub(super) keys: Table<'txn, u128, &'static [u8]>,
     pub(super) keys_by_prefix: Table<'txn, ([u8; 8], u128), ()>,
@@ -71,6 +76,7 @@ impl<'txn> WriteTables<'txn> {
 
     fn open_all(txn: &'txn WriteTransaction) -> Result<Self, TableError> {
         Ok(Self {
+            meta: txn.open_table(META)?,
             workspaces: txn.open_table(WORKSPACES)?,
             keys: txn.open_table(KEYS)?,
             keys_by_prefix: txn.open_table(KEYS_BY_PREFIX)?,

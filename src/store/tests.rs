@@ -10,6 +10,8 @@
 // Said again for each, for readers of the sources (`tests/tidy.rs`).
 #[cfg(test)]
 mod chain;
+#[cfg(test)]
+mod clock_mark;
 mod imports;
 #[cfg(test)]
 mod lookup;
@@ -268,6 +270,7 @@ async fn a_checkpoint_saved_twice_is_as_if_saved_once() {
             .checkpoint(Counted {
                 keys: many.clone(),
                 meters: vec![Fixed::of(vec![meter(1, 10), meter(2, 20)])],
+                ..Counted::default()
             })
             .await
             .unwrap();

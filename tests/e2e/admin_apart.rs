@@ -33,6 +33,8 @@ fn routes(workspace: &str, key: &str) -> Vec<Call> {
         Call::get("/api/v1/audit/verify"),
         Call::post("/api/v1/install-secret/rotate", &json!({})),
         Call::post("/api/v1/verify", &json!({"key": "x"})),
+        Call::get("/api/v1/clock"),
+        Call::post("/api/v1/clock/confirm", &json!({})),
         Call::get("/api/v1/nope"),
     ]
 }

@@ -36,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) replays_max: Option<usize>,
     /// Whether fingerprints are stored nowhere.
     pub(crate) fingerprints_in_memory: bool,
+    /// Whether the clock is like a machine's, believed only as far as it moves like a clock.
+    pub(crate) ticked_clock: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -94,7 +96,8 @@ impl Daemon {
 
     pub(crate) async fn start_with(options: Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (clock, time) = Clock::manual(Wall::parse(START).unwrap());
+        let make_clock = if options.ticked_clock { Clock::ticked_by_hand } else { Clock::manual };
+        let (clock, time) = make_clock(Wall::parse(START).unwrap());
         let running = launch(settings(dir.path(), options), clock.clone(), LaunchFlags::default()).await;
         let running = running.unwrap();
         let admin_key = Hidden(std::fs::read_to_string(running.admin_key_file()).unwrap().trim().to_owned());
@@ -161,6 +164,11 @@ impl Daemon {
     /// Lets time pass.
     pub(crate) fn advance_micros(&self, micros: u64) {
         self.time.advance_micros(micros);
+    }
+
+    /// Sets the machine's clock so many seconds from where manual clocks start.
+    pub(crate) fn set_wall(&self, secs: i64) {
+        self.time.set_wall(Wall::from_secs(Wall::parse(START).unwrap().secs() + secs));
     }
 
     /// Lets time pass.

@@ -14,6 +14,7 @@ mod admin_lists;
 mod audit;
 mod bad_input;
 mod canary;
+mod clock;
 mod credentials;
 mod daemon;
 mod deletion;

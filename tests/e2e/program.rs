@@ -103,7 +103,7 @@ impl Program {
         tokio::time::timeout(PATIENCE, ended).await.expect("it ends")
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let sent =
             Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.child.id())]).status().unwrap();
         assert!(sent.success());

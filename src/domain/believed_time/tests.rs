@@ -247,9 +247,10 @@ proptest! {
         let left_micros = machine.set(0).ahead().unsigned_abs();
         let is_behind_it = machine.ahead() < 0;
         machine.pass(2 * left_micros + DAY).pass(0);
-        if is_behind_it && left_micros > HOUR {
+        // Within a jitter of the allowance it may go either way: half a microsecond is lost at half speed.
+        if is_behind_it && left_micros + JITTER_MICROS > HOUR {
             let is_ahead = matches!(machine.believed.state(), ClockState::Ahead { .. });
-            prop_assert!(is_ahead);
+            prop_assert!(is_ahead || left_micros <= HOUR + JITTER_MICROS);
             machine.believed.confirm(machine.reading());
         }
         prop_assert!(machine.ahead().unsigned_abs() <= JITTER_MICROS, "{} off", machine.ahead());

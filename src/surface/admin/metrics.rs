@@ -1,8 +1,10 @@
-//! What `/metrics` tells: counts of outcomes, slow hashes, checkpoints and commits, as `OpenMetrics` text.
+//! What `/metrics` tells: counts of outcomes, slow hashes, checkpoints and commits, and the clock, as
+//! `OpenMetrics` text.
 //!
 //! Never here: a label that grows with keys or callers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -11,7 +13,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::engine::Engine;
+use crate::domain::believed_time::ClockState;
+use crate::engine::{ClockView, Engine};
 
 /// The content type of the text.
 pub(super) const CONTENT_TYPE_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -68,8 +71,26 @@ impl Collector for EngineCounts {
         let help = "Revokes and suspensions that deny already and are not durable yet";
         let kind = undurable.metric_type();
         undurable.encode(encoder.encode_descriptor("undurable_changes", help, None, kind)?)?;
+        encode_clock(&engine.clock_view(), &mut encoder)?;
         let age = ConstGauge::new(engine.checkpoint_age_secs());
         let help = "Seconds since the last good checkpoint";
         age.encode(encoder.encode_descriptor("checkpoint_age_seconds", help, None, age.metric_type())?)
     }
+}
+
+/// The state as a gauge for each word, of which one is 1, and how far the machine's clock is ahead of what is
+/// believed: below 0 when it is behind.
+fn encode_clock(view: &ClockView, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    let kind = ConstGauge::new(0u64).metric_type();
+    let help = "1 for what the machine's clock is to the time that decisions go by";
+    let mut family = encoder.encode_descriptor("clock_state", help, None, kind)?;
+    for name in ClockState::NAMES {
+        let is_it = ConstGauge::new(u64::from(name == view.state.name()));
+        is_it.encode(family.encode_family(&[("state", name)])?)?;
+    }
+    let seconds = |micros| Duration::from_micros(micros).as_secs_f64();
+    let ahead = seconds(view.machine.micros_since(view.believed));
+    let offset = ConstGauge::new(ahead - seconds(view.believed.micros_since(view.machine)));
+    let help = "The machine's clock less the time that decisions go by";
+    offset.encode(encoder.encode_descriptor("clock_offset_seconds", help, None, kind)?)
 }

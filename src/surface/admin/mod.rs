@@ -7,6 +7,7 @@
 //! Never here: a change computed (engine), a raw key kept or logged.
 
 mod audit;
+mod clock;
 mod explain;
 mod import;
 mod install_secret;
@@ -231,6 +232,8 @@ impl AdminSurface {
             (Verb::Post, "/api/v1/install-secret/rotate") => install_secret::rotate(call).await,
             (Verb::Get, "/api/v1/audit") => audit::list(call).await,
             (Verb::Get, "/api/v1/audit/verify") => audit::verify(call).await,
+            (Verb::Get, "/api/v1/clock") => clock::show(&call),
+            (Verb::Post, "/api/v1/clock/confirm") => clock::confirm(call).await,
             (Verb::Post, "/api/v1/verify") => verify::verify(call).await,
             // A route of the system profile that has no handler is a defect of ours; a test visits them all.
             _ => Err(Refusal::from(Fault::Internal).into()),

@@ -1,0 +1,57 @@
+//! The mark of believed time: the number ahead of it that a start goes on from.
+//!
+//! A checkpoint raises it in the transaction of what it saves, so that after a crash no time comes again that
+//! something was decided by. An operator's word about the clock is one transaction with its audit row.
+//!
+//! Never here: how far ahead it lies (engine), or which time is believed (domain).
+
+use super::Store;
+use super::audit::append_audit;
+use super::changes::{CHANGE_ROWS_MAX, Done};
+use super::error::{ChangeError, StoreError};
+use super::queue::Lane;
+use super::tables::{CLOCK_MARK_ROW, META, WriteTables};
+use crate::domain::audit::AuditEntry;
+use crate::domain::time::Wall;
+
+impl Store {
+    /// The mark; `None` in a file that never had one.
+    pub fn clock_mark(&self) -> Result<Option<Wall>, StoreError> {
+        let meta = self
+            .begin_read()?
+            .open_table(META)
+            .map_err(StoreError::database("read the mark of the clock"))?;
+        let row = meta.get(CLOCK_MARK_ROW).map_err(StoreError::database("read the mark of the clock"))?;
+        let mark = |micros: u64| Wall::from_micros(i64::try_from(micros).unwrap_or(i64::MAX));
+        Ok(row.map(|row| mark(row.value())))
+    }
+
+    /// Sets the mark where the machine's clock is believed, by an operator's word.
+    pub async fn confirm_clock(&self, mark: Wall, audit: AuditEntry) -> Result<(), ChangeError> {
+        self.change(Lane::Admin, CHANGE_ROWS_MAX, move |tables| {
+            put(tables, mark)?;
+            append_audit(tables, &audit)?;
+            Ok(Done { value: (), wrote: true })
+        })
+        .await
+    }
+
+    /// Sets the mark by itself.
+    pub async fn save_clock_mark(&self, mark: Wall) -> Result<(), ChangeError> {
+        self.change(Lane::Checkpoint, 1, move |tables| {
+            put(tables, mark)?;
+            Ok(Done { value: (), wrote: true })
+        })
+        .await
+    }
+}
+
+/// Sets the mark in the transaction of something else.
+pub(super) fn put(tables: &mut WriteTables<'_>, mark: Wall) -> Result<(), StoreError> {
+    let micros = u64::try_from(mark.micros()).unwrap_or(0);
+    tables
+        .meta
+        .insert(CLOCK_MARK_ROW, micros)
+        .map_err(StoreError::database("write the mark of the clock"))?;
+    Ok(())
+}
