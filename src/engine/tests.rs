@@ -6,6 +6,7 @@ mod clock;
 mod cold_proofs;
 mod endings;
 mod install_secret;
+mod last_unit;
 mod leases;
 mod races;
 mod signing;
