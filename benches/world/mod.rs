@@ -47,12 +47,17 @@ const CREATIONS: usize = 256;
 impl World {
     /// A world with so many keys of the one tag, and a proof cache of this size.
     pub(crate) fn with_keys(count: usize, proofs_max: usize) -> Self {
+        Self::with_accounts(count, 1, proofs_max)
+    }
+
+    /// The same with the keys spread evenly over so many workspaces, in turn.
+    pub(crate) fn with_accounts(count: usize, workspaces: usize, proofs_max: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (store, profile) = (open_store(&dir), profile());
         let secret = InstallSecrets::create(&dir.path().join(SECRET_FILE)).unwrap();
         let engine = engine(&store, &profile, secret, proofs_max);
-        let keys = runtime.block_on(make_keys(&engine, count));
+        let keys = runtime.block_on(make_keys(&engine, count, workspaces));
         Self { runtime, engine, store, profile, keys, dir }
     }
 
@@ -90,20 +95,24 @@ fn engine(store: &Store, profile: &Arc<Profile>, secret: InstallSecrets, proofs_
     Engine::new(store.clone(), Clock::machine(), [Arc::clone(profile)], secret, options).unwrap()
 }
 
-async fn make_keys(engine: &Arc<Engine>, count: usize) -> Vec<RawKey> {
-    let new = NewWorkspace {
-        name: Label::parse("bench").unwrap(),
-        profile: "socialcrm".to_owned(),
-        plan: "enterprise".to_owned(),
-        billing_anchor: None,
-        brands: Vec::new(),
-    };
-    let workspace = engine.create_workspace(Actor::System, new).await.unwrap().workspace.id;
+async fn make_keys(engine: &Arc<Engine>, count: usize, workspaces: usize) -> Vec<RawKey> {
+    let mut made = Vec::with_capacity(workspaces);
+    for _ in 0..workspaces {
+        let new = NewWorkspace {
+            name: Label::parse("bench").unwrap(),
+            profile: "socialcrm".to_owned(),
+            plan: "enterprise".to_owned(),
+            billing_anchor: None,
+            brands: Vec::new(),
+        };
+        made.push(engine.create_workspace(Actor::System, new).await.unwrap().workspace.id);
+    }
+    let mut accounts = made.into_iter().cycle();
     let mut keys = Vec::with_capacity(count);
     while keys.len() < count {
         let group: Vec<_> = (0..CREATIONS.min(count - keys.len()))
             .map(|_| {
-                let engine = Arc::clone(engine);
+                let (engine, workspace) = (Arc::clone(engine), accounts.next().unwrap());
                 tokio::spawn(async move { engine.create_key(Actor::System, new_key(workspace)).await })
             })
             .collect();
