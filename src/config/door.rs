@@ -14,7 +14,9 @@ use super::reader::{Field, Section};
 use super::words;
 use crate::dialect::{Envelope, RestDialect, RpcDialect};
 use crate::domain::permission::Permission;
-use crate::domain::profile::{Requirement, RestDoor, Route, Routes, RpcDoor, Verb};
+use crate::domain::profile::{
+    COST_MAX, Cost, RefusedKeyId, Requirement, RestDoor, Route, Routes, RpcDoor, Verb,
+};
 
 /// The most routes of one profile.
 const ROUTES_MAX: usize = 2_000;
@@ -76,17 +78,13 @@ fn read_route(
     let pattern = section.required("path").and_then(|field| {
         field.parsed(&form, |text| (is_pattern(text) && lies_under(text, base)).then_some(text))
     });
-    let asked = section.required("permission").and_then(|field| requirement(&field, terms));
+    let asked = own_terms(section, terms);
     let own_max = section.field("max_body").and_then(|field| size(&field, 0..=MAX_BODY_BYTES));
-    let paid = section.field("paid").and_then(|field| field.boolean());
-    let meter = section.field("meter").and_then(|field| terms.meters.used_by(&field));
     section.close();
-    let asked = asked?;
-    let requirement = Requirement { paid: paid.unwrap_or(asked.paid), meter: meter.or(asked.meter), ..asked };
     Some(Route {
         verb: verb?,
         pattern: pattern?.to_owned(),
-        requirement,
+        requirement: asked?,
         max_body_bytes: own_max.or(max_body),
     })
 }
@@ -96,7 +94,7 @@ fn read_route(
 pub(super) fn rpc(
     section: &Section<'_>,
     rest: Option<&Section<'_>>,
-    terms: &TermsTable,
+    terms: &mut TermsTable,
     upgrade_url: Option<&str>,
 ) -> Option<(RpcDoor, RpcDialect)> {
     let endpoint = section.required("endpoint").and_then(|field| outside(&field, rest));
@@ -112,16 +110,25 @@ pub(super) fn rpc(
         }
     }
     let tools = tools(section, terms);
+    let refused_key_id = section.field("refused_key_id").and_then(|field| {
+        field.parsed("\"null\" or \"echo\"", |text| match text {
+            "null" => Some(RefusedKeyId::Null),
+            "echo" => Some(RefusedKeyId::Echo),
+            _ => None,
+        })
+    });
+    let refused_key_id = refused_key_id.unwrap_or_default();
     let words = words::rpc(section);
     section.close();
     if upgrade_url.is_none() {
         section.problem("a profile with this door needs an upgrade_url at its top");
     }
-    let dialect = RpcDialect::new(&words?, &terms.words, upgrade_url?);
-    Some((RpcDoor { endpoint: endpoint?, public_paths, keyless_methods, methods, tools }, dialect))
+    let dialect = RpcDialect::new(&words?, &terms.words, upgrade_url?, refused_key_id);
+    let door = RpcDoor { endpoint: endpoint?, public_paths, keyless_methods, methods, tools, refused_key_id };
+    Some((door, dialect))
 }
 
-fn tools(section: &Section<'_>, terms: &TermsTable) -> HashMap<String, Requirement> {
+fn tools(section: &Section<'_>, terms: &mut TermsTable) -> HashMap<String, Requirement> {
     let entries = section.field("tools").and_then(|field| field.section()).map(|section| section.entries());
     let entries = entries.unwrap_or_default();
     if entries.len() > TOOLS_MAX {
@@ -133,11 +140,38 @@ fn tools(section: &Section<'_>, terms: &TermsTable) -> HashMap<String, Requireme
             field.problem(&format!(
                 "expected a tool's name of 1 to {METHOD_LEN_MAX} of A-Z, a-z, 0-9, _, - and ."
             ));
-        } else if let Some(requirement) = requirement(&field, terms) {
+        } else if let Some(requirement) = tool(&field, terms) {
             tools.insert(name.to_owned(), requirement);
         }
     }
     tools
+}
+
+/// A tool's permission, or a table of it and of terms of the tool's own.
+fn tool(field: &Field<'_>, terms: &mut TermsTable) -> Option<Requirement> {
+    if field.is_text() {
+        return requirement(field, terms);
+    }
+    let section = field.section()?;
+    let asked = own_terms(&section, terms);
+    section.close();
+    asked
+}
+
+/// What the permission of a route or tool asks for, with what is set for this one alone.
+fn own_terms(section: &Section<'_>, terms: &mut TermsTable) -> Option<Requirement> {
+    let asked = section.required("permission").and_then(|field| requirement(&field, terms));
+    let paid = section.field("paid").and_then(|field| field.boolean());
+    let meter = section.field("meter").and_then(|field| terms.meters.used_by(&field));
+    let cost = section.field("cost");
+    let units = cost.as_ref().and_then(|field| field.integer(1..=COST_MAX.into()));
+    let asked = asked?;
+    let meter = meter.or(asked.meter);
+    if let Some(field) = cost.filter(|_| meter.is_none()) {
+        field.problem("no meter counts this, so it would cost nothing: give it a meter");
+    }
+    let cost = units.and_then(Cost::new).unwrap_or_default();
+    Some(Requirement { paid: paid.unwrap_or(asked.paid), meter, cost, ..asked })
 }
 
 fn requirement(field: &Field<'_>, terms: &TermsTable) -> Option<Requirement> {
@@ -145,7 +179,7 @@ fn requirement(field: &Field<'_>, terms: &TermsTable) -> Option<Requirement> {
         terms.catalogue.number(&Permission::parse(text)?)
     })?;
     let asked = terms.terms.get(number.place()).copied().unwrap_or_default();
-    Some(Requirement { permission: Some(number), paid: asked.paid, meter: asked.meter })
+    Some(Requirement { permission: Some(number), paid: asked.paid, meter: asked.meter, cost: Cost::ONE })
 }
 
 /// A header that a profile names for itself.
@@ -256,6 +290,8 @@ fn is_method(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{LoadedProfile, load_profile, shipped};
+    use crate::domain::profile::Found;
 
     #[test]
     fn a_path_that_could_be_read_two_ways_is_no_route() {
@@ -281,6 +317,62 @@ mod tests {
         for bad in bad {
             assert!(!is_pattern(bad), "{bad}");
         }
+    }
+
+    /// The shipped profile after these edits, or its problems.
+    fn edited(edits: &[(&str, &str)]) -> Result<LoadedProfile, Vec<String>> {
+        let mut text = shipped("socialcrm").unwrap().to_owned();
+        for (old, new) in edits {
+            assert!(text.contains(old), "{old}");
+            text = text.replacen(old, new, 1);
+        }
+        load_profile(&text, "p.toml").map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_route_and_a_tool_have_a_cost_of_their_own_where_a_meter_counts_them() {
+        let compose = |cost: &str| format!("path = \"/v1/ai/compose\"\ncost = {cost}");
+        let tool = |terms: &str| format!("posts_create = {{ permission = \"posts:write\", {terms} }}");
+        let (route_was, tool_was) = ("path = \"/v1/ai/compose\"", "posts_create = \"posts:write\"");
+        let terms = tool("paid = true, meter = \"ai\", cost = 7");
+        let loaded = edited(&[(route_was, &compose("1_000_000")), (tool_was, &terms)]).unwrap();
+        let profile = &loaded.profile;
+        let route = |path| match profile.rest.as_ref().unwrap().routes.find(Some(Verb::Post), path) {
+            Found::Route(route) => route.requirement,
+            _ => panic!("{path}"),
+        };
+        assert_eq!(route("/v1/ai/compose").cost.units(), 1_000_000);
+        assert_eq!((route("/v1/ai/rewrite").cost.units(), route("/v1/posts").cost.units()), (1, 1));
+        let tools = &profile.rpc.as_ref().unwrap().tools;
+        let create = tools["posts_create"];
+        assert_eq!((create.paid, create.meter, create.cost.units()), (true, profile.meter("ai"), 7));
+        assert_eq!((tools["posts_update"].meter, tools["posts_update"].cost.units()), (None, 1));
+        for cost in ["0", "1_000_001", "-1", "1.5", "\"2\""] {
+            let problems = edited(&[(route_was, &compose(cost))]).unwrap_err();
+            assert!(
+                problems.iter().any(|told| told.contains("cost: expected a whole number")),
+                "{problems:?}"
+            );
+        }
+        let free = edited(&[(tool_was, &tool("cost = 2"))]).unwrap_err();
+        assert!(free.iter().any(|told| told.contains("rpc.tools.posts_create.cost: no meter")), "{free:?}");
+        let unknown = edited(&[(tool_was, &tool("scope = 2"))]).unwrap_err();
+        assert!(
+            unknown.iter().any(|told| told.contains("known here: permission, paid, meter, cost")),
+            "{unknown:?}"
+        );
+    }
+
+    #[test]
+    fn the_id_of_a_refused_key_is_null_unless_the_profile_echoes_it() {
+        let id = |edits: &[(&str, &str)]| {
+            edited(edits).map(|loaded| loaded.profile.rpc.as_ref().unwrap().refused_key_id)
+        };
+        let with = |value: &str| format!("[rpc]\nrefused_key_id = {value}");
+        assert_eq!(id(&[]).unwrap(), RefusedKeyId::Null);
+        assert_eq!(id(&[("[rpc]", &with("\"null\""))]).unwrap(), RefusedKeyId::Null);
+        assert_eq!(id(&[("[rpc]", &with("\"echo\""))]).unwrap(), RefusedKeyId::Echo);
+        assert!(id(&[("[rpc]", &with("\"mine\""))]).unwrap_err()[0].contains("rpc.refused_key_id: expected"));
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn read(root: &Section<'_>) -> Option<LoadedProfile> {
     let rest = rest_section.as_ref().and_then(|section| door::rest(section, &mut terms));
     let rpc = rpc_section
         .as_ref()
-        .and_then(|section| door::rpc(section, rest_section.as_ref(), &terms, upgrade_url));
+        .and_then(|section| door::rpc(section, rest_section.as_ref(), &mut terms, upgrade_url));
     let plans = plans(root, &terms.meters);
     root.close();
     check_signing(root, signing.as_ref(), rest.as_ref().map(|(door, _)| &*door.key_headers));

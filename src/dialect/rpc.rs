@@ -1,9 +1,9 @@
 //! The JSON-RPC dialect: `{"jsonrpc":"2.0","id":…,"error":{"code","message","data"}}`.
 //!
-//! A refusal of a credential carries `"id": null`; every other one carries the request's id. Codes that
-//! JSON-RPC 2.0 (section 5.1) and MCP fix are constants here; the rest are the profile's words. Some clients
-//! wait for ever on a 200 without an id, so a refusal that is spoken with 200 takes an error status when
-//! there is no id to carry.
+//! A refusal of a credential carries `"id": null`, or the request's where the profile says so; every other one
+//! carries the request's id. Codes that JSON-RPC 2.0 (section 5.1) and MCP fix are constants here; the rest are
+//! the profile's words. Some clients wait for ever on a 200 without an id, so a refusal that is spoken with 200
+//! takes an error status when there is no id to carry.
 //!
 //! Never here: parsing an id. What comes in is the raw JSON text of one string or number.
 
@@ -16,6 +16,7 @@ use super::words::{RpcWord, ScopeWords, WordKind, Words};
 use super::{JSON, NOT_DURABLE_RETRY_SECS, Spoken, whole_secs};
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
 use crate::domain::permission::PermissionNo;
+use crate::domain::profile::RefusedKeyId;
 
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
@@ -39,6 +40,7 @@ pub enum Era {
 #[derive(Debug)]
 pub struct RpcDialect {
     words: Words<Said>,
+    refused_key_id: RefusedKeyId,
     /// In the catalogue's order.
     permissions: Vec<Said>,
     rate_never: Said,
@@ -51,7 +53,12 @@ pub struct RpcDialect {
 impl RpcDialect {
     /// The dialect of these words. `scopes` are the permissions of the catalogue, in its order; `upgrade_url`
     /// is told where a better plan would help.
-    pub fn new(words: &Words<RpcWord>, scopes: &[ScopeWords], upgrade_url: &str) -> Self {
+    pub fn new(
+        words: &Words<RpcWord>,
+        scopes: &[ScopeWords],
+        upgrade_url: &str,
+        refused_key_id: RefusedKeyId,
+    ) -> Self {
         let lacking = |scope: &ScopeWords| {
             let message = scope.message(&words.permission.message);
             Said::new(&RpcWord { message, ..words.permission.clone() })
@@ -71,6 +78,7 @@ impl RpcDialect {
         said.quota = Said::with_data(&words.quota, &upgrade);
         Self {
             words: said,
+            refused_key_id,
             permissions: scopes.iter().map(lacking).collect(),
             rate_never,
             not_json: invalid_as(PARSE_ERROR),
@@ -99,14 +107,14 @@ impl RpcDialect {
             Denial::TooLarge { max_bytes } => words.too_large.filled(&max_bytes.to_string(), id),
             Denial::ContentType => words.content_type.plain(id),
             Denial::TwoCredentials => words.two_credentials.plain(None),
-            Denial::Missing => words.missing.plain(None),
+            Denial::Missing => words.missing.plain(self.of_key(id)),
             Denial::Malformed
             | Denial::Unknown
             | Denial::Revoked
             | Denial::Suspended
             | Denial::Address
-            | Denial::Signature => words.invalid_key.plain(None),
-            Denial::Expired => words.expired.plain(None),
+            | Denial::Signature => words.invalid_key.plain(self.of_key(id)),
+            Denial::Expired => words.expired.plain(self.of_key(id)),
             Denial::Rate { retry_after_nanos } => self.say_rate(*retry_after_nanos, id),
             Denial::NotFound => words.not_found.plain(id),
             Denial::Method { allow } => words.method.plain(id).allow(*allow),
@@ -149,6 +157,14 @@ impl RpcDialect {
         }
     }
 
+    /// The id that a refusal of a key carries.
+    fn of_key<'a>(&self, id: Option<&'a str>) -> Option<&'a str> {
+        match self.refused_key_id {
+            RefusedKeyId::Null => None,
+            RefusedKeyId::Echo => id,
+        }
+    }
+
     fn lacking(&self, needed: Option<PermissionNo>) -> &Said {
         needed.and_then(|number| self.permissions.get(number.place())).unwrap_or(&self.words.closed)
     }
@@ -156,7 +172,7 @@ impl RpcDialect {
     fn say_fault(&self, fault: Fault, id: Option<&str>) -> Spoken {
         let words = &self.words;
         match fault {
-            Fault::Credential => words.credential_fault.plain(None),
+            Fault::Credential => words.credential_fault.plain(self.of_key(id)),
             Fault::Internal => words.internal_fault.plain(id),
             Fault::Busy { retry_after_secs } => {
                 words.busy.plain(id).retry_after(Some(u64::from(retry_after_secs).max(1)))

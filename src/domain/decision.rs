@@ -36,6 +36,16 @@ pub enum Wanted {
     Refused(Denial),
 }
 
+impl Wanted {
+    /// What its meter gives for it, unless the caller says otherwise.
+    pub fn cost(&self) -> u64 {
+        match self {
+            Self::Known(requirement) => requirement.cost.units(),
+            Self::Refused(_) => 1,
+        }
+    }
+}
+
 /// Everything that one decision is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {

@@ -59,6 +59,34 @@ pub struct Terms {
     pub meter: Option<MeterNo>,
 }
 
+/// Units of a meter that one call takes: 1 to [`COST_MAX`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cost(u32);
+
+/// The most units that a profile lets one call take.
+pub const COST_MAX: u32 = 1_000_000;
+
+impl Cost {
+    /// One unit, where nothing is said.
+    pub const ONE: Self = Self(1);
+
+    /// A cost of so many units; `None` outside 1 to [`COST_MAX`].
+    pub fn new(units: u64) -> Option<Self> {
+        u32::try_from(units).ok().filter(|units| (1..=COST_MAX).contains(units)).map(Self)
+    }
+
+    /// The units.
+    pub const fn units(self) -> u64 {
+        self.0 as u64
+    }
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self::ONE
+    }
+}
+
 /// What a known thing asks of a caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Requirement {
@@ -68,6 +96,8 @@ pub struct Requirement {
     pub paid: bool,
     /// Counted by this meter.
     pub meter: Option<MeterNo>,
+    /// What one call takes of it.
+    pub cost: Cost,
 }
 
 /// A tier.
@@ -110,7 +140,7 @@ impl Profile {
     /// What asking for the numbered permission requires.
     pub fn requirement_of(&self, number: PermissionNo) -> Requirement {
         let terms = self.terms.get(number.place()).copied().unwrap_or_default();
-        Requirement { permission: Some(number), paid: terms.paid, meter: terms.meter }
+        Requirement { permission: Some(number), paid: terms.paid, meter: terms.meter, cost: Cost::ONE }
     }
 
     /// Every header beside `Authorization` that carries a key at some door: what no upstream may see,
@@ -301,6 +331,18 @@ pub struct RpcDoor {
     pub methods: Vec<String>,
     /// What each tool asks.
     pub tools: HashMap<String, Requirement>,
+    /// The id that a refusal of a key carries.
+    pub refused_key_id: RefusedKeyId,
+}
+
+/// The id that a refusal of a key carries over JSON-RPC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RefusedKeyId {
+    /// Always null: the message need not be read to say it.
+    #[default]
+    Null,
+    /// The message's own, where it has one that can be read.
+    Echo,
 }
 
 /// Something that a profile opens to callers without a key. Only a profile's own list makes one.

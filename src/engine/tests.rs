@@ -496,6 +496,7 @@ async fn keyless_callers_are_paced_by_address() {
         keyless_methods: vec!["ping".to_owned()],
         methods: Vec::new(),
         tools: HashMap::new(),
+        refused_key_id: crate::domain::profile::RefusedKeyId::Null,
     };
     let pass = |address: [u8; 4]| {
         let public = door.keyless_method("ping").unwrap();

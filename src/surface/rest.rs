@@ -46,14 +46,15 @@ async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Ref
     let credential = credential(&parts.headers, &door.key_headers);
     let sent = signature::sent(&parts.headers, profile);
     let (granted, signed_body) = if matches!(sent, Sent::Nothing) {
-        let attempt = Attempt { door: Door::Rest, profile, credential, wanted, address, cost: 1 };
+        let cost = wanted.cost();
+        let attempt = Attempt { door: Door::Rest, profile, credential, wanted, address, cost };
         (engine.verify(attempt).await?, None)
     } else {
         let caller = engine.identify(Door::Rest, profile, &credential, address).await?;
         let (caller, read, held) =
             signature::read_signed(engine, caller, &sent, &parts, body.as_mut(), max_body_bytes, buffers)
                 .await?;
-        (engine.admit(caller, &wanted, 1).await?, Some((read, held)))
+        (engine.admit(caller, &wanted, wanted.cost()).await?, Some((read, held)))
     };
     // Its room is taken until the upstream has answered.
     let (signed_body, _held) = signed_body.unzip();

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
@@ -25,7 +26,7 @@ use super::tool_list::filter_tools;
 use crate::dialect::{Era, RpcDialect, Spoken};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
-use crate::domain::profile::{Public, Requirement, RpcDoor, Verb, VerbSet};
+use crate::domain::profile::{Public, RefusedKeyId, Requirement, RpcDoor, Verb, VerbSet};
 use crate::domain::signature::Sent;
 use crate::engine::{Attempt, Door, Reach};
 use crate::gateway::{Encodings, Outgoing, Pass};
@@ -80,6 +81,8 @@ async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Re
     } else {
         let wanted = match public {
             Some(_) => Wanted::Known(Requirement::default()),
+            // Where this is the only door, paths that are nobody's come here too.
+            None if !door.is_at(parts.uri.path()) => Wanted::Refused(Denial::NotFound),
             None => Wanted::Refused(Denial::Method { allow: allowed(door, parts.uri.path()) }),
         };
         let profile = &product.profile;
@@ -113,11 +116,22 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
     let caller = match &credential {
         Err(Denial::Missing) => None,
         presented => {
-            let mut caller = engine.identify(Door::Rpc, &product.profile, presented, address).await?;
-            caller.announce_signature(&sent);
-            if caller.lacks_signature() {
-                return Err(engine.refuse(caller, Denial::Signature).into());
-            }
+            let identified = engine.identify(Door::Rpc, &product.profile, presented, address).await;
+            let stands = identified.and_then(|mut caller| {
+                caller.announce_signature(&sent);
+                if caller.lacks_signature() {
+                    Err(engine.refuse(caller, Denial::Signature))
+                } else {
+                    Ok(caller)
+                }
+            });
+            let mut caller = match stands {
+                Ok(caller) => caller,
+                Err(refusal) => {
+                    let id = id_for(&refusal, door, &parts.headers, body.as_mut(), buffers, address).await;
+                    return Err(Refused { refusal, id });
+                }
+            };
             // Paid before anything is read and held for it; that there was no token is told with the
             // message's id.
             engine.pace(&mut caller);
@@ -156,15 +170,12 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
     let refused = |refusal: Refusal| Refused { refusal, id: id.clone() };
     let (pass, reach) = if let Some(mut caller) = caller {
         caller.check_signature(&sent, &signature::signable(&parts, &read));
-        let granted = engine.admit(caller, &asked.wanted, 1).await.map_err(refused)?;
+        let granted = engine.admit(caller, &asked.wanted, asked.wanted.cost()).await.map_err(refused)?;
         let reach = asked.lists_tools.then(|| granted.reach());
         let (grant, identity, tether) = granted.into_parts();
         (Pass::Granted(grant, identity, tether), reach)
     } else {
-        let public = asked.open_to(is_anonymous(&parts, product)).map_err(|denial| match denial {
-            Denial::Missing => denial.into(),
-            other => refused(other.into()),
-        })?;
+        let public = asked.open_to(is_anonymous(&parts, product)).map_err(|denial| refused(denial.into()))?;
         let pass = engine.open_pass(public, address).map_err(|denial| refused(denial.into()))?;
         (Pass::Open(pass), None)
     };
@@ -174,6 +185,28 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
         Some(reach) => filtered(forwarded, door, &reach, buffers, holder).await.map_err(refused),
         None => Ok(forwarded),
     }
+}
+
+/// The id of a message whose key was refused before it was read, where the profile has it told. What is read
+/// for it is as small as what anybody may send without a key.
+async fn id_for(
+    refusal: &Refusal,
+    door: &RpcDoor,
+    headers: &HeaderMap,
+    body: Option<&mut Incoming>,
+    buffers: &Buffers,
+    address: Option<IpAddr>,
+) -> Option<String> {
+    let is_told = door.refused_key_id == RefusedKeyId::Echo
+        && matches!(refusal, Refusal::Denied(denial) if *denial != Denial::TwoCredentials);
+    let body = body.filter(|_| is_told && is_json(headers))?;
+    let _held = buffers.hold(Holder::Address(address), KEYLESS_BYTES_MAX).ok()?;
+    let read = body::read(body, KEYLESS_BYTES_MAX, MESSAGE_TIME_MAX).await.ok()?;
+    let id = match RpcMessage::parse(&read) {
+        Ok(message) => message.id,
+        Err(unreadable) => unreadable.id,
+    };
+    id.map(str::to_owned)
 }
 
 /// The bearer, which is this door's only credential. Another door's key header beside it is a second one.

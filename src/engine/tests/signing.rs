@@ -8,7 +8,12 @@ use super::*;
 use crate::domain::signature::{Sent, SentSignature, Signable};
 
 const REQUEST: Signable<'_> = Signable { method: "GET", path: "/", query: None, body: b"{}" };
-const STANDS: Wanted = Wanted::Known(Requirement { permission: None, paid: false, meter: None });
+const STANDS: Wanted = Wanted::Known(Requirement {
+    permission: None,
+    paid: false,
+    meter: None,
+    cost: crate::domain::profile::Cost::ONE,
+});
 
 fn signature(raw: &RawKey, at: i64) -> Sent {
     use hmac::{Hmac, KeyInit, Mac};

@@ -115,6 +115,7 @@ fn profile() -> Profile {
         keyless_methods: Vec::new(),
         methods: Vec::new(),
         tools: HashMap::new(),
+        refused_key_id: crate::domain::profile::RefusedKeyId::Null,
     };
     Profile {
         name: "test".into(),

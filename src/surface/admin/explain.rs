@@ -31,12 +31,13 @@ pub(super) async fn explain(call: Call<'_>) -> Answered {
         );
         return Err(AdminRefusal::Conflict { detail }.into());
     };
+    let wanted = wanted(&fields, profile)?;
     let to_explain = ToExplain {
         key,
         secret: secret(&fields, &record)?,
-        wanted: wanted(&fields, profile)?,
         address: fields.optional("ip", intake::address)?,
-        cost: fields.optional("cost", intake::count)?.unwrap_or(1),
+        cost: fields.optional("cost", intake::count)?.unwrap_or_else(|| wanted.cost()),
+        wanted,
     };
     let explanation = call.engine.explain(&to_explain).await?;
     let checks = explanation.findings.iter().map(|finding| {

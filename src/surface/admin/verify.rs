@@ -22,7 +22,7 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
     let known = ["key", "permission", "method", "path", "tool", "ip", "cost", "meter", "dry_run"];
     let fields = Fields::read(call.body, &known)?;
     let key = zeroize::Zeroizing::new(fields.required("key", intake::text)?);
-    let cost = fields.optional("cost", intake::count)?.unwrap_or(1);
+    let cost = fields.optional("cost", intake::count)?;
     let dry_run = fields.optional("dry_run", intake::flag)?.unwrap_or(false);
     let address = fields.optional("ip", intake::address)?;
     let Some(profile) =
@@ -31,6 +31,7 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
         return Ok(said(Map::new(), Err(Denial::Malformed)));
     };
     let wanted = wanted(&fields, profile)?;
+    let cost = cost.unwrap_or_else(|| wanted.cost());
     let credential = Ok(key.as_bytes());
     let caller = match call.engine.identify(Door::Verify, profile, &credential, address).await {
         Ok(caller) => caller,
