@@ -27,11 +27,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::{ProfileSettings, Settings, UpstreamSetting, system_profile};
+use crate::config::{LoadedProfile, ProfileSettings, Settings, UpstreamSetting, system_profile};
 use crate::domain::bucket::Rate;
 use crate::engine::{ChangeRefused, Engine, EngineOptions, InstallSecretError, SlowHashOptions};
 use crate::gateway::{Upstream, UpstreamOptions};
-use crate::sandbox::{Sandbox, SandboxError};
+use crate::sandbox::{Sandbox, SandboxError, SandboxProduct};
 use crate::store::{ChangeError, Store, StoreError, StoreOptions};
 use crate::surface::admin::AdminSurface;
 use crate::surface::data::{DataSurface, Product};
@@ -363,8 +363,23 @@ fn upstream(
     match (&profile.upstream, sandbox) {
         (UpstreamSetting::Http(base), _) => Upstream::http(&base.to_string(), UpstreamOptions::default())
             .map_err(|error| refused(error.to_string())),
-        (UpstreamSetting::Sandbox, Some(sandbox)) => Ok(tasks::sandbox(tasks, sandbox, shutdown)),
+        (UpstreamSetting::Sandbox, Some(sandbox)) => {
+            let sandbox = sandbox.behind(sandbox_product(&profile.loaded));
+            Ok(tasks::sandbox(tasks, &sandbox, shutdown))
+        }
         (UpstreamSetting::Sandbox, None) => Err(refused("the sandbox is not open".to_owned())),
+    }
+}
+
+/// What the sandbox is told of a product.
+fn sandbox_product(loaded: &LoadedProfile) -> SandboxProduct {
+    let rpc = loaded.profile.rpc.as_ref();
+    let mut tools: Vec<_> = rpc.iter().flat_map(|door| door.tools.keys().cloned()).collect();
+    tools.sort_unstable();
+    SandboxProduct {
+        endpoint: rpc.map(|door| door.endpoint.clone()),
+        tools,
+        not_built: loaded.rest.as_ref().map(|dialect| dialect.not_built().body),
     }
 }
 

@@ -13,10 +13,14 @@ mod problem;
 mod profile;
 mod quantity;
 mod reader;
+#[cfg(test)]
+mod refusals;
 mod settings;
 mod shipped;
 #[cfg(test)]
 mod spoken;
+#[cfg(test)]
+mod tables;
 mod tuning;
 mod words;
 

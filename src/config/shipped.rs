@@ -23,7 +23,11 @@ const IMPORT_BODY_BYTES_MAX: u64 = 8 << 20;
 /// The one route that takes as much.
 const IMPORT_ROUTE: &str = "/api/v1/keys/import";
 
-const SHIPPED: [(&str, &str); 1] = [("socialcrm", include_str!("../../profiles/socialcrm.toml"))];
+const SHIPPED: [(&str, &str); 3] = [
+    ("socialcrm", include_str!("../../profiles/socialcrm.toml")),
+    ("mcp-cloud", include_str!("../../profiles/mcp-cloud.toml")),
+    ("shingleai", include_str!("../../profiles/shingleai.toml")),
+];
 
 /// The file of the shipped profile with this name.
 pub fn shipped(name: &str) -> Option<&'static str> {

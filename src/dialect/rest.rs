@@ -31,6 +31,7 @@ pub struct RestDialect {
     words: Words<Said>,
     /// In the catalogue's order.
     permissions: Vec<Said>,
+    not_built: Said,
 }
 
 impl RestDialect {
@@ -44,7 +45,18 @@ impl RestDialect {
         let mut said = words.map(|word| Said::new(envelope, word, None));
         said.invalid = Said::new(envelope, &words.invalid, WordKind::Invalid.placeholder());
         said.too_large = Said::new(envelope, &words.too_large, WordKind::TooLarge.placeholder());
-        Self { words: said, permissions }
+        let not_built = RestWord {
+            status: StatusCode::NOT_IMPLEMENTED,
+            code: "not_implemented".to_owned(),
+            kind: words.internal_fault.kind.clone(),
+            message: "The sandbox does not have this route yet.".to_owned(),
+        };
+        Self { words: said, permissions, not_built: Said::new(envelope, &not_built, None) }
+    }
+
+    /// What the built-in upstream says of a route that it does not have, in this door's envelope.
+    pub fn not_built(&self) -> Spoken {
+        self.not_built.plain()
     }
 
     /// Says a refusal.

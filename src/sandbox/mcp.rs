@@ -18,11 +18,12 @@ use super::answer::{self, Answer};
 use super::failure::Failure;
 use super::intake::{self, Unread};
 use super::members::shown;
+use super::product::Server;
 use super::rpc::{
     INVALID_REQUEST, METHOD_NOT_FOUND, Refusal, UNSUPPORTED_VERSION, internal, invalid, invalid_params,
     is_request_id, parse, result,
 };
-use super::tools::{self, Tool};
+use super::tools::Tool;
 use super::{Sandbox, discovery, workspace};
 
 /// The endpoint's path.
@@ -39,15 +40,15 @@ const VERSION_HEADER: &str = "mcp-protocol-version";
 /// How long a client may keep what does not change while the daemon runs.
 const TTL_MS: u32 = 300_000;
 
-const INSTRUCTIONS: &str =
-    "Draft posts for the workspace's social accounts. Drafts are kept, nothing is published.";
-
 /// Answers one request to the endpoint.
-pub(super) async fn answer(sandbox: &Sandbox, request: Request<Incoming>) -> Answer {
-    match *request.method() {
-        Method::POST => message(sandbox, request).await,
-        Method::GET if !wants_stream(request.headers()) => discovery::document(request.headers()),
-        _ => method_not_allowed("GET, POST"),
+pub(super) async fn answer(sandbox: &Sandbox, server: Server<'_>, request: Request<Incoming>) -> Answer {
+    match (request.method(), server) {
+        (&Method::POST, _) => message(sandbox, server, request).await,
+        (&Method::GET, Server::Built) if !wants_stream(request.headers()) => {
+            discovery::document(request.headers())
+        }
+        (_, Server::Built) => method_not_allowed("GET, POST"),
+        (_, Server::Named(_)) => method_not_allowed("POST"),
     }
 }
 
@@ -104,7 +105,7 @@ impl Era {
     }
 }
 
-async fn message(sandbox: &Sandbox, request: Request<Incoming>) -> Answer {
+async fn message(sandbox: &Sandbox, server: Server<'_>, request: Request<Incoming>) -> Answer {
     let headers = request.headers().clone();
     let body = match intake::json(request).await {
         Ok(body) => body,
@@ -133,7 +134,7 @@ async fn message(sandbox: &Sandbox, request: Request<Incoming>) -> Answer {
         (None, _) => return invalid("method must be a text.").answer(None),
     };
     let outcome = match Era::of(&headers) {
-        Ok(era) => handle(sandbox, &headers, era, method, message.params).await,
+        Ok(era) => handle(sandbox, server, &headers, era, method, message.params).await,
         Err(refusal) => Err(refusal),
     };
     match outcome {
@@ -147,6 +148,7 @@ type Outcome = Result<Value, Refusal>;
 
 async fn handle(
     sandbox: &Sandbox,
+    server: Server<'_>,
     headers: &HeaderMap,
     era: Era,
     method: &str,
@@ -157,24 +159,25 @@ async fn handle(
     }
     let params = params.map_or("{}", RawValue::get);
     match (method, era) {
-        ("initialize", Era::Legacy) => written(era, &initialize(params)?),
+        ("initialize", Era::Legacy) => written(era, &initialize(server, params)?),
         ("ping", Era::Legacy) => written(era, &json!({})),
         // Asked in either era: it is how a client finds out which one there is.
-        ("server/discover", _) => written(Era::Modern, &discover()),
-        ("tools/list", _) => written(era, &list(era, params)?),
-        ("tools/call", _) => call(sandbox, headers, era, params).await,
-        _ => Err(Refusal::new(
-            match era {
-                Era::Legacy => StatusCode::OK,
-                Era::Modern => StatusCode::NOT_FOUND,
-            },
-            METHOD_NOT_FOUND,
-            format!("No method {}.", shown(method)),
-        )),
+        ("server/discover", _) => written(Era::Modern, &discover(server)),
+        ("tools/list", _) => written(era, &list(server, era, params)?),
+        ("tools/call", _) => call(sandbox, server, headers, era, params).await,
+        _ => Err(no_method(era, format!("No method {}.", shown(method)))),
     }
 }
 
-fn initialize(params: &str) -> Outcome {
+fn no_method(era: Era, message: String) -> Refusal {
+    let status = match era {
+        Era::Legacy => StatusCode::OK,
+        Era::Modern => StatusCode::NOT_FOUND,
+    };
+    Refusal::new(status, METHOD_NOT_FOUND, message)
+}
+
+fn initialize(server: Server<'_>, params: &str) -> Outcome {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Params {
@@ -187,28 +190,24 @@ fn initialize(params: &str) -> Outcome {
     Ok(json!({
         "protocolVersion": version,
         "capabilities": {"tools": {}},
-        "serverInfo": server_info(),
-        "instructions": INSTRUCTIONS,
+        "serverInfo": server.info(),
+        "instructions": server.instructions(),
     }))
 }
 
-fn discover() -> Value {
+fn discover(server: Server<'_>) -> Value {
     json!({
         "supportedVersions": [MODERN_VERSION],
         "capabilities": {"tools": {}},
-        "serverInfo": server_info(),
-        "instructions": INSTRUCTIONS,
+        "serverInfo": server.info(),
+        "instructions": server.instructions(),
         "ttlMs": TTL_MS,
         "cacheScope": "public",
-        "_meta": {"io.modelcontextprotocol/serverInfo": server_info()},
+        "_meta": {"io.modelcontextprotocol/serverInfo": server.info()},
     })
 }
 
-fn server_info() -> Value {
-    json!({"name": discovery::NAME, "title": discovery::TITLE, "version": discovery::VERSION})
-}
-
-fn list(era: Era, params: &str) -> Outcome {
+fn list(server: Server<'_>, era: Era, params: &str) -> Outcome {
     #[derive(Deserialize)]
     struct Params {
         cursor: Option<Value>,
@@ -218,7 +217,7 @@ fn list(era: Era, params: &str) -> Outcome {
     if params.cursor.is_some() {
         return Err(invalid_params("This cursor is not known: the list has one page."));
     }
-    let tools = json!(tools::list());
+    let tools = server.tools();
     Ok(match era {
         Era::Legacy => json!({"tools": tools}),
         // What the gate leaves of the list depends on the key.
@@ -228,6 +227,7 @@ fn list(era: Era, params: &str) -> Outcome {
 
 async fn call(
     sandbox: &Sandbox,
+    server: Server<'_>,
     headers: &HeaderMap,
     era: Era,
     params: &str,
@@ -245,7 +245,14 @@ async fn call(
     if !arguments.starts_with('{') {
         return Err(invalid_params("arguments must be an object."));
     }
-    let Some(tool) = Tool::find(&params.name) else {
+    let found = match server {
+        Server::Built => Tool::find(&params.name),
+        Server::Named(names) if names.contains(&params.name) => {
+            return Err(no_method(era, "The sandbox does not have this tool yet.".to_owned()));
+        }
+        Server::Named(_) => None,
+    };
+    let Some(tool) = found else {
         let mut refusal = invalid_params(&format!("Unknown tool {}.", shown(&params.name)));
         if era == Era::Legacy {
             refusal.status = StatusCode::OK;

@@ -3,7 +3,7 @@
 //!
 //! It is reached only as an HTTP/1.1 upstream over an in-memory connection, and it believes the identity
 //! headers on it, since the gateway alone can write them. `rest` and `mcp` are two thin doors onto the rules
-//! in `posts` and `accounts`; what is not built yet answers 501 and invents nothing.
+//! in `posts` and `accounts`; what is not built yet, of this product or another, says so and invents nothing.
 //!
 //! Never here: a credential, a permission, a limit (they were decided before), a call into another room but
 //! `domain`, a database call on an async thread.
@@ -19,6 +19,7 @@ mod members;
 mod opening;
 mod page;
 mod posts;
+mod product;
 mod records;
 mod rest;
 mod rpc;
@@ -40,6 +41,8 @@ use crate::domain::time::Wall;
 use answer::Answer;
 pub use failure::SandboxError;
 use failure::{Failure, Fault};
+pub use product::SandboxProduct;
+use product::Server;
 use records::Records;
 
 /// Where the gateway names the workspace whose key was proven. Absent on keyless requests.
@@ -53,6 +56,7 @@ const HEADERS_MAX: usize = 160;
 pub struct Sandbox {
     records: Records,
     wall: Arc<dyn Fn() -> Wall + Send + Sync>,
+    product: Arc<SandboxProduct>,
 }
 
 impl Sandbox {
@@ -62,7 +66,13 @@ impl Sandbox {
     /// Fails when the file cannot be made or read, is open to other users, is held by another process, or is
     /// not a database of ours.
     pub fn open(path: &Path, wall: Arc<dyn Fn() -> Wall + Send + Sync>) -> Result<Self, SandboxError> {
-        Ok(Self { records: Records::open(path)?, wall })
+        Ok(Self { records: Records::open(path)?, wall, product: Arc::default() })
+    }
+
+    /// The same upstream as it stands behind this product.
+    #[must_use]
+    pub fn behind(&self, product: SandboxProduct) -> Self {
+        Self { product: Arc::new(product), ..self.clone() }
     }
 
     /// Serves one in-memory HTTP/1.1 connection until the peer closes it.
@@ -95,8 +105,11 @@ impl Sandbox {
             *request.method_mut() = Method::GET;
         }
         match request.uri().path() {
-            mcp::ENDPOINT => mcp::answer(self, request).await,
+            mcp::ENDPOINT => mcp::answer(self, Server::Built, request).await,
             discovery::PATH => discovery::answer(&request),
+            path if self.product.endpoint.as_deref() == Some(path) => {
+                mcp::answer(self, Server::Named(&self.product.tools), request).await
+            }
             _ => rest::answer(self, request).await,
         }
     }

@@ -16,14 +16,17 @@ use super::intake::{self, Unread};
 use super::members::Members;
 use super::page::Page;
 use super::posts::{Draft, Edit};
-use super::{Sandbox, workspace};
+use super::{Sandbox, product, workspace};
 
 /// Answers one request.
 pub(super) async fn answer(sandbox: &Sandbox, request: Request<Incoming>) -> Answer {
     // Owned, since the body takes the request with it.
     let path = request.uri().path().to_owned();
     let Some(route) = Route::find(&path) else {
-        return error(StatusCode::NOT_FOUND, "not_found", "No such route.");
+        return match &sandbox.product.not_built {
+            Some(body) => product::not_built(body),
+            None => error(StatusCode::NOT_FOUND, "not_found", "No such route."),
+        };
     };
     let allow = route.allow();
     if !allow.split(", ").any(|method| method == request.method().as_str()) {

@@ -28,6 +28,10 @@ pub(crate) const START: &str = "2027-03-10T12:00:00Z";
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Options {
     pub(crate) proof_cache: ProofCache,
+    /// The shipped profile that is served; SocialCRM when there is none.
+    pub(crate) profile: Option<&'static str>,
+    /// What is different in its file: texts, and what stands in their places.
+    pub(crate) edits: &'static [(&'static str, &'static str)],
     /// The upstream's URL; the sandbox when there is none.
     pub(crate) upstream: Option<&'static str>,
     /// Whether the profile takes the body form of signatures.
@@ -38,6 +42,17 @@ pub(crate) struct Options {
     pub(crate) fingerprints_in_memory: bool,
     /// Whether the clock is like a machine's, believed only as far as it moves like a clock.
     pub(crate) ticked_clock: bool,
+}
+
+impl Options {
+    /// The shipped profile with this name, before `upstream` where there is one.
+    pub(crate) fn of(profile: &'static str, upstream: Option<&'static str>) -> Self {
+        Self { profile: Some(profile), upstream, ..Self::default() }
+    }
+
+    fn product(&self) -> &'static str {
+        self.profile.unwrap_or("socialcrm")
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -132,7 +147,7 @@ impl Daemon {
     async fn stop(&mut self) {
         let running = self.running.take().unwrap();
         let engine = Arc::downgrade(running.engine());
-        let addresses = [running.admin(), running.surfaces()["socialcrm"]];
+        let addresses = [running.admin(), running.surfaces()[self.options.product()]];
         tokio::time::timeout(PATIENCE, running.stop()).await.expect("the daemon stops").unwrap();
         assert!(engine.upgrade().is_none(), "something still holds the engine of a daemon that has stopped");
         for address in addresses {
@@ -148,9 +163,9 @@ impl Daemon {
         self.dir.path().join("data/keyward.redb")
     }
 
-    /// Where SocialCRM is served.
+    /// Where the product is served.
     pub(crate) fn data(&self) -> SocketAddr {
-        self.running().surfaces()["socialcrm"]
+        self.running().surfaces()[self.options.product()]
     }
 
     pub(crate) fn admin_address(&self) -> SocketAddr {
@@ -213,9 +228,9 @@ impl Daemon {
         answer.json()
     }
 
-    /// Makes a workspace of SocialCRM on `plan`.
+    /// Makes a workspace of the product on `plan`.
     pub(crate) async fn workspace(&self, plan: &str) -> Workspace {
-        let wanted = json!({"name": "Acme", "profile": "socialcrm", "plan": plan});
+        let wanted = json!({"name": "Acme", "profile": self.options.product(), "plan": plan});
         let made = self.admin_json(Call::post("/api/v1/workspaces", &wanted)).await;
         Workspace { id: text(&made["workspace"]["id"]), default_key: key(&made["default_key"]) }
     }
@@ -256,8 +271,13 @@ impl Daemon {
 
     /// The `ai` meter of a workspace.
     pub(crate) async fn ai_meter(&self, workspace: &Workspace) -> Value {
+        self.meter(workspace, "ai").await
+    }
+
+    /// A meter of a workspace.
+    pub(crate) async fn meter(&self, workspace: &Workspace, name: &str) -> Value {
         let meters = self.admin_json(Call::get(&format!("/api/v1/workspaces/{}/meters", workspace.id))).await;
-        meters["data"].as_array().unwrap().iter().find(|meter| meter["name"] == "ai").unwrap().clone()
+        meters["data"].as_array().unwrap().iter().find(|meter| meter["name"] == name).unwrap().clone()
     }
 
     /// The positive control: a good key of its own passes on both doors.
@@ -297,7 +317,12 @@ fn settings(dir: &Path, options: Options) -> Settings {
         ProofCache::Off => 0,
     };
     let upstream = options.upstream.unwrap_or("sandbox");
-    let profile = if options.body_form { signing_profile(dir) } else { "name = \"socialcrm\"" };
+    let product = options.product();
+    let profile = if options.body_form || !options.edits.is_empty() {
+        edited_profile(dir, options).to_owned()
+    } else {
+        format!("name = \"{product}\"")
+    };
     let text = format!(
         r#"
         data_dir = "data"
@@ -308,7 +333,7 @@ fn settings(dir: &Path, options: Options) -> Settings {
         upstream = "{upstream}"
         [[listener]]
         listen = "127.0.0.1:0"
-        profiles = ["socialcrm"]
+        profiles = ["{product}"]
         [cache]
         proofs_max = {proofs_max}
         [checkpoint]
@@ -325,12 +350,19 @@ fn settings(dir: &Path, options: Options) -> Settings {
     settings
 }
 
-/// SocialCRM with the body form of signatures, as a file of the user's own.
-fn signing_profile(dir: &Path) -> &'static str {
-    let headers = "timestamp_header = \"X-MCP-Timestamp\"\nsignature_header = \"X-MCP-Signature\"\n";
-    let text = format!("{}\n[signing]\n{headers}", shipped("socialcrm").unwrap());
-    std::fs::write(dir.join("signing.toml"), text).unwrap();
-    "file = \"signing.toml\""
+/// The product with the body form of signatures, or with edits, as a file of the user's own.
+fn edited_profile(dir: &Path, options: Options) -> &'static str {
+    let mut text = shipped(options.product()).unwrap().to_owned();
+    for (old, new) in options.edits {
+        assert!(text.contains(old), "{old}");
+        text = text.replacen(old, new, 1);
+    }
+    if options.body_form {
+        text +=
+            "\n[signing]\ntimestamp_header = \"X-MCP-Timestamp\"\nsignature_header = \"X-MCP-Signature\"\n";
+    }
+    std::fs::write(dir.join("edited.toml"), text).unwrap();
+    "file = \"edited.toml\""
 }
 
 fn key(made: &Value) -> Key {

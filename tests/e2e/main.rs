@@ -30,6 +30,8 @@ mod limits;
 mod mixed_load;
 mod narrowing;
 mod order;
+mod plans;
+mod products;
 mod program;
 mod races;
 mod rotation;

@@ -201,8 +201,20 @@ async fn a_demo_says_where_it_is_and_its_key_works_again_after_a_restart() {
         assert_eq!(call_once(demo.data, &paid).await.status, 501, "it is on the best plan");
         let tools = Call::rpc(&json!({"jsonrpc": "2.0", "id": "1", "method": "tools/list"})).bearer(&key);
         assert_eq!(call_once(demo.data, &tools).await.json()["result"]["tools"].as_array().unwrap().len(), 6);
+        for (product, call) in
+            [("mcp-cloud", Call::get("/v1/models")), ("shingleai", crate::products::list_tools_at_mcp())]
+        {
+            let key = Hidden(text(&demo.announced["keys"][product]));
+            let url = text(&demo.announced["surfaces"][product]);
+            let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+            let refused = call_once(address, &call).await;
+            assert_eq!(refused.status, 401, "{product}: {refused:?}");
+            let answer = call_once(address, &call.bearer(&key)).await;
+            let expected = if product == "mcp-cloud" { 501 } else { 200 };
+            assert_eq!(answer.status, expected, "{product}: {answer:?}");
+        }
         let workspaces = call_once(demo.admin, &Call::get("/api/v1/workspaces").bearer(&admin_key)).await;
-        assert_eq!((workspaces.status, &workspaces.json()["total"]), (200, &json!(1)));
+        assert_eq!((workspaces.status, &workspaces.json()["total"]), (200, &json!(3)));
         let (ended, said) = demo.end_by("TERM").await;
         assert_eq!(ended.code(), Some(0), "{said}");
         for hidden in [&key, &admin_key] {

@@ -124,6 +124,31 @@ async fn a_signature_over_the_body_passes_once_and_only_over_that_body() {
 }
 
 #[tokio::test]
+async fn mcp_cloud_takes_the_signature_of_its_page() {
+    let daemon = Daemon::start_with(Options::of("mcp-cloud", None)).await;
+    let key = daemon.workspace("enterprise").await.default_key;
+    let body = r#"{"model":"claude-3-5-sonnet","messages":[]}"#;
+    let (path, at) = ("/v1/chat/completions", start());
+    let signed = by_body("POST", path, &key, at, body);
+    // 501 comes from behind the gate.
+    assert_eq!(daemon.call(&signed).await.status, 501);
+    let half = bare("POST", path, &key, body).header("X-MCP-Timestamp", at.to_string());
+    for (told, call) in [
+        ("again", signed),
+        ("one header", half),
+        ("too old", by_body("POST", path, &key, at - 301, body)),
+        ("too early", by_body("POST", path, &key, at + 6, body)),
+        ("another body", by_body("POST", path, &key, at - 1, body).body(r#"{"model":"other"}"#)),
+    ] {
+        let answer = daemon.call(&call).await;
+        let said = (answer.status, answer.rest_error().0);
+        assert_eq!(said, (401, "invalid_api_key".to_owned()), "{told}");
+    }
+    assert_eq!(daemon.call(&bare("POST", path, &key, body)).await.status, 501);
+    daemon.finish().await;
+}
+
+#[tokio::test]
 async fn our_own_form_binds_method_path_query_and_body() {
     let (daemon, key) = started().await;
     let header = |nonce: &str, method: &str, target: &str, body: &str| {

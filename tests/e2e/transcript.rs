@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use keyward::config::shipped_names;
 use serde_json::Value;
 
 use crate::daemon::{Daemon, Hidden, Key, Options, ProofCache, Workspace};
@@ -31,7 +32,9 @@ pub(crate) async fn play(name: &str) {
 
 /// Gives every answer's bytes, values that vary replaced by their names.
 async fn play_once(name: &str, text: &str, proof_cache: ProofCache) -> Vec<String> {
-    let daemon = Daemon::start_with(Options { proof_cache, ..Options::default() }).await;
+    let daemon =
+        Daemon::start_with(Options { proof_cache, profile: Some(product_of(name)), ..Options::default() })
+            .await;
     let mut player = Player::new(daemon).await;
     let mut answers = Vec::new();
     let mut repeat = 1;
@@ -54,6 +57,12 @@ async fn play_once(name: &str, text: &str, proof_cache: ProofCache) -> Vec<Strin
     }
     player.daemon.finish().await;
     answers
+}
+
+/// The product that a transcript is about: the folder that it lies in.
+fn product_of(name: &str) -> &'static str {
+    let folder = name.split('/').next().unwrap();
+    shipped_names().find(|known| *known == folder).unwrap()
 }
 
 struct Player {

@@ -2,22 +2,30 @@
 //!
 //! Never here: what is expected; see `tests/transcripts/`.
 
-use crate::transcript::{names_in, play};
-
 macro_rules! played {
-    ($($name:ident)+) => {
-        $(
-            #[tokio::test]
-            async fn $name() {
-                play(concat!("socialcrm/", stringify!($name))).await;
-            }
-        )+
+    ($folder:ident, $of:literal: $($name:ident)+) => {
+        mod $folder {
+            use crate::transcript::{names_in, play};
 
-        const PLAYED: &[&str] = &[$(stringify!($name)),+];
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    play(concat!($of, "/", stringify!($name))).await;
+                }
+            )+
+
+            #[test]
+            fn every_transcript_is_played() {
+                let mut played = [$(stringify!($name)),+];
+                played.sort_unstable();
+                assert_eq!(names_in($of), played);
+            }
+        }
     };
 }
 
 played! {
+    socialcrm, "socialcrm":
     rest_accounts
     rest_ai_not_built
     rest_both_headers
@@ -46,9 +54,19 @@ played! {
     rpc_tools_list
 }
 
-#[test]
-fn every_transcript_is_played() {
-    let mut played: Vec<_> = PLAYED.to_vec();
-    played.sort_unstable();
-    assert_eq!(names_in("socialcrm"), played);
+played! {
+    mcp_cloud, "mcp-cloud":
+    rest_insufficient_permissions
+    rest_invalid_api_key
+    rest_not_found
+    rest_rate_limit_exceeded
+}
+
+played! {
+    shingleai, "shingleai":
+    rpc_insufficient_permissions
+    rpc_invalid_key
+    rpc_month_used_up
+    rpc_rate_limit_exceeded
+    rpc_tools_list
 }

@@ -1,7 +1,7 @@
 //! What the demo tells people: where everything is, and lines to paste.
 //!
-//! A tour is data, one file for each shipped profile. Lines that start with four blanks are for the shell and
-//! end as the prose above them says.
+//! A tour is data, one file for each shipped profile, in the order of the ports. Lines that start with four
+//! blanks are for the shell and end as the prose above them says.
 //!
 //! Never here: a call; the lines are for people to paste.
 
@@ -13,7 +13,11 @@ use super::super::output::plain;
 use super::kept_keys::KeptKey;
 use crate::app::Running;
 
-const TOURS: [(&str, &str); 1] = [("socialcrm", include_str!("tours/socialcrm.txt"))];
+const TOURS: [(&str, &str); 3] = [
+    ("socialcrm", include_str!("tours/socialcrm.txt")),
+    ("mcp-cloud", include_str!("tours/mcp-cloud.txt")),
+    ("shingleai", include_str!("tours/shingleai.txt")),
+];
 
 /// The welcome: addresses, keys, and a tour of each product.
 pub(super) fn welcome(running: &Running, dir: &Path, keys: &BTreeMap<String, KeptKey>) -> String {
@@ -21,13 +25,12 @@ pub(super) fn welcome(running: &Running, dir: &Path, keys: &BTreeMap<String, Kep
     let key_file = running.admin_key_file();
     let mut text = format!("Keyward's demo is running. Its data: {}\n\n", plain(&dir.display().to_string()));
     let mut tours = String::new();
-    for (product, address) in running.surfaces() {
-        let Some(kept) = keys.get(product) else { continue };
+    // In the order of the ports.
+    for (product, tour) in TOURS {
+        let Some((address, kept)) = running.surfaces().get(product).zip(keys.get(product)) else { continue };
         let url = format!("http://{address}");
         let _ = writeln!(text, "  {product:<10}  {url:<22}  ready key {}", kept.key);
-        if let Some((_, tour)) = TOURS.iter().find(|(name, _)| name == product) {
-            tours.push_str(&fill(tour, &url, &admin, key_file, kept));
-        }
+        tours.push_str(&fill(tour, &url, &admin, key_file, kept));
     }
     let _ = writeln!(
         text,
@@ -62,8 +65,8 @@ mod tests {
 
     #[test]
     fn every_shipped_profile_has_a_tour_that_is_filled_whole() {
-        for name in shipped_names() {
-            let (_, tour) = TOURS.iter().find(|(known, _)| *known == name).unwrap();
+        assert!(TOURS.iter().map(|(name, _)| *name).eq(shipped_names()));
+        for (name, tour) in TOURS {
             let kept = KeptKey { workspace_id: "ws_1".to_owned(), key: "sk_1".to_owned() };
             let filled = fill(tour, "http://a", "http://b", Path::new("/x y/admin.key"), &kept);
             for place in ["{url}", "{admin}", "{admin_key_file}", "{workspace}", "{key}"] {
