@@ -14,6 +14,7 @@ use super::arguments::{KeyCommand, KeyFields, PageArguments, ReachArguments, Wor
 use super::explain;
 use super::failure::CliError;
 use super::output::{Output, cell};
+use super::usage;
 use crate::domain::id::{KeyId, WorkspaceId};
 
 const KEY_COLUMNS: [&str; 7] =
@@ -39,6 +40,8 @@ enum Shown {
     NewWorkspace,
     /// What each check of an attempt says.
     Explanation,
+    /// What a key did.
+    Usage,
     /// A page of records under these columns.
     Page(&'static [&'static str]),
 }
@@ -82,7 +85,7 @@ fn key_wish(command: KeyCommand) -> Result<(Wish, ReachArguments), CliError> {
             };
             (wish, reach)
         }
-        KeyCommand::List { workspace, status, page, reach } => {
+        KeyCommand::List { workspace, status, unused_for, page, reach } => {
             let mut path = format!("/api/v1/keys?{}", page_query(&page));
             if let Some(workspace) = workspace {
                 path = format!("{path}&workspace_id={}", workspace_id(&workspace)?);
@@ -90,9 +93,16 @@ fn key_wish(command: KeyCommand) -> Result<(Wish, ReachArguments), CliError> {
             if let Some(status) = status {
                 path = format!("{path}&status={}", utf8_percent_encode(&status, NON_ALPHANUMERIC));
             }
+            if let Some(unused_for) = unused_for {
+                path = format!("{path}&unused_for={}", utf8_percent_encode(&unused_for, NON_ALPHANUMERIC));
+            }
             (Wish { shown: Shown::Page(&KEY_COLUMNS), ..wish(Method::GET, path) }, reach)
         }
         KeyCommand::Show { id, reach } => (wish(Method::GET, key_path(&id)?), reach),
+        KeyCommand::Usage(asked) => {
+            let path = format!("{}/usage?{}", key_path(&asked.id)?, asked.query());
+            (Wish { shown: Shown::Usage, ..wish(Method::GET, path) }, asked.reach)
+        }
         KeyCommand::Update { id, fields, reach } => {
             let body = something(key_body(fields))?;
             (Wish { body: Some(body), ..wish(Method::PATCH, key_path(&id)?) }, reach)
@@ -231,6 +241,7 @@ fn show(shown: Shown, answer: &Answer, output: &mut Output) {
             once(output);
         }
         Shown::Explanation => explain::show(value, output),
+        Shown::Usage => usage::show(value, output),
         Shown::Page(columns) => {
             let data = value.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
             let head = columns.iter().map(|column| column.replace('_', " ").to_uppercase()).collect();
@@ -329,7 +340,16 @@ mod tests {
                 format!("keyward key list --workspace {WORKSPACE} --status a&b --limit 5"),
                 format!("GET /api/v1/keys?limit=5&offset=0&workspace_id={WORKSPACE}&status=a%26b"),
             ),
+            (
+                "keyward key list --unused-for 30d".to_owned(),
+                "GET /api/v1/keys?limit=100&offset=0&unused_for=30d".to_owned(),
+            ),
             (format!("keyward key show {KEY}"), format!("GET /api/v1/keys/{KEY}")),
+            (format!("keyward key usage {KEY}"), format!("GET /api/v1/keys/{KEY}/usage?")),
+            (
+                format!("keyward key usage {KEY} --from 2027-01-01T00:00:00+01:00 --step day"),
+                format!("GET /api/v1/keys/{KEY}/usage?from=2027%2D01%2D01T00%3A00%3A00%2B01%3A00&step=day"),
+            ),
             (
                 format!("keyward key update {KEY} --permission none --expires-at never --ip any --rate default"),
                 format!(r#"PATCH /api/v1/keys/{KEY} {{"permissions":[],"expires_at":null,"ip_allow":null,"rate":null}}"#),

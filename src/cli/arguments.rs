@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::clock::ClockCommand;
 use super::exit::EXIT_CODES;
 use super::reach::AdminUrl;
+use super::usage::UsageArguments;
 use crate::config::Flags;
 use crate::domain::audit::seal::AuditHead;
 
@@ -238,6 +239,9 @@ pub(super) enum KeyCommand {
         /// Those that are active, expired or revoked
         #[arg(long)]
         status: Option<String>,
+        /// Those that were neither used nor made for so long, such as 24h or 30d
+        #[arg(long, value_name = "TIME")]
+        unused_for: Option<String>,
         #[command(flatten)]
         page: PageArguments,
         #[command(flatten)]
@@ -250,6 +254,8 @@ pub(super) enum KeyCommand {
         #[command(flatten)]
         reach: ReachArguments,
     },
+    /// Show what a key did, by hour or day and by place
+    Usage(UsageArguments),
     /// Change a key; it acts on the very next request
     Update {
         /// The key's id

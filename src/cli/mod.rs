@@ -23,6 +23,7 @@ mod profiles;
 mod reach;
 mod serve;
 mod signals;
+mod usage;
 mod verify_audit;
 
 use std::process::ExitCode;

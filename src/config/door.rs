@@ -179,7 +179,12 @@ fn requirement(field: &Field<'_>, terms: &TermsTable) -> Option<Requirement> {
         terms.catalogue.number(&Permission::parse(text)?)
     })?;
     let asked = terms.terms.get(number.place()).copied().unwrap_or_default();
-    Some(Requirement { permission: Some(number), paid: asked.paid, meter: asked.meter, cost: Cost::ONE })
+    Some(Requirement {
+        permission: Some(number),
+        paid: asked.paid,
+        meter: asked.meter,
+        ..Requirement::default()
+    })
 }
 
 /// A header that a profile names for itself.

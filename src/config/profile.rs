@@ -73,7 +73,7 @@ fn read(root: &Section<'_>) -> Option<LoadedProfile> {
     check_signing(root, signing.as_ref(), rest.as_ref().map(|(door, _)| &*door.key_headers));
     let (rest_door, rest_dialect) = rest.unzip();
     let (rpc_door, rpc_dialect) = rpc.unzip();
-    let profile = Profile {
+    let mut profile = Profile {
         name: name?,
         tag: tag?,
         catalogue: terms.catalogue,
@@ -85,6 +85,7 @@ fn read(root: &Section<'_>) -> Option<LoadedProfile> {
         rest: rest_door,
         rpc: rpc_door,
     };
+    profile.number_places();
     Some(LoadedProfile { profile: Arc::new(profile), rest: rest_dialect, rpc: rpc_dialect })
 }
 

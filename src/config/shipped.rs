@@ -52,7 +52,7 @@ const PERMISSIONS: [&str; 10] = [
     "clock:confirm",
 ];
 
-const ROUTES: [(Verb, &str, &str); 20] = [
+const ROUTES: [(Verb, &str, &str); 21] = [
     (Verb::Post, "/api/v1/workspaces", "workspaces:write"),
     (Verb::Get, "/api/v1/workspaces", "workspaces:read"),
     (Verb::Get, "/api/v1/workspaces/{id}", "workspaces:read"),
@@ -63,6 +63,7 @@ const ROUTES: [(Verb, &str, &str); 20] = [
     (Verb::Get, "/api/v1/keys", "keys:read"),
     (Verb::Post, IMPORT_ROUTE, "keys:write"),
     (Verb::Get, "/api/v1/keys/{id}", "keys:read"),
+    (Verb::Get, "/api/v1/keys/{id}/usage", "usage:read"),
     (Verb::Patch, "/api/v1/keys/{id}", "keys:write"),
     (Verb::Post, "/api/v1/keys/{id}/revoke", "keys:write"),
     (Verb::Post, "/api/v1/keys/{id}/rotate", "keys:write"),
@@ -96,7 +97,7 @@ fn build() -> Option<Profile> {
         grace: Grace::default(),
         limits: Vec::new(),
     };
-    Some(Profile {
+    let mut profile = Profile {
         name: SYSTEM_PROFILE.to_owned(),
         tag: Tag::parse("kwadm_")?,
         terms: vec![Terms::default(); PERMISSIONS.len()],
@@ -107,7 +108,9 @@ fn build() -> Option<Profile> {
         signing: None,
         rest: Some(RestDoor { base: "/api/v1".to_owned(), key_headers: Vec::new(), routes }),
         rpc: None,
-    })
+    };
+    profile.number_places();
+    Some(profile)
 }
 
 fn route(catalogue: &Catalogue, verb: Verb, pattern: &str, asked: &str) -> Option<Route> {

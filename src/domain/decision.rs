@@ -26,6 +26,7 @@ use super::record::{SignatureReplay, WorkspaceStatus};
 use super::replays::Replays;
 use super::signature::Signed;
 use super::time::{Mono, Now, Wall};
+use super::usage::Place;
 
 /// What an attempt is after.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,14 +35,25 @@ pub enum Wanted {
     Known(Requirement),
     /// Something that is refused whoever asks; told only to a proven caller, after its rate token.
     Refused(Denial),
+    /// The same at a place that the profile names.
+    RefusedAt(Place, Denial),
 }
 
 impl Wanted {
+    /// Where it is counted.
+    pub const fn place(&self) -> Place {
+        match self {
+            Self::Known(requirement) => requirement.place,
+            Self::Refused(_) => Place::Other,
+            Self::RefusedAt(place, _) => *place,
+        }
+    }
+
     /// What its meter gives for it, unless the caller says otherwise.
     pub fn cost(&self) -> u64 {
         match self {
             Self::Known(requirement) => requirement.cost.units(),
-            Self::Refused(_) => 1,
+            Self::Refused(_) | Self::RefusedAt(..) => 1,
         }
     }
 }
@@ -263,7 +275,7 @@ pub fn allowed(
 fn permits(case: &Case<'_>, wanted: &Wanted) -> Result<Requirement, Denial> {
     let requirement = match wanted {
         Wanted::Known(requirement) => *requirement,
-        Wanted::Refused(denial) => return Err(denial.clone()),
+        Wanted::Refused(denial) | Wanted::RefusedAt(_, denial) => return Err(denial.clone()),
     };
     may(case.key, case.workspace, &requirement)?;
     Ok(requirement)

@@ -96,7 +96,7 @@ pub fn explain(
             }));
             findings.push(of_quota(explained, case, *asked, meter_of));
         }
-        Wanted::Refused(denial) => {
+        Wanted::Refused(denial) | Wanted::RefusedAt(_, denial) => {
             let outcome = Err(denial.clone());
             findings.push(Finding { check: Check::Permission, why: of_refused(denial), outcome });
             findings.extend([Check::Plan, Check::Quota].map(|check| {

@@ -35,3 +35,4 @@ pub mod rotation;
 pub mod signature;
 pub mod tether;
 pub mod time;
+pub mod usage;

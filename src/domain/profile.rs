@@ -13,6 +13,7 @@ use super::key::Tag;
 use super::meter::Grace;
 use super::permission::{Catalogue, Permission, PermissionBits, PermissionNo};
 use super::signature::SigningHeaders;
+use super::usage::Place;
 
 /// The number of a meter in its profile.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -98,6 +99,8 @@ pub struct Requirement {
     pub meter: Option<MeterNo>,
     /// What one call takes of it.
     pub cost: Cost,
+    /// Where its usage is counted.
+    pub place: Place,
 }
 
 /// A tier.
@@ -140,7 +143,13 @@ impl Profile {
     /// What asking for the numbered permission requires.
     pub fn requirement_of(&self, number: PermissionNo) -> Requirement {
         let terms = self.terms.get(number.place()).copied().unwrap_or_default();
-        Requirement { permission: Some(number), paid: terms.paid, meter: terms.meter, cost: Cost::ONE }
+        Requirement {
+            permission: Some(number),
+            paid: terms.paid,
+            meter: terms.meter,
+            cost: Cost::ONE,
+            place: Place::Permission(number),
+        }
     }
 
     /// Every header beside `Authorization` that carries a key at some door: what no upstream may see,
@@ -315,6 +324,10 @@ impl Routes {
     /// Every route.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
         self.by_path.iter().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Route> {
+        self.by_path.iter_mut().flatten()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Saving what is counted in memory: last uses, buckets, meters.
+//! Saving what is counted in memory: last uses, buckets, meters, usage.
 //!
 //! Values are absolute, so saving twice is harmless. A crash loses at most what was counted since the last
 //! checkpoint began. A checkpoint that fails is logged and counted, its records stay on the list, and the
@@ -55,7 +55,9 @@ impl Engine {
         let records = counted.records();
         let mark = self.mark_to_save(records, now);
         counted.clock_mark = mark;
-        let saved = if records == 0 && mark.is_none() { Ok(()) } else { self.store.checkpoint(counted).await };
+        let saved =
+            if records == 0 && mark.is_none() { Ok(()) } else { self.store.checkpoint(counted).await };
+        let saved = self.save_usage().await.and(saved);
         if saved.is_err() {
             for key in &keys {
                 self.slots.note_key(key);

@@ -28,6 +28,7 @@ mod soft_delay;
 mod tally;
 mod tether;
 mod timekeeping;
+mod usage;
 mod verify;
 mod views;
 
@@ -60,6 +61,7 @@ pub use import::{ImportContent, ImportMode, ImportRefused, ImportReport, Importe
 pub use install_secret::{INSTALL_SECRETS_MAX, InstallSecret, InstallSecretError, InstallSecrets};
 pub use tally::{Door, OutcomeCount};
 pub use timekeeping::ClockView;
+pub use usage::{AwaitedAnswer, UsageReport, UsageSpan, UsageStep};
 pub use verify::{Attempt, Caller, Granted, Reach};
 pub use views::{KeyList, KeyView, MeterView};
 
@@ -78,6 +80,7 @@ use slow_hash::SlowHash;
 use soft_delay::SoftDelay;
 use tally::Tally;
 use timekeeping::ClockMark;
+use usage::Usage;
 
 /// What the engine's sizes and costs are.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +124,7 @@ pub struct Engine {
     stores_fingerprints: bool,
     pending_fingerprints: PendingFingerprints,
     proofs: Generations<Fingerprint, CachedProof, BuildHasherDefault<AsItIs>>,
-    slots: Slots,
+    slots: Arc<Slots>,
     slow_hash: Arc<SlowHash>,
     legacy: Legacy,
     soft_delay: SoftDelay,
@@ -130,6 +133,7 @@ pub struct Engine {
     reads: Arc<Semaphore>,
     replays: SharedReplays,
     tally: Tally,
+    usage: Usage,
     checkpoints: Checkpoints,
     clock_mark: ClockMark,
     retries: Arc<Retries>,
@@ -161,7 +165,7 @@ impl Engine {
             stores_fingerprints: options.stores_fingerprints,
             pending_fingerprints: PendingFingerprints::default(),
             proofs: Generations::new(options.proofs_max.div_ceil(2)),
-            slots: Slots::default(),
+            slots: Arc::default(),
             slow_hash: Arc::new(SlowHash::start(options.slow_hash)?),
             legacy,
             soft_delay: SoftDelay::new(),
@@ -170,6 +174,7 @@ impl Engine {
             reads: Arc::new(Semaphore::new(options.reads_max)),
             replays: SharedReplays::new(options.replays_max),
             tally: Tally::default(),
+            usage: Usage::default(),
             checkpoints: Checkpoints::default(),
             clock_mark,
             clock_mark_line: tokio::sync::Mutex::default(),

@@ -55,7 +55,8 @@ impl Engine {
     /// What an identified caller is told whose request could not be read: that, after its standing and its
     /// token. Its signature cannot be looked at; only that there is none where there must be one.
     pub fn refuse(&self, caller: Caller, denial: Denial) -> Refusal {
-        let Caller { door, address, proven: CachedProof { proof, key }, token, signature, .. } = caller;
+        let Caller { door, address, proven: CachedProof { proof, key }, token, signature, place, .. } =
+            caller;
         let now = self.clock.now();
         let passed = key.with_case(address, now, |case| {
             early_denial(&key)?;
@@ -67,7 +68,9 @@ impl Engine {
             token.unwrap_or_else(|| self.take_token(proof.epoch(), &key, case, pace)).map(drop)
         });
         let refusal = Refusal::Denied(passed.err().unwrap_or(denial));
-        self.tally.count::<()>(door, &Err(refusal.clone()));
+        let refused = Err::<(), _>(refusal.clone());
+        self.note_usage(proof.key(), place, &refused);
+        self.tally.count(door, &refused);
         refusal
     }
 

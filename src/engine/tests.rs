@@ -12,6 +12,7 @@ mod races;
 mod signing;
 mod tethers;
 mod undurable;
+mod usage;
 
 use std::path::Path;
 

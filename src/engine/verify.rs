@@ -29,6 +29,7 @@ use crate::domain::profile::{MeterNo, Profile, Requirement};
 use crate::domain::signature::Signer;
 use crate::domain::tether::Tether;
 use crate::domain::time::Now;
+use crate::domain::usage::Place;
 
 /// One thing that a caller wants.
 pub struct Attempt<'a> {
@@ -130,12 +131,14 @@ pub struct Caller {
     /// Whose signature could be checked; there unless the request is decided on at once.
     pub(super) signer: Option<Signer>,
     pub(super) signature: Signature,
+    /// Where it is counted when it turns out to want nothing that the profile names.
+    pub(super) place: Place,
 }
 
 impl Caller {
     fn new(door: Door, address: Option<IpAddr>, proven: CachedProof, signer: Option<Signer>) -> Self {
-        let signature = Signature::NotSent;
-        Self { door, address, proven, token: None, token_missed: false, signer, signature }
+        let (signature, place) = (Signature::NotSent, Place::Other);
+        Self { door, address, proven, token: None, token_missed: false, signer, signature, place }
     }
 
     /// The key.
@@ -160,8 +163,11 @@ impl Engine {
         let door = attempt.door;
         let outcome = match self.prove(&attempt.credential, attempt.profile, attempt.address).await {
             Ok(proven) => {
+                let key = proven.proof.key();
                 let caller = Caller::new(door, attempt.address, proven, None);
-                self.decide(caller, &attempt.wanted, attempt.cost).await
+                let outcome = self.decide(caller, &attempt.wanted, attempt.cost).await;
+                self.note_usage(key, attempt.wanted.place(), &outcome);
+                outcome
             }
             Err(refusal) => Err(refusal),
         };
@@ -178,10 +184,26 @@ impl Engine {
         credential: &Result<&[u8], Denial>,
         address: Option<IpAddr>,
     ) -> Result<Caller, Refusal> {
+        self.identify_at(Place::Other, door, profile, credential, address).await
+    }
+
+    /// The same for a door that knows by now where the request is counted.
+    pub async fn identify_at(
+        &self,
+        place: Place,
+        door: Door,
+        profile: &Arc<Profile>,
+        credential: &Result<&[u8], Denial>,
+        address: Option<IpAddr>,
+    ) -> Result<Caller, Refusal> {
         let outcome = match self.prove(credential, profile, address).await {
             Ok(proven) => {
                 let signer = credential.as_ref().ok().map(|text| Signer::new(proven.proof, text));
-                self.stands(&proven, address).map(|()| Caller::new(door, address, proven, signer))
+                let (key, stands) = (proven.proof.key(), self.stands(&proven, address));
+                if stands.is_err() {
+                    self.note_usage(key, place, &stands);
+                }
+                stands.map(|()| Caller { place, ..Caller::new(door, address, proven, signer) })
             }
             Err(refusal) => Err(refusal),
         };
@@ -215,8 +237,10 @@ impl Engine {
 
     /// Decides what an identified caller wants, by the facts of this moment, and spends what it costs.
     pub async fn admit(&self, caller: Caller, wanted: &Wanted, cost: u64) -> Result<Granted, Refusal> {
-        let door = caller.door;
+        let (door, key) = (caller.door, caller.key());
+        let place = if wanted.place() == Place::Other { caller.place } else { wanted.place() };
         let outcome = self.decide(caller, wanted, cost).await;
+        self.note_usage(key, place, &outcome);
         self.tally.count(door, &outcome);
         outcome
     }

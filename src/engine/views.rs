@@ -4,6 +4,8 @@
 //!
 //! Never here: a change, or how something is shown (surface).
 
+use std::sync::Arc;
+
 use super::loading::read_failed;
 use super::{ChangeRefused, Engine};
 use crate::domain::audit::AuditRow;
@@ -36,6 +38,8 @@ pub struct KeyList {
     pub leave_out: Option<WorkspaceId>,
     /// Of this status at this moment.
     pub status: Option<(KeyStatus, Wall)>,
+    /// Neither used nor made since then.
+    pub unused_since: Option<Wall>,
 }
 
 /// A meter as it is shown.
@@ -80,13 +84,23 @@ impl Engine {
 
     /// Keys by id, a page of them.
     pub async fn key_views(&self, list: KeyList, page: Page) -> Result<Listed<KeyView>, ChangeRefused> {
+        let slots = Arc::clone(&self.slots);
         let read = self.read(move |store| {
-            let has_status =
-                |record: &KeyRecord, _| list.status.is_none_or(|(status, now)| record.status(now) == status);
+            let fits = |record: &KeyRecord, counters: KeyCounters| {
+                let has_status = list.status.is_none_or(|(status, now)| record.status(now) == status);
+                let is_unused = || {
+                    list.unused_since.is_none_or(|since| {
+                        let live = slots.key(record.id).and_then(|slot| slot.last_used_at());
+                        live.max(counters.last_used_at).unwrap_or(record.created_at) <= since
+                    })
+                };
+                has_status && is_unused()
+            };
+            let has_condition = list.status.is_some() || list.unused_since.is_some();
             let filter = KeyFilter {
                 workspace: list.workspace,
                 leave_out_workspace: list.leave_out,
-                condition: list.status.is_some().then_some(&has_status),
+                condition: has_condition.then_some(&fits),
             };
             let listed = store.keys(&filter, page)?;
             let with_counters = |record: KeyRecord| {

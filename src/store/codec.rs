@@ -14,6 +14,7 @@ mod golden;
 pub(super) mod key;
 pub(super) mod replays;
 pub(super) mod shapes;
+pub(super) mod usage;
 pub(super) mod workspace;
 
 use std::fmt;

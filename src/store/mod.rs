@@ -26,6 +26,7 @@ mod replays;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod writer;
 
 pub use batch::{BATCH_KEYS_MAX, Walked};
@@ -34,6 +35,7 @@ pub use error::{ChangeError, StoreError};
 pub use imports::{IMPORT_BATCH_MAX, ImportCase, ImportDone, ImportOutcome, ImportedKey};
 pub use meters::{MeterRows, StoredMeters};
 pub use reads::{CANDIDATES_MAX, KeyCondition, KeyFilter, Listed, PAGE_MAX, Page, WorkspaceFilter};
+pub use usage::{HourRow, StoredUsage, USAGE_ROWS_MAX};
 
 use std::fmt;
 use std::io;

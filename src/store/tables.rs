@@ -50,6 +50,13 @@ pub(super) const KEYS_BY_HANDLE: TableDefinition<'_, (&[u8], u128), ()> =
 /// Profile's name → record of the shapes that its imported keys have.
 pub(super) const LEGACY_SHAPES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("legacy_shapes/1");
 
+/// A table of usage: (hour or day numbered from the Unix epoch, key id) → usage record.
+pub(super) type UsageTable = TableDefinition<'static, (u32, u128), &'static [u8]>;
+/// By hour.
+pub(super) const USAGE_HOURS: UsageTable = TableDefinition::new("usage_hours/1");
+/// By day: what the hours were that are not in [`USAGE_HOURS`] any more.
+pub(super) const USAGE_DAYS: UsageTable = TableDefinition::new("usage_days/1");
+
 /// Every table that a change may touch, open in one write transaction.
 pub(super) struct WriteTables<'txn> {
     pub(super) meta: Table<'txn, &'static str, u64>,
@@ -66,6 +73,8 @@ pub(super) struct WriteTables<'txn> {
     pub(super) replays: Table<'txn, u32, &'static [u8]>,
     pub(super) keys_by_handle: Table<'txn, (&'static [u8], u128), ()>,
     pub(super) legacy_shapes: Table<'txn, &'static str, &'static [u8]>,
+    pub(super) usage_hours: Table<'txn, (u32, u128), &'static [u8]>,
+    pub(super) usage_days: Table<'txn, (u32, u128), &'static [u8]>,
 }
 
 impl<'txn> WriteTables<'txn> {
@@ -89,6 +98,8 @@ impl<'txn> WriteTables<'txn> {
             sealer: None,
             keys_by_handle: txn.open_table(KEYS_BY_HANDLE)?,
             legacy_shapes: txn.open_table(LEGACY_SHAPES)?,
+            usage_hours: txn.open_table(USAGE_HOURS)?,
+            usage_days: txn.open_table(USAGE_DAYS)?,
         })
     }
 }

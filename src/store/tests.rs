@@ -21,6 +21,8 @@ mod moved_anchor;
 mod order;
 #[cfg(test)]
 mod replays;
+#[cfg(test)]
+mod usage;
 
 use std::path::PathBuf;
 use std::sync::mpsc;

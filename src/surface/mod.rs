@@ -22,15 +22,25 @@ mod tool_list;
 use hyper::HeaderMap;
 use hyper::header::CONTENT_TYPE;
 
-use crate::domain::denial::Invalid;
+use crate::domain::denial::{Invalid, Refusal};
+use crate::engine::AwaitedAnswer;
 use crate::http::target::Target;
-use crate::http::{Request, framing};
+use crate::http::{Request, Response, framing};
 
 /// Whether a request can be read in one way only and is meant for this listener.
 fn readable(request: &Request, hosts: &[String]) -> Result<(), Invalid> {
     framing::check(request)?;
     framing::check_served(request, hosts)?;
     Target::parse(request.uri()).map(drop)
+}
+
+/// Notes how a granted request was answered.
+fn answered(awaited: AwaitedAnswer<'_>, answer: Result<Response, Refusal>) -> Result<Response, Refusal> {
+    match &answer {
+        Ok(response) => awaited.came(response.status().as_u16()),
+        Err(refusal) => awaited.failed(refusal),
+    }
+    answer
 }
 
 /// `application/json`, with no charset but UTF-8.

@@ -12,7 +12,7 @@ use hyper::header::CONTENT_LENGTH;
 
 use super::credential::credential;
 use super::data::Exchange;
-use super::signature;
+use super::{answered, signature};
 use crate::dialect::{RestDialect, Spoken};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Refusal};
@@ -43,6 +43,7 @@ async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Ref
         Found::OtherVerbs(_) | Found::Nothing => None,
     };
     let (profile, wanted) = (&product.profile, wanted(found, &parts.headers));
+    let place = wanted.place();
     let credential = credential(&parts.headers, &door.key_headers);
     let sent = signature::sent(&parts.headers, profile);
     let (granted, signed_body) = if matches!(sent, Sent::Nothing) {
@@ -50,7 +51,7 @@ async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Ref
         let attempt = Attempt { door: Door::Rest, profile, credential, wanted, address, cost };
         (engine.verify(attempt).await?, None)
     } else {
-        let caller = engine.identify(Door::Rest, profile, &credential, address).await?;
+        let caller = engine.identify_at(place, Door::Rest, profile, &credential, address).await?;
         let (caller, read, held) =
             signature::read_signed(engine, caller, &sent, &parts, body.as_mut(), max_body_bytes, buffers)
                 .await?;
@@ -58,6 +59,7 @@ async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Ref
     };
     // Its room is taken until the upstream has answered.
     let (signed_body, _held) = signed_body.unzip();
+    let answer = engine.await_answer(&granted, place);
     let (grant, identity, tether) = granted.into_parts();
     signature::strip(&mut parts.headers, profile);
     let outgoing = Outgoing {
@@ -72,7 +74,7 @@ async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Ref
         key_headers: product.profile.key_headers(),
         encodings: Encodings::AsAsked,
     };
-    product.upstream.forward(Pass::Granted(grant, identity, tether), outgoing).await
+    answered(answer, product.upstream.forward(Pass::Granted(grant, identity, tether), outgoing).await)
 }
 
 fn relayed(body: Incoming, max_bytes: Option<u64>) -> Body {
@@ -82,7 +84,7 @@ fn relayed(body: Incoming, max_bytes: Option<u64>) -> Body {
 fn wanted(found: Found<'_>, headers: &hyper::HeaderMap) -> Wanted {
     match found {
         Found::Route(route) => match announced_too_long(route, headers) {
-            Some(max_bytes) => Wanted::Refused(Denial::TooLarge { max_bytes }),
+            Some(max_bytes) => Wanted::RefusedAt(route.requirement.place, Denial::TooLarge { max_bytes }),
             None => Wanted::Known(route.requirement),
         },
         Found::OtherVerbs(allow) => Wanted::Refused(Denial::Method { allow }),

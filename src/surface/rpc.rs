@@ -19,10 +19,9 @@ use hyper::{HeaderMap, Method};
 use super::buffers::{Buffers, Holder};
 use super::credential::credential;
 use super::data::{Exchange, Product};
-use super::is_json;
 use super::rpc_message::RpcMessage;
-use super::signature;
 use super::tool_list::filter_tools;
+use super::{answered, is_json, signature};
 use crate::dialect::{Era, RpcDialect, Spoken};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
@@ -76,11 +75,12 @@ async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Re
     let public = door.public_path(parts.uri.path()).filter(|_| reads);
     let anonymous = is_anonymous(&parts, product);
     let credential = rpc_credential(&parts, product);
-    let pass = if let Some(public) = public.filter(|_| anonymous) {
-        Pass::Open(engine.open_pass(public, address)?)
+    let (pass, answer) = if let Some(public) = public.filter(|_| anonymous) {
+        (Pass::Open(engine.open_pass(public, address)?), None)
     } else {
+        let place = door.place_of_public_path(parts.uri.path()).unwrap_or_default();
         let wanted = match public {
-            Some(_) => Wanted::Known(Requirement::default()),
+            Some(_) => Wanted::Known(Requirement::default().at(place)),
             // Where this is the only door, paths that are nobody's come here too.
             None if !door.is_at(parts.uri.path()) => Wanted::Refused(Denial::NotFound),
             None => Wanted::Refused(Denial::Method { allow: allowed(door, parts.uri.path()) }),
@@ -96,11 +96,16 @@ async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Re
             caller.check_signature(&sent, &signature::signable(&parts, &[]));
             engine.admit(caller, &wanted, 1).await?
         };
+        let answer = engine.await_answer(&granted, place);
         let (grant, identity, tether) = granted.into_parts();
-        Pass::Granted(grant, identity, tether)
+        (Pass::Granted(grant, identity, tether), Some(answer))
     };
     let outgoing = outgoing(product, parts, Body::Empty, address, request_id);
-    Ok(product.upstream.forward(pass, outgoing).await?)
+    let forwarded = product.upstream.forward(pass, outgoing).await;
+    Ok(match answer {
+        Some(answer) => answered(answer, forwarded)?,
+        None => forwarded?,
+    })
 }
 
 fn allowed(door: &RpcDoor, path: &str) -> VerbSet {
@@ -168,23 +173,29 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
     held.shrink_to(read.len());
     let (asked, id) = Asked::read(&read, door, &parts.headers);
     let refused = |refusal: Refusal| Refused { refusal, id: id.clone() };
-    let (pass, reach) = if let Some(mut caller) = caller {
+    let (pass, reach, answer) = if let Some(mut caller) = caller {
         caller.check_signature(&sent, &signature::signable(&parts, &read));
         let granted = engine.admit(caller, &asked.wanted, asked.wanted.cost()).await.map_err(refused)?;
         let reach = asked.lists_tools.then(|| granted.reach());
+        let answer = engine.await_answer(&granted, asked.wanted.place());
         let (grant, identity, tether) = granted.into_parts();
-        (Pass::Granted(grant, identity, tether), reach)
+        (Pass::Granted(grant, identity, tether), reach, Some(answer))
     } else {
         let public = asked.open_to(is_anonymous(&parts, product)).map_err(|denial| refused(denial.into()))?;
         let pass = engine.open_pass(public, address).map_err(|denial| refused(denial.into()))?;
-        (Pass::Open(pass), None)
+        (Pass::Open(pass), None, None)
     };
     let outgoing = outgoing(product, parts, Body::Whole(read), address, request_id);
-    let forwarded = product.upstream.forward(pass, outgoing).await.map_err(refused)?;
-    match reach {
-        Some(reach) => filtered(forwarded, door, &reach, buffers, holder).await.map_err(refused),
-        None => Ok(forwarded),
-    }
+    let forwarded = product.upstream.forward(pass, outgoing).await;
+    let shown = match (forwarded, reach) {
+        (Ok(forwarded), Some(reach)) => filtered(forwarded, door, &reach, buffers, holder).await,
+        (forwarded, _) => forwarded,
+    };
+    let shown = match answer {
+        Some(answer) => answered(answer, shown),
+        None => shown,
+    };
+    shown.map_err(refused)
 }
 
 /// The id of a message whose key was refused before it was read, where the profile has it told. What is read
@@ -294,8 +305,10 @@ fn wanted(message: &RpcMessage<'_>, door: &RpcDoor, headers: &HeaderMap) -> Want
             None => Wanted::Refused(Denial::Permission { needed: None }),
         };
     }
-    let known = door.methods.iter().chain(&door.keyless_methods).any(|method| *method == message.method);
-    if known { Wanted::Known(Requirement::default()) } else { Wanted::Refused(Denial::UnknownMethod) }
+    match door.place_of_method(&message.method) {
+        Some(place) => Wanted::Known(Requirement::default().at(place)),
+        None => Wanted::Refused(Denial::UnknownMethod),
+    }
 }
 
 fn agrees(headers: &HeaderMap, name: &str, said: &str) -> bool {

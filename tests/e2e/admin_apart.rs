@@ -24,6 +24,7 @@ fn routes(workspace: &str, key: &str) -> Vec<Call> {
         Call::get("/api/v1/keys"),
         Call::post("/api/v1/keys/import", &json!({"keys": [{"key": "x"}]})),
         Call::get(&format!("/api/v1/keys/{key}")),
+        Call::get(&format!("/api/v1/keys/{key}/usage")),
         Call::new("PATCH", &format!("/api/v1/keys/{key}")).json(&json!({"permissions": ["*:*"]})),
         Call::post(&format!("/api/v1/keys/{key}/rotate"), &json!({"overlap_s": 0})),
         Call::post(&format!("/api/v1/keys/{key}/explain"), &json!({})),

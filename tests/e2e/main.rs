@@ -44,5 +44,6 @@ mod streams;
 mod transcript;
 mod transcripts;
 mod upstream;
+mod usage;
 mod verify_call;
 mod wire;

@@ -343,11 +343,11 @@ async fn commits(daemon: &Program) -> u64 {
     line.parse().unwrap()
 }
 
-/// Waits until everything that was counted before this call is saved. A checkpoint is at most two commits here,
-/// last uses and then meters, and one may be under way: the fourth commit from here on ends one that began after
+/// Waits until everything that was counted before this call is saved. A checkpoint is at most three commits here,
+/// last uses, meters and usage, and one may be under way: the sixth commit from here on ends one that began after
 /// this call. Each admin call gives the next checkpoint something to save.
 async fn saved(daemon: &Program) {
-    for _ in 0..4 {
+    for _ in 0..6 {
         let before = commits(daemon).await;
         daemon.admin_json(Call::get("/api/v1/workspaces")).await;
         let waiting = async {

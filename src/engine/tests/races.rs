@@ -381,7 +381,8 @@ impl Model {
         let known = self.keys.lock().unwrap().clone();
         let acknowledged: Vec<_> =
             known.iter().map(|key| key.revoke_acknowledged.load(Ordering::SeqCst) != 0).collect();
-        let list = KeyList { workspace: Some(self.workspace), leave_out: None, status: None };
+        let list =
+            KeyList { workspace: Some(self.workspace), leave_out: None, status: None, unused_since: None };
         let mut shown = HashMap::new();
         loop {
             let page = Page::new(shown.len(), 100);

@@ -6,12 +6,14 @@ use std::sync::Barrier;
 
 use super::*;
 use crate::domain::signature::{Sent, SentSignature, Signable};
+use crate::domain::usage::Place;
 
 const REQUEST: Signable<'_> = Signable { method: "GET", path: "/", query: None, body: b"{}" };
 const STANDS: Wanted = Wanted::Known(Requirement {
     permission: None,
     paid: false,
     meter: None,
+    place: Place::Other,
     cost: crate::domain::profile::Cost::ONE,
 });
 

@@ -25,6 +25,8 @@ use crate::engine::Page;
 
 /// The most items of one page.
 const PAGE_MAX: usize = 100;
+/// The longest stretch of time that is asked about: ten years.
+const DURATION_SECS_MAX: u32 = 3650 * 86_400;
 /// Items of a page that does not say.
 const PAGE_DEFAULT: usize = 20;
 
@@ -234,6 +236,20 @@ pub(super) fn addresses(field: &str, raw: &RawValue) -> Result<AddressRules, Adm
         },
         AddressRulesError::TooMany => refused(field, expected),
     })
+}
+
+/// A stretch of time in seconds, as people write it: 90s, 30m, 24h or 30d.
+pub(super) fn duration_secs(field: &str, text: &str) -> Result<u32, AdminRefusal> {
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+    let split = text.char_indices().last().map(|(place, unit)| (text.get(..place).unwrap_or_default(), unit));
+    let secs = split.and_then(|(digits, unit)| {
+        let (_, secs) = units.into_iter().find(|(known, _)| *known == unit)?;
+        let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u32>().ok())?;
+        number?.checked_mul(secs).filter(|secs| (1..=DURATION_SECS_MAX).contains(secs))
+    });
+    let expected =
+        || format!("a whole number and a unit, such as 12h or 30d, at most {}d", DURATION_SECS_MAX / 86_400);
+    secs.ok_or_else(|| refused(field, expected()))
 }
 
 /// A refusal of something inside a field, with the field's name before it.

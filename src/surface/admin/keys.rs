@@ -47,7 +47,7 @@ pub(super) async fn create(call: Call<'_>) -> Answered {
 }
 
 pub(super) async fn list(call: Call<'_>) -> Answered {
-    let query = Query::read(call.query, &["workspace_id", "status", "limit", "offset"])?;
+    let query = Query::read(call.query, &["workspace_id", "status", "unused_for", "limit", "offset"])?;
     let page = query.page()?;
     let workspace = match query.get("workspace_id") {
         Some(text) => {
@@ -65,7 +65,12 @@ pub(super) async fn list(call: Call<'_>) -> Answered {
     // The admin keys are listed when their workspace is named, and not among everybody's.
     let leave_out = if workspace.is_some() { None } else { Some(WorkspaceId::SYSTEM) };
     let now = call.engine.clock().now().wall;
-    let list = KeyList { workspace, leave_out, status: status.map(|status| (status, now)) };
+    let unused_secs =
+        query.get("unused_for").map(|text| intake::duration_secs("unused_for", text)).transpose()?;
+    let unused_since =
+        unused_secs.map(|secs| Wall::from_micros(now.micros().saturating_sub(i64::from(secs) * 1_000_000)));
+    let status = status.map(|status| (status, now));
+    let list = KeyList { workspace, leave_out, status, unused_since };
     let listed = call.engine.key_views(list, page).await?;
     let data: Vec<_> = listed.items.iter().map(|view| shown::key(view, now)).collect();
     Ok(answer(StatusCode::OK, &json!({"data": data, "total": listed.total})))

@@ -66,6 +66,8 @@ impl Collector for EngineCounts {
         let help = "Callers who found no place in the queue of the slow hash";
         counter("slow_hash_refused", help, engine.slow_hashes_refused())?;
         counter("checkpoints_failed", "Checkpoints that could not be saved", engine.checkpoints_failed())?;
+        let help = "Requests that were counted to no key, because more were in use than are told apart";
+        counter("usage_unattributed", help, engine.usage_unattributed())?;
         counter("commits", "Durable commits of the store", engine.commits())?;
         let undurable = ConstGauge::new(u64::try_from(engine.undurable_changes()).unwrap_or(u64::MAX));
         let help = "Revokes and suspensions that deny already and are not durable yet";

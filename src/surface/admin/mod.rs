@@ -16,6 +16,7 @@ mod keys;
 mod metrics;
 mod rotation;
 mod shown;
+mod usage;
 mod verify;
 mod workspaces;
 
@@ -41,6 +42,7 @@ use crate::domain::causes::Causes;
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Fault, Refusal};
 use crate::domain::profile::{Found, Profile, Verb};
+use crate::domain::usage::Place;
 use crate::engine::{ChangeRefused, Door, Engine, Granted, InstallSecretError};
 use crate::http::{Peer, Request, Response, answer, body, framing, tethered};
 use metrics::Metrics;
@@ -177,8 +179,12 @@ impl AdminSurface {
         let credential = credential(&parts.headers, &[]);
         // Proven before the body is read, and decided on by the facts of the moment after: a key that is
         // revoked meanwhile does nothing.
-        let mut caller =
-            self.engine.identify(Door::Admin, &self.profile, &credential, Some(peer.address)).await?;
+        let place = match found {
+            Found::Route(route) => route.requirement.place,
+            Found::OtherVerbs(_) | Found::Nothing => Place::Other,
+        };
+        let (engine, address) = (&self.engine, Some(peer.address));
+        let mut caller = engine.identify_at(place, Door::Admin, &self.profile, &credential, address).await?;
         let sent = signature::sent(&parts.headers, &self.profile);
         caller.announce_signature(&sent);
         if caller.lacks_signature() {
@@ -225,6 +231,7 @@ impl AdminSurface {
             (Verb::Get, "/api/v1/keys") => keys::list(call).await,
             (Verb::Post, "/api/v1/keys/import") => import::import(call).await,
             (Verb::Get, "/api/v1/keys/{id}") => keys::show(call).await,
+            (Verb::Get, "/api/v1/keys/{id}/usage") => usage::of_key(call).await,
             (Verb::Patch, "/api/v1/keys/{id}") => keys::update(call).await,
             (Verb::Post, "/api/v1/keys/{id}/revoke") => keys::revoke(call).await,
             (Verb::Post, "/api/v1/keys/{id}/rotate") => rotation::rotate(call).await,

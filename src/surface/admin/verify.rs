@@ -15,6 +15,7 @@ use crate::dialect::AdminRefusal;
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::{Found, Profile, Requirement, SYSTEM_PROFILE, Verb};
+use crate::domain::usage::Place;
 use crate::engine::Door;
 use crate::http::target::Target;
 
@@ -33,11 +34,12 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
     let wanted = wanted(&fields, profile)?;
     let cost = cost.unwrap_or_else(|| wanted.cost());
     let credential = Ok(key.as_bytes());
-    let caller = match call.engine.identify(Door::Verify, profile, &credential, address).await {
-        Ok(caller) => caller,
-        Err(Refusal::Denied(denial)) => return Ok(said(Map::new(), Err(denial))),
-        Err(fault) => return Err(fault.into()),
-    };
+    let caller =
+        match call.engine.identify_at(wanted.place(), Door::Verify, profile, &credential, address).await {
+            Ok(caller) => caller,
+            Err(Refusal::Denied(denial)) => return Ok(said(Map::new(), Err(denial))),
+            Err(fault) => return Err(fault.into()),
+        };
     let mut body = Map::new();
     body.insert("key_id".to_owned(), json!(caller.key().to_string()));
     body.insert("workspace_id".to_owned(), json!(caller.workspace().to_string()));
@@ -65,7 +67,7 @@ pub(super) fn wanted(fields: &Fields<'_>, profile: &Profile) -> Result<Wanted, A
         })
     })?;
     let wanted = match (permission, method, path, tool) {
-        (None, None, None, None) => Wanted::Known(Requirement::default()),
+        (None, None, None, None) => Wanted::Known(Requirement::default().at(Place::Standing)),
         (Some(permission), None, None, None) => {
             let unknown = || refused("permission", intake::known_permissions(profile));
             Wanted::Known(profile.requirement(&permission).ok_or_else(unknown)?)
