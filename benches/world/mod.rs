@@ -132,7 +132,7 @@ fn new_key(workspace: WorkspaceId) -> NewKey {
         expires_at: None,
         addresses: None,
         // The fastest there is, so that a bench in turn over ten keys is never refused.
-        rate: Some(Rate::new(1_000_000, 1, None).unwrap()),
+        rate: Some(Rate::new(1_000_000, 1, None).unwrap().into()),
         metadata: None,
         require_signature: false,
         signature_replay: SignatureReplay::Once,

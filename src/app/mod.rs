@@ -28,7 +28,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{LoadedProfile, ProfileSettings, Settings, UpstreamSetting, system_profile};
-use crate::domain::bucket::Rate;
 use crate::engine::{ChangeRefused, Engine, EngineOptions, InstallSecretError, SlowHashOptions};
 use crate::gateway::{Upstream, UpstreamOptions};
 use crate::sandbox::{Sandbox, SandboxError, SandboxProduct};
@@ -43,10 +42,6 @@ const SANDBOX_FILE: &str = "sandbox.redb";
 /// The install secret's file in the data directory.
 const INSTALL_SECRET_FILE: &str = "install.secret";
 
-/// Keyless messages from one address: 300 a minute. Clients send a handful to start a session; more is
-/// somebody else.
-const KEYLESS_LIMIT: u64 = 300;
-const KEYLESS_WINDOW_SECS: u32 = 60;
 /// Reads of the file at the same time: enough to keep a disk busy, few enough that a flood leaves threads for
 /// others.
 const READS_MAX: usize = 32;
@@ -213,7 +208,8 @@ async fn launch_over(
     for profile in settings.profiles {
         let upstream = upstream(&profile, sandbox.as_ref(), &sandbox_shutdown, &sandbox_tasks)?;
         let loaded = profile.loaded;
-        let product = Product { profile: loaded.profile, rest: loaded.rest, rpc: loaded.rpc, upstream };
+        let LoadedProfile { profile, rest, rpc, rate_headers } = loaded;
+        let product = Product { profile, rest, rpc, rate_headers, upstream };
         products.push(Arc::new(product));
     }
     // Nothing is served yet, and all that can easily fail has not failed.
@@ -324,7 +320,7 @@ fn engine_options(settings: &Settings) -> EngineOptions {
             workers: workers(settings.slow_hash.workers),
             queue_max: settings.slow_hash.queue_max,
         },
-        keyless_rate: Rate::new(KEYLESS_LIMIT, KEYLESS_WINDOW_SECS, None).ok(),
+        keyless_rate: Some(settings.keyless_rate),
         reads_max: READS_MAX,
         replays_max: settings.replays_max,
         stores_fingerprints: settings.fingerprints.stored,

@@ -10,7 +10,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::admin_client::{AdminClient, Answer};
-use super::arguments::{KeyCommand, KeyFields, PageArguments, ReachArguments, WorkspaceCommand};
+use super::arguments::{
+    KeyCommand, KeyFields, PageArguments, RateArgument, ReachArguments, WorkspaceCommand,
+};
 use super::explain;
 use super::failure::CliError;
 use super::output::{Output, cell};
@@ -184,8 +186,10 @@ fn key_body(fields: KeyFields) -> Map<String, Value> {
         [word] if word == "any" => drop(put("ip_allow", Value::Null)),
         addresses => drop(put("ip_allow", json!(addresses))),
     }
-    if let Some(rate) = fields.rate {
-        put("rate", rate.0);
+    match fields.rates.as_slice() {
+        [] => {}
+        [RateArgument(only)] => drop(put("rate", only.clone())),
+        several => drop(put("rate", several.iter().map(|rate| rate.0.clone()).collect())),
     }
     if let Some(required) = fields.require_signature {
         put("require_signature", json!(required));
@@ -295,8 +299,11 @@ fn part(value: &Value, name: &str) -> String {
     cell(value.get(name))
 }
 
-/// A rate as `--rate` takes it.
+/// Rates as `--rate` takes them.
 fn rate(value: &Value) -> Option<String> {
+    if let Some(several) = value.as_array() {
+        return several.iter().map(rate).collect::<Option<Vec<_>>>().map(|several| several.join(", "));
+    }
     let number = |name| value.get(name).and_then(Value::as_u64);
     Some(format!("{}/{}/{}", number("limit")?, number("window_s")?, number("burst")?))
 }
@@ -349,6 +356,10 @@ mod tests {
             (
                 format!("keyward key usage {KEY} --from 2027-01-01T00:00:00+01:00 --step day"),
                 format!("GET /api/v1/keys/{KEY}/usage?from=2027%2D01%2D01T00%3A00%3A00%2B01%3A00&step=day"),
+            ),
+            (
+                format!("keyward key update {KEY} --rate 10/1 --rate 600/60/20"),
+                format!(r#"PATCH /api/v1/keys/{KEY} {{"rate":[{{"limit":10,"window_s":1}},{{"limit":600,"window_s":60,"burst":20}}]}}"#),
             ),
             (
                 format!("keyward key update {KEY} --permission none --expires-at never --ip any --rate default"),

@@ -357,9 +357,10 @@ pub(super) struct KeyFields {
     /// An address or network it may be used from; once for each, or `any`
     #[arg(long = "ip", value_name = "ADDRESS")]
     pub(super) addresses: Vec<String>,
-    /// Its own rate as CALLS/SECONDS or CALLS/SECONDS/BURST, such as 600/60, or `default` for its plan's
-    #[arg(long, value_name = "RATE", value_parser = RateArgument::parse)]
-    pub(super) rate: Option<RateArgument>,
+    /// Its own rate as CALLS/SECONDS or CALLS/SECONDS/BURST, such as 600/60; once for each of up to four that
+    /// hold at once, or `default` for its plan's
+    #[arg(long = "rate", value_name = "RATE", value_parser = RateArgument::parse)]
+    pub(super) rates: Vec<RateArgument>,
     /// Whether each of its requests must be signed
     #[arg(long, value_name = "true|false")]
     pub(super) require_signature: Option<bool>,

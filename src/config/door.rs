@@ -163,6 +163,7 @@ fn own_terms(section: &Section<'_>, terms: &mut TermsTable) -> Option<Requiremen
     let asked = section.required("permission").and_then(|field| requirement(&field, terms));
     let paid = section.field("paid").and_then(|field| field.boolean());
     let meter = section.field("meter").and_then(|field| terms.meters.used_by(&field));
+    let bucket = section.field("rate").and_then(|field| terms.route_rates.used_by(&field));
     let cost = section.field("cost");
     let units = cost.as_ref().and_then(|field| field.integer(1..=COST_MAX.into()));
     let asked = asked?;
@@ -171,7 +172,7 @@ fn own_terms(section: &Section<'_>, terms: &mut TermsTable) -> Option<Requiremen
         field.problem("no meter counts this, so it would cost nothing: give it a meter");
     }
     let cost = units.and_then(Cost::new).unwrap_or_default();
-    Some(Requirement { paid: paid.unwrap_or(asked.paid), meter, cost, ..asked })
+    Some(Requirement { paid: paid.unwrap_or(asked.paid), meter, cost, bucket, ..asked })
 }
 
 fn requirement(field: &Field<'_>, terms: &TermsTable) -> Option<Requirement> {

@@ -95,6 +95,7 @@ impl Reading<'_> {
         let listeners = listener::listeners(root, &profiles);
         let cache = tuning::cache(&root.section("cache"));
         let checkpoint_interval = tuning::checkpoint(&root.section("checkpoint"));
+        let keyless_rate = tuning::keyless(&root.section("keyless"));
         let slow_hash = tuning::slow_hash(&root.section("slow_hash"));
         let replays_max = tuning::signing(&root.section("signing"));
         let fingerprints = tuning::fingerprints(&root.section("fingerprints"));
@@ -108,6 +109,7 @@ impl Reading<'_> {
             listeners,
             cache: cache?,
             checkpoint_interval: checkpoint_interval?,
+            keyless_rate: keyless_rate?,
             slow_hash: slow_hash?,
             replays_max: replays_max?,
             fingerprints: fingerprints?,
@@ -341,6 +343,7 @@ mod tests {
             assert_eq!(settings.listeners, least.listeners);
             assert_eq!(settings.cache, least.cache);
             assert_eq!(settings.checkpoint_interval, least.checkpoint_interval);
+            assert_eq!(settings.keyless_rate, least.keyless_rate);
             assert_eq!(settings.slow_hash, least.slow_hash);
             assert_eq!(settings.replays_max, least.replays_max);
             assert_eq!(settings.fingerprints, least.fingerprints);

@@ -12,6 +12,7 @@ mod overlay;
 mod problem;
 mod profile;
 mod quantity;
+mod rate;
 mod reader;
 #[cfg(test)]
 mod refusals;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::door;
 use super::problem::Problem;
 use super::quantity;
+use super::rate::{RouteRates, rate_headers, rate_of, rates_of};
 use super::reader::{Field, Report, Section};
-use crate::dialect::{MESSAGE_CHARS_MAX, RestDialect, RpcDialect, ScopeWords, message_flaw};
-use crate::domain::bucket::{FILL_SECS_MAX, Rate, RateError, TOKENS_PER_SEC_MAX, WINDOW_SECS_MAX};
+use crate::dialect::{MESSAGE_CHARS_MAX, RateHeaders, RestDialect, RpcDialect, ScopeWords, message_flaw};
 use crate::domain::key::{TAG_LEN_MAX, Tag};
 use crate::domain::meter::Grace;
 use crate::domain::permission::{CATALOGUE_MAX, Catalogue, Permission};
@@ -28,9 +28,6 @@ const URL_LEN_MAX: usize = 500;
 /// The highest limit that a meter can be given; more is told by leaving it out.
 const METER_LIMIT_MAX: u64 = 1_000_000_000_000_000;
 
-/// The highest limit or burst of a rate: the most tokens a second over the longest window.
-const RATE_LIMIT_MAX: u64 = TOKENS_PER_SEC_MAX * WINDOW_SECS_MAX as u64;
-
 /// One product, ready to be served.
 #[derive(Debug)]
 pub struct LoadedProfile {
@@ -40,6 +37,8 @@ pub struct LoadedProfile {
     pub rest: Option<RestDialect>,
     /// How its JSON-RPC door refuses; there when the profile has that door.
     pub rpc: Option<RpcDialect>,
+    /// Which headers tell callers where their rates stand.
+    pub rate_headers: RateHeaders,
 }
 
 /// Reads a profile; `origin` is what problems call the text, such as its file's name.
@@ -59,7 +58,8 @@ fn read(root: &Section<'_>) -> Option<LoadedProfile> {
     let tag_form = format!("2 to {TAG_LEN_MAX} of a-z, 0-9 and _, a letter first and _ last");
     let tag = root.required("tag").and_then(|field| field.parsed(&tag_form, Tag::parse));
     let upgrade_url = root.field("upgrade_url").and_then(|field| field.parsed("an http(s) URL", url));
-    let rate = root.field("rate").and_then(|field| rate_of(&field));
+    let rate = root.field("rate").and_then(|field| rates_of(&field));
+    let rate_headers = root.field("rate_headers").and_then(|field| rate_headers(&field)).unwrap_or_default();
     let signing = root.field("signing").and_then(|field| signing_of(&field));
     let mut terms = TermsTable::read(root);
     let rest_section = root.field("rest").and_then(|field| field.section());
@@ -81,12 +81,13 @@ fn read(root: &Section<'_>) -> Option<LoadedProfile> {
         meters: terms.meters.0,
         plans,
         rate,
+        route_rates: terms.route_rates.0,
         signing,
         rest: rest_door,
         rpc: rpc_door,
     };
     profile.number_places();
-    Some(LoadedProfile { profile: Arc::new(profile), rest: rest_dialect, rpc: rpc_dialect })
+    Some(LoadedProfile { profile: Arc::new(profile), rest: rest_dialect, rpc: rpc_dialect, rate_headers })
 }
 
 /// The permissions that a profile declares, with all that stands beside them.
@@ -95,6 +96,7 @@ pub(super) struct TermsTable {
     pub(super) terms: Vec<Terms>,
     pub(super) words: Vec<ScopeWords>,
     pub(super) meters: Meters,
+    pub(super) route_rates: RouteRates,
 }
 
 impl TermsTable {
@@ -123,7 +125,7 @@ impl TermsTable {
             root.problem("expected at least one [[permission]]");
         }
         let catalogue = Catalogue::new(permissions).unwrap_or_default();
-        Self { catalogue, terms, words, meters }
+        Self { catalogue, terms, words, meters, route_rates: RouteRates::default() }
     }
 
     /// The permissions' names, for a message.
@@ -157,7 +159,8 @@ fn plans(root: &Section<'_>, meters: &Meters) -> Vec<Plan> {
         let named = section.required("name");
         let name = named.as_ref().and_then(name_of);
         let paid = section.field("paid").and_then(|field| field.boolean()).unwrap_or(false);
-        let rate = section.field("rate").and_then(|field| rate_of(&field));
+        let rate = section.field("rate").and_then(|field| rates_of(&field));
+        let workspace_rate = section.field("workspace_rate").and_then(|field| rate_of(&field));
         let grace = section.field("grace").and_then(|field| grace_of(&field)).unwrap_or_default();
         let limits = section
             .field("meters")
@@ -168,7 +171,7 @@ fn plans(root: &Section<'_>, meters: &Meters) -> Vec<Plan> {
             twice(named.as_ref());
             continue;
         }
-        plans.push(Plan { name, paid, rate, grace, limits });
+        plans.push(Plan { name, paid, rate, workspace_rate, grace, limits });
     }
     if plans.is_empty() {
         root.problem("expected at least one [[plan]]");
@@ -194,25 +197,6 @@ fn grace_of(field: &Field<'_>) -> Option<Grace> {
         return field.refused(&format!("expected {form}"));
     }
     field.parsed(form, |text| quantity::permille(text).and_then(Grace::from_permille))
-}
-
-fn rate_of(field: &Field<'_>) -> Option<Rate> {
-    let section = field.section()?;
-    let limit = section.required("limit").and_then(|field| field.integer(0..=RATE_LIMIT_MAX));
-    let window = section.required("window_s").and_then(|field| field.integer(1..=WINDOW_SECS_MAX.into()));
-    let burst = section.field("burst").map(|field| field.integer(1..=RATE_LIMIT_MAX));
-    section.close();
-    let burst = burst.map_or(Some(None), |burst| burst.map(Some))?;
-    match Rate::new(limit?, u32::try_from(window?).ok()?, burst) {
-        Ok(rate) => Some(rate),
-        Err(RateError::Window) => field.refused(&format!("expected a window_s from 1 to {WINDOW_SECS_MAX}")),
-        Err(RateError::TooFast) => {
-            field.refused(&format!("expected a limit of at most {TOKENS_PER_SEC_MAX} a second"))
-        }
-        Err(RateError::Burst) => field.refused(&format!(
-            "expected a burst of at least 1 that is full again within {FILL_SECS_MAX} seconds"
-        )),
-    }
 }
 
 fn signing_of(field: &Field<'_>) -> Option<SigningHeaders> {
@@ -342,7 +326,7 @@ mod tests {
             ]
         );
         assert!(profile.plans.iter().all(|plan| plan.grace == Grace::default() && plan.rate.is_none()));
-        let rate = profile.rate.unwrap();
+        let rate = profile.rate.as_ref().and_then(|rates| rates.only()).unwrap();
         assert_eq!((rate.limit(), rate.window_secs(), rate.burst()), (600, 60, 600));
         let rpc = profile.rpc.as_ref().unwrap();
         let mut tools: Vec<_> =

@@ -250,6 +250,11 @@ impl<'a> Field<'a> {
         !matches!(&self.value, Value::Read(value) if !value.get_ref().is_str())
     }
 
+    /// Whether the value is a list.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(&self.value, Value::Read(value) if value.get_ref().is_array())
+    }
+
     /// Whether a variable or a flag gave the value.
     pub(super) fn is_given(&self) -> bool {
         !matches!(&self.value, Value::Read(_))

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::profile::LoadedProfile;
 use crate::domain::address::AddressRules;
+use crate::domain::bucket::Rate;
 use crate::domain::hash::SlowHashCost;
 
 /// One daemon's configuration.
@@ -30,6 +31,8 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// Between two checkpoints: 100 ms to 60 s. A crash loses what was counted in it, metered calls among it.
     pub checkpoint_interval: Duration,
+    /// The rate of callers without a key from one address.
+    pub keyless_rate: Rate,
     /// The slow hash.
     pub slow_hash: SlowHashSettings,
     /// Signatures that are remembered until they leave their window: 1,000 to 100,000,000.

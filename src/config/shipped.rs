@@ -94,6 +94,7 @@ fn build() -> Option<Profile> {
         name: "admin".to_owned(),
         paid: true,
         rate: None,
+        workspace_rate: None,
         grace: Grace::default(),
         limits: Vec::new(),
     };
@@ -105,6 +106,7 @@ fn build() -> Option<Profile> {
         meters: Vec::new(),
         plans: vec![plan],
         rate: None,
+        route_rates: Vec::new(),
         signing: None,
         rest: Some(RestDoor { base: "/api/v1".to_owned(), key_headers: Vec::new(), routes }),
         rpc: None,

@@ -10,6 +10,7 @@
 use super::{LoadedProfile, load_profile, shipped};
 use crate::domain::permission::Permission;
 use crate::domain::profile::{Found, Plan, Verb};
+use crate::domain::rates::Rates;
 
 fn loaded(name: &str) -> LoadedProfile {
     load_profile(shipped(name).unwrap(), name).unwrap()
@@ -23,7 +24,7 @@ fn parsed(text: &str) -> Permission {
 type Offer<'a> = (&'a str, Option<(u64, u32)>, bool, Vec<Option<u64>>);
 
 fn offer(plan: &Plan) -> Offer<'_> {
-    let rate = plan.rate.map(|rate| (rate.limit(), rate.window_secs()));
+    let rate = plan.rate.as_ref().and_then(Rates::only).map(|rate| (rate.limit(), rate.window_secs()));
     let admitted = plan.limits.iter().map(|limit| limit.map(|limit| plan.grace.admitted(limit)));
     (&plan.name, rate, plan.paid, admitted.collect())
 }
@@ -185,7 +186,7 @@ fn the_plans_of_shingleai_sell_calls_and_the_paid_ones_a_tenth_more() {
     );
     let graces: Vec<_> = profile.plans.iter().map(|plan| plan.grace.admitted(100)).collect();
     assert_eq!(graces, [100, 110, 110, 110], "an override has its plan's grace");
-    let rate = profile.rate.unwrap();
+    let rate = profile.rate.as_ref().and_then(Rates::only).unwrap();
     assert_eq!((rate.limit(), rate.window_secs(), rate.burst()), (100, 60, 100));
     assert_eq!(
         (profile.tag.as_str(), profile.meters.as_slice()),

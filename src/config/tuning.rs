@@ -1,5 +1,5 @@
-//! The tables of `keyward.toml` of single values: `[cache]`, `[checkpoint]`, `[slow_hash]`, `[signing]`,
-//! `[fingerprints]`, `[log]`.
+//! The tables of `keyward.toml` of single values: `[cache]`, `[checkpoint]`, `[keyless]`, `[slow_hash]`,
+//! `[signing]`, `[fingerprints]`, `[log]`.
 //!
 //! Each has a default and a range; docs/configuration.md gives the reason of both.
 //!
@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use super::door::size;
 use super::quantity;
+use super::rate::rate_of;
 use super::reader::Section;
 use super::settings::{
     CacheSettings, FingerprintSettings, LogFormat, LogLevel, LogSettings, SlowHashSettings,
 };
+use crate::domain::bucket::Rate;
 use crate::domain::hash::SlowHashCost;
 
 const PROOFS: usize = 100_000;
@@ -25,6 +27,9 @@ const PASSES: u32 = 2;
 const QUEUE: usize = 64;
 const WORKERS: usize = 2;
 const REPLAYS: usize = 1_000_000;
+/// Clients send a handful of messages without a key to start a session; more is somebody else.
+const KEYLESS_LIMIT: u64 = 300;
+const KEYLESS_WINDOW_SECS: u32 = 60;
 
 pub(super) fn cache(section: &Section<'_>) -> Option<CacheSettings> {
     let proofs_max = whole(section, "proofs_max", 0, PROOFS_MOST, PROOFS);
@@ -60,6 +65,14 @@ pub(super) fn signing(section: &Section<'_>) -> Option<usize> {
     let replays_max = whole(section, "replays_max", 1_000, 100_000_000, REPLAYS);
     section.close();
     replays_max
+}
+
+/// The rate of callers without a key from one address.
+pub(super) fn keyless(section: &Section<'_>) -> Option<Rate> {
+    let default = || Rate::new(KEYLESS_LIMIT, KEYLESS_WINDOW_SECS, None).ok();
+    let rate = section.field("rate").map_or_else(default, |field| rate_of(&field));
+    section.close();
+    rate
 }
 
 fn whole<T: TryFrom<u64>>(

@@ -9,6 +9,7 @@
 //! Never here: a look-up, an outcome of our own invention, a wildcard over `Denial`, `Fault` or `Invalid`.
 
 mod expected;
+mod pace;
 mod problem;
 mod rest;
 mod rpc;
@@ -21,6 +22,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::domain::profile::VerbSet;
 
+pub use pace::{RateHeaders, reset_secs};
 pub use problem::{AdminRefusal, ProblemDialect};
 pub use rest::{Envelope, RestDialect};
 pub use rpc::{Era, RpcDialect};

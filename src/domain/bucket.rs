@@ -7,15 +7,23 @@
 //! bucket never yields over rate × time + burst in any window, and less than one part in 16,000 under it at
 //! the highest rate.
 //!
-//! Never here: a clock, or a refund. A proven request takes its token whatever follows, so a [`RateReceipt`]
+//! Never here: a clock, or a refund. A proven request takes its token whatever follows, so [`Taken`]
 //! gives nothing back.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use super::atomic::{AtomicU64, Ordering};
+use super::pace::{Pace, Paces};
+use super::rates::WINDOWS_MAX;
 use super::time::Mono;
 
 /// Ticks in a nanosecond. 64 bits of ticks are 36 years of uptime.
-const TICKS_PER_NANO: u64 = 16;
+pub(super) const TICKS_PER_NANO: u64 = 16;
+
+/// How far a word may lie beyond its rate's depth and be kept: a request that read the clock and was held up meets
+/// the words of those that read it later, and must not take them for what a slower rate left.
+const SLACK_TICKS: u64 = 10 * 1_000_000_000 * TICKS_PER_NANO;
+
+/// The word of a bucket that several windows have taken over.
+const RETIRED: u64 = u64::MAX;
 
 /// The longest window of a rate: 31 days, in seconds.
 pub const WINDOW_SECS_MAX: u32 = 31 * 24 * 60 * 60;
@@ -78,6 +86,12 @@ impl Rate {
         self.window_secs
     }
 
+    /// The word of a new bucket of this rate that owes what another one owes, and no more than it can.
+    pub(super) fn within_depth(&self, full_at_ticks: u64, now: Mono) -> u64 {
+        let deepest = ticks(now).saturating_add(self.depth_ticks);
+        if self.limit == 0 { full_at_ticks } else { full_at_ticks.min(deepest) }
+    }
+
     /// Tokens that a full bucket holds.
     pub const fn burst(&self) -> u64 {
         self.burst
@@ -90,69 +104,130 @@ pub struct Bucket {
     full_at_ticks: AtomicU64,
 }
 
-/// Proof that a token was taken, or that no rate applies. Only a bucket makes one.
+/// Proof that tokens of one rate, or of several together, were taken. Only a bucket or its windows make one.
 #[derive(Debug)]
-#[must_use = "a taken token is the entrance to the checks that follow"]
-pub struct RateReceipt {
-    remaining: Option<u64>,
+#[must_use = "taken tokens are the entrance to the checks that follow"]
+pub struct Taken {
+    paces: [Option<Pace>; WINDOWS_MAX],
 }
 
-impl RateReceipt {
-    /// For a caller without any rate.
-    pub(super) const fn unlimited() -> Self {
-        Self { remaining: None }
+impl Taken {
+    pub(super) const fn new(paces: [Option<Pace>; WINDOWS_MAX]) -> Self {
+        Self { paces }
     }
 
-    /// Tokens left in the bucket at that moment; `None` without a rate.
-    pub const fn remaining(&self) -> Option<u64> {
-        self.remaining
+    /// Where the rates stand now.
+    pub const fn paces(&self) -> [Option<Pace>; WINDOWS_MAX] {
+        self.paces
+    }
+
+    /// Where the one rate stands now.
+    pub const fn pace(&self) -> Option<Pace> {
+        let [pace, ..] = self.paces;
+        pace
     }
 }
 
 /// A bucket without enough tokens.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TooFast {
     /// Nanoseconds until the same take would succeed if nobody else takes; `None` when it never would.
     pub retry_after_nanos: Option<u64>,
+    /// Where the rates stood.
+    pub paces: Box<Paces>,
+}
+
+impl TooFast {
+    /// The refusal of what cannot be looked at.
+    pub fn never() -> Self {
+        Self { retry_after_nanos: None, paces: Box::default() }
+    }
 }
 
 impl Bucket {
     /// Takes `cost` tokens at `now`, all or none, or says when they will be there.
-    pub fn take(&self, rate: &Rate, cost: u64, now: Mono) -> Result<RateReceipt, TooFast> {
+    pub fn take(&self, rate: &Rate, cost: u64, now: Mono) -> Result<Taken, TooFast> {
+        self.take_unless_retired(rate, cost, now).unwrap_or_else(|| Err(TooFast::never()))
+    }
+
+    /// The same; `None` when several windows have taken this bucket over.
+    pub fn take_unless_retired(&self, rate: &Rate, cost: u64, now: Mono) -> Option<Result<Taken, TooFast>> {
         let now_ticks = ticks(now);
-        let mut full_at_ticks = self.full_at_ticks.load(Ordering::Relaxed);
+        let mut full_at_ticks = self.full_at_ticks.load(Ordering::Acquire);
         loop {
-            let step = step(full_at_ticks, rate, cost, now_ticks)?;
+            if full_at_ticks == RETIRED {
+                return None;
+            }
+            let step = match step(full_at_ticks, rate, cost, now_ticks) {
+                Ok(step) => step,
+                Err(retry_after_nanos) => {
+                    // What is owed beyond this rate's depth is let go for good, so that the wait is as told.
+                    let clamped = clamped(full_at_ticks, rate, now_ticks);
+                    if clamped != full_at_ticks && !self.replace(full_at_ticks, clamped) {
+                        full_at_ticks = self.full_at_ticks.load(Ordering::Acquire);
+                        continue;
+                    }
+                    let key = alone(pace(full_at_ticks, rate, now_ticks));
+                    return Some(Err(TooFast {
+                        retry_after_nanos,
+                        paces: Box::new(Paces { key, ..Paces::default() }),
+                    }));
+                }
+            };
             let swapped = self.full_at_ticks.compare_exchange_weak(
                 full_at_ticks,
                 step,
                 Ordering::Relaxed,
-                Ordering::Relaxed,
+                Ordering::Acquire,
             );
             match swapped {
-                Ok(_) => {
-                    let free = rate.depth_ticks - (step - now_ticks);
-                    return Ok(RateReceipt { remaining: Some(free / rate.interval_ticks) });
-                }
+                Ok(_) => return Some(Ok(Taken::new(alone(pace(step, rate, now_ticks))))),
                 Err(newer) => full_at_ticks = newer,
             }
         }
     }
 
-    /// What `take` would say, without taking.
-    pub fn peek(&self, rate: &Rate, cost: u64, now: Mono) -> Result<(), TooFast> {
-        step(self.full_at_ticks.load(Ordering::Relaxed), rate, cost, ticks(now)).map(|_| ())
+    fn replace(&self, known: u64, newer: u64) -> bool {
+        self.full_at_ticks.compare_exchange(known, newer, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Tokens that could be taken at once.
-    pub fn left(&self, rate: &Rate, now: Mono) -> u64 {
-        let debt = self.full_at_ticks.load(Ordering::Relaxed).saturating_sub(ticks(now));
-        rate.depth_ticks.saturating_sub(debt).checked_div(rate.interval_ticks).unwrap_or(0)
+    /// Ends this bucket, whose word goes over to several windows; `None` when it had ended before. No take
+    /// comes between: it finds the bucket ended, or its token is in the word that is given.
+    pub(super) fn retire(&self) -> Option<u64> {
+        if self.is_retired() {
+            return None;
+        }
+        Some(self.full_at_ticks.swap(RETIRED, Ordering::AcqRel)).filter(|word| *word != RETIRED)
+    }
+
+    /// Whether several windows have taken this bucket over.
+    pub fn is_retired(&self) -> bool {
+        self.full_at_ticks.load(Ordering::Acquire) == RETIRED
+    }
+
+    pub(super) fn full_at_ticks(&self) -> u64 {
+        self.full_at_ticks.load(Ordering::Acquire)
+    }
+
+    /// What `take` would say, without taking.
+    pub fn peek(&self, rate: &Rate, cost: u64, now: Mono) -> Result<(), TooFast> {
+        let full_at_ticks = self.full_at_ticks();
+        let key = || alone(pace(full_at_ticks, rate, ticks(now)));
+        let too_fast = |retry_after_nanos| TooFast {
+            retry_after_nanos,
+            paces: Box::new(Paces { key: key(), ..Paces::default() }),
+        };
+        step(full_at_ticks, rate, cost, ticks(now)).map(|_| ()).map_err(too_fast)
+    }
+
+    /// Where a rate stands.
+    pub fn pace(&self, rate: &Rate, now: Mono) -> Pace {
+        pace(self.full_at_ticks(), rate, ticks(now))
     }
 
     /// Nanoseconds until the bucket is full: what a checkpoint saves.
     pub fn nanos_to_full(&self, now: Mono) -> u64 {
-        self.full_at_ticks.load(Ordering::Relaxed).saturating_sub(ticks(now)).div_ceil(TICKS_PER_NANO)
+        self.full_at_ticks().saturating_sub(ticks(now)).div_ceil(TICKS_PER_NANO)
     }
 
     /// A bucket that was `nanos_to_full` away from full when it was saved, `elapsed_nanos` ago.
@@ -163,25 +238,53 @@ impl Bucket {
     }
 }
 
-const fn ticks(now: Mono) -> u64 {
+pub(super) const fn ticks(now: Mono) -> u64 {
     now.nanos().saturating_mul(TICKS_PER_NANO)
 }
 
 /// The step itself: the moment of fullness after taking `cost` tokens from a bucket that is full at
-/// `full_at_ticks`.
-fn step(full_at_ticks: u64, rate: &Rate, cost: u64, now_ticks: u64) -> Result<u64, TooFast> {
-    let never = TooFast { retry_after_nanos: None };
+/// `full_at_ticks`, or the nanoseconds until that could be done (`None`: never).
+pub(super) fn step(full_at_ticks: u64, rate: &Rate, cost: u64, now_ticks: u64) -> Result<u64, Option<u64>> {
     if rate.limit == 0 || cost > rate.burst {
-        return Err(never);
+        return Err(None);
     }
-    // A rate that was lowered in between, or a saved state, may lie beyond what this rate allows: clamp it.
-    let debt = full_at_ticks.saturating_sub(now_ticks).min(rate.depth_ticks);
-    let after = debt + cost * rate.interval_ticks;
+    let after = debt(full_at_ticks, rate, now_ticks) + cost * rate.interval_ticks;
     if after > rate.depth_ticks {
-        let wait = (after - rate.depth_ticks).div_ceil(TICKS_PER_NANO);
-        return Err(TooFast { retry_after_nanos: Some(wait) });
+        return Err(Some((after - rate.depth_ticks).div_ceil(TICKS_PER_NANO)));
     }
     Ok(now_ticks.saturating_add(after))
+}
+
+/// The word without what is owed beyond the rate's depth. A limit of 0 has no depth, and lets nothing go.
+pub(super) fn clamped(full_at_ticks: u64, rate: &Rate, now_ticks: u64) -> u64 {
+    let debt_ticks = full_at_ticks.saturating_sub(now_ticks);
+    let keeps = rate.limit == 0 || debt_ticks <= rate.depth_ticks + SLACK_TICKS;
+    if keeps { full_at_ticks } else { now_ticks.saturating_add(rate.depth_ticks) }
+}
+
+/// What is owed. A rate that was lowered in between, or a saved state, may lie beyond what this rate allows.
+fn debt(full_at_ticks: u64, rate: &Rate, now_ticks: u64) -> u64 {
+    clamped(full_at_ticks, rate, now_ticks).saturating_sub(now_ticks)
+}
+
+/// Where a rate stands whose bucket is full at `full_at_ticks`.
+pub(super) fn pace(full_at_ticks: u64, rate: &Rate, now_ticks: u64) -> Pace {
+    let debt = debt(full_at_ticks, rate, now_ticks);
+    Pace {
+        limit: rate.limit,
+        window_secs: rate.window_secs,
+        remaining: rate.depth_ticks.saturating_sub(debt).checked_div(rate.interval_ticks).unwrap_or(0),
+        reset_nanos: if rate.limit == 0 { 0 } else { debt.div_ceil(TICKS_PER_NANO) },
+    }
+}
+
+/// The longer of two waits; never is the longest.
+pub(super) fn longer_wait(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.zip(other).map(|(one, other)| one.max(other))
+}
+
+const fn alone(pace: Pace) -> [Option<Pace>; WINDOWS_MAX] {
+    [Some(pace), None, None, None]
 }
 
 #[cfg(test)]
@@ -198,7 +301,7 @@ mod tests {
         let rate = Rate::new(600, 60, None).unwrap();
         let bucket = Bucket::default();
         for left in (0..600).rev() {
-            assert_eq!(bucket.take(&rate, 1, at(5)).unwrap().remaining(), Some(left));
+            assert_eq!(bucket.take(&rate, 1, at(5)).unwrap().pace().unwrap().remaining, left);
         }
         let refused = bucket.take(&rate, 1, at(5)).unwrap_err();
         assert_eq!(refused.retry_after_nanos, Some(100_000_000));
@@ -235,6 +338,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_owed_of_a_longer_window_is_let_go_and_the_wait_is_as_told() {
+        let (slow, fast, none) = (Rate::new(60, 60, None), Rate::new(10, 1, None), Rate::new(0, 1, None));
+        let bucket = Bucket::default();
+        assert!(bucket.take(&slow.unwrap(), 60, at(0)).is_ok());
+        assert!(bucket.take(&none.unwrap(), 1, at(0)).is_err());
+        assert_eq!(bucket.pace(&slow.unwrap(), at(0)).remaining, 0, "a rate of nothing lets nothing go");
+        let wait = bucket.take(&fast.unwrap(), 1, at(0)).unwrap_err().retry_after_nanos;
+        assert_eq!(wait, Some(100_000_000));
+        assert!(bucket.take(&fast.unwrap(), 1, at(99_999_999)).is_err());
+        assert!(bucket.take(&fast.unwrap(), 1, at(100_000_000)).is_ok());
+    }
+
+    #[test]
+    fn e13_a_reading_of_the_clock_that_comes_late_fills_nothing() {
+        let rate = Rate::new(10, 1, None).unwrap();
+        let (bucket, late, now) = (Bucket::default(), at(0), at(5_000_000_000));
+        assert!(bucket.take(&rate, 10, now).is_ok());
+        let wait = bucket.take(&rate, 1, late).unwrap_err().retry_after_nanos;
+        assert_eq!(wait, Some(5_100_000_000));
+        assert!(bucket.take(&rate, 1, at(5_099_999_999)).is_err());
+        assert!(bucket.take(&rate, 1, at(5_100_000_000)).is_ok());
+    }
+
+    #[test]
     fn a_saved_bucket_comes_back_with_what_refilled_meanwhile() {
         let rate = Rate::new(10, 10, None).unwrap();
         let bucket = Bucket::default();
@@ -242,7 +369,7 @@ mod tests {
         let saved = bucket.nanos_to_full(at(1_000_000_000));
         assert_eq!(saved, 9_000_000_000);
         let restored = Bucket::restored(saved, 2_000_000_000, at(50));
-        assert_eq!(restored.take(&rate, 1, at(50)).unwrap().remaining(), Some(2));
+        assert_eq!(restored.take(&rate, 1, at(50)).unwrap().pace().unwrap().remaining, 2);
     }
 
     #[test]
@@ -291,7 +418,7 @@ mod tests {
             for _ in 0..used {
                 let _ = bucket.take(&rate, 1, at(start));
             }
-            if let Err(TooFast { retry_after_nanos: Some(wait) }) = bucket.peek(&rate, cost, at(start)) {
+            if let Err(TooFast { retry_after_nanos: Some(wait), .. }) = bucket.peek(&rate, cost, at(start)) {
                 prop_assert!(bucket.peek(&rate, cost, at(start + wait - 1)).is_err());
                 prop_assert!(bucket.take(&rate, cost, at(start + wait)).is_ok());
             }

@@ -8,6 +8,7 @@ use super::meter::Marks;
 use super::period::PeriodIndex;
 use super::record::{KeySecret, SECRETS_MAX};
 use super::time::Wall;
+use super::windows::SavedWindows;
 
 /// What is counted of a key beside its record, as a checkpoint saves it: absolute values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -16,8 +17,8 @@ pub struct KeyCounters {
     pub last_used_at: Option<Wall>,
     /// The last use of each of its secrets; `None` when it was saved before secrets were told apart.
     pub secret_uses: Option<SecretUses>,
-    /// How far its bucket was from full, in nanoseconds.
-    pub nanos_to_full: u64,
+    /// How far its bucket was from full; of one with a single window, only the furthest.
+    pub windows: SavedWindows,
     /// When that was, in microseconds of wall time.
     pub saved_at_micros: i64,
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Proof ─ standing ─► Standing ─┐              (with a signature: Signed ─ standing_signed ─► Standing)
-//!              bucket ─► RateReceipt ─┴─ allowed ─► Admission ─┬─ no meter ────────────► Grant
+//! buckets ─► CallerToken ─► RateReceipt ─┴─ allowed ─► Admission ─┬─ no meter ────────────► Grant
 //!                                                   meter ─► MeterReceipt ─┘
 //! ```
 //!
@@ -13,20 +13,24 @@
 //! Never here: a verdict that is kept, or a way to a `Grant` around a check.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::bucket::{Bucket, Rate, RateReceipt, TooFast};
+use super::bucket::{Bucket, Rate, Taken, TooFast};
 use super::denial::{Denial, Refusal};
 use super::facts::{KeyFacts, WorkspaceFacts};
 use super::id::{KeyId, WorkspaceId};
 use super::lease::MeterReceipt;
 use super::meter::PeriodMeter;
+use super::pace::Paces;
 use super::profile::{MeterNo, Public, Requirement};
 use super::proof::Proof;
+use super::rates::Rates;
 use super::record::{SignatureReplay, WorkspaceStatus};
 use super::replays::Replays;
 use super::signature::Signed;
 use super::time::{Mono, Now, Wall};
 use super::usage::Place;
+use super::windows::Windows;
 
 /// What an attempt is after.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -198,42 +202,131 @@ fn has_come(end: Option<Wall>, now: Now) -> bool {
     end.is_some_and(|end| now.wall >= end)
 }
 
-/// Takes one token from the key's bucket. A proven request takes it whatever follows, so that probing is not
-/// free.
-pub fn pace(_: &Standing, case: &Case<'_>, bucket: &Bucket) -> Result<RateReceipt, Denial> {
-    take_token(case, bucket)
+/// The tokens that a proven caller pays whatever it wants: its key's and its workspace's.
+#[derive(Debug)]
+#[must_use = "paid tokens are the entrance to the checks that follow"]
+pub struct CallerToken {
+    paces: Paces,
 }
 
-/// Takes that token ahead of the signature, for a request that was refused before its signature could be looked
-/// at.
-pub fn pace_unread(proof: Proof, case: &Case<'_>, bucket: &Bucket) -> Result<RateReceipt, Denial> {
-    stands_but_for_signature(proof, case)?;
-    take_token(case, bucket)
+/// All tokens of one request, those of the route among them. Only [`pace_route`] makes one.
+#[derive(Debug)]
+#[must_use = "paid tokens are the entrance to the checks that follow"]
+pub struct RateReceipt {
+    paces: Paces,
 }
 
-/// Whether [`pace`] would find a token.
-pub fn has_token(case: &Case<'_>, bucket: &Bucket) -> bool {
-    rate_of(case).is_none_or(|rate| bucket.peek(rate, 1, case.now.mono).is_ok())
-}
-
-fn take_token(case: &Case<'_>, bucket: &Bucket) -> Result<RateReceipt, Denial> {
-    match rate_of(case) {
-        Some(rate) => bucket.take(rate, 1, case.now.mono).map_err(too_fast),
-        None => Ok(RateReceipt::unlimited()),
+impl RateReceipt {
+    /// Where the rates stand now.
+    pub const fn paces(&self) -> &Paces {
+        &self.paces
     }
 }
 
-pub(super) fn rate_of<'a>(case: &Case<'a>) -> Option<&'a Rate> {
+/// The buckets that a decision may look into, as they stand.
+#[derive(Clone, Debug)]
+pub struct Buckets<'a> {
+    /// The key's.
+    pub key: Windows,
+    /// The one that all keys of the workspace share.
+    pub workspace: &'a Bucket,
+    /// The key's own for what is wanted, and its rate.
+    pub route: Option<(Rate, Arc<Bucket>)>,
+}
+
+/// Takes one token from each of the key's windows, by `take`, and then one from the bucket that the workspace's
+/// keys share. A proven request takes them whatever follows, so that probing is not free; so what the key paid
+/// is gone when the workspace's bucket is empty.
+pub fn pace(
+    _: &Standing,
+    case: &Case<'_>,
+    take: impl FnOnce(&Rates) -> Result<Taken, TooFast>,
+    workspace: &Bucket,
+) -> Result<CallerToken, TooFast> {
+    take_tokens(case, take, workspace)
+}
+
+/// Takes those tokens ahead of the signature, for a request that was refused before its signature could be
+/// looked at.
+pub fn pace_unread(
+    proof: Proof,
+    case: &Case<'_>,
+    take: impl FnOnce(&Rates) -> Result<Taken, TooFast>,
+    workspace: &Bucket,
+) -> Result<Result<CallerToken, TooFast>, Denial> {
+    stands_but_for_signature(proof, case)?;
+    Ok(take_tokens(case, take, workspace))
+}
+
+/// Takes one token from the bucket of what is wanted, where it has one, behind those of the caller.
+pub fn pace_route(
+    CallerToken { paces }: CallerToken,
+    case: &Case<'_>,
+    route: Option<&(Rate, Arc<Bucket>)>,
+) -> Result<RateReceipt, TooFast> {
+    let Some((rate, bucket)) = route else { return Ok(RateReceipt { paces }) };
+    match bucket.take(rate, 1, case.now.mono) {
+        Ok(taken) => Ok(RateReceipt { paces: Paces { route: taken.pace(), ..paces } }),
+        Err(refused) => {
+            let route = Some(bucket.pace(rate, case.now.mono));
+            Err(TooFast { paces: Box::new(Paces { route, ..paces }), ..refused })
+        }
+    }
+}
+
+/// Whether [`pace`] would find its tokens.
+pub fn has_token(case: &Case<'_>, buckets: &Buckets<'_>) -> bool {
+    would_pace(case, &Buckets { route: None, ..buckets.clone() }).is_ok()
+}
+
+fn take_tokens(
+    case: &Case<'_>,
+    take: impl FnOnce(&Rates) -> Result<Taken, TooFast>,
+    workspace: &Bucket,
+) -> Result<CallerToken, TooFast> {
+    let mut paces = Paces::default();
+    if let Some(rates) = rates_of(case) {
+        paces.key = take(rates)?.paces();
+    }
+    if let Some(rate) = &case.workspace.shared_rate {
+        match workspace.take(rate, 1, case.now.mono) {
+            Ok(taken) => paces.workspace = taken.pace(),
+            Err(refused) => {
+                paces.workspace = Some(workspace.pace(rate, case.now.mono));
+                return Err(TooFast { paces: Box::new(paces), ..refused });
+            }
+        }
+    }
+    Ok(CallerToken { paces })
+}
+
+pub(super) fn rates_of<'a>(case: &Case<'a>) -> Option<&'a Rates> {
     case.key.rate.as_ref().or(case.workspace.rate.as_ref())
 }
 
-/// What [`pace`] would say, taking nothing.
-pub(super) fn would_pace(case: &Case<'_>, bucket: &Bucket) -> Result<(), Denial> {
-    rate_of(case).map_or(Ok(()), |rate| bucket.peek(rate, 1, case.now.mono).map_err(too_fast))
+pub(super) const fn shared_rate_of<'a>(case: &Case<'a>) -> Option<&'a Rate> {
+    case.workspace.shared_rate.as_ref()
 }
 
-fn too_fast(refused: TooFast) -> Denial {
-    Denial::Rate { retry_after_nanos: refused.retry_after_nanos }
+/// What [`pace`] and [`pace_route`] would say, taking nothing.
+pub(super) fn would_pace(case: &Case<'_>, buckets: &Buckets<'_>) -> Result<(), Denial> {
+    let now = case.now.mono;
+    if let Some(rates) = rates_of(case) {
+        buckets.key.peek(rates, 1, now)?;
+    }
+    if let Some(rate) = shared_rate_of(case) {
+        buckets.workspace.peek(rate, 1, now)?;
+    }
+    if let Some((rate, bucket)) = &buckets.route {
+        bucket.peek(rate, 1, now)?;
+    }
+    Ok(())
+}
+
+impl From<TooFast> for Denial {
+    fn from(refused: TooFast) -> Self {
+        Self::Rate { retry_after_nanos: refused.retry_after_nanos }
+    }
 }
 
 /// A key that may do what it wants, as far as permission and plan go.
@@ -319,6 +412,10 @@ impl Metered {
 
     /// Buys `cost` units out of the lease at hand and makes the sale final; gives itself back when there are not
     /// as many.
+    #[expect(
+        clippy::result_large_err,
+        reason = "not an error: the admission itself, to be sold after a wait"
+    )]
     pub fn buy(self, meter: &PeriodMeter, cost: u64) -> Result<Grant, Self> {
         match meter.sell(cost) {
             Some(sale) => {
@@ -357,9 +454,9 @@ impl Grant {
         self.standing.workspace
     }
 
-    /// Tokens left in the bucket when this was granted; `None` without a rate.
-    pub const fn remaining(&self) -> Option<u64> {
-        self.rate.remaining()
+    /// Where the caller's rates stood when this was granted.
+    pub const fn paces(&self) -> &Paces {
+        self.rate.paces()
     }
 }
 
@@ -368,12 +465,12 @@ pub fn rehearse(
     proof: Proof,
     case: &Case<'_>,
     wanted: &Wanted,
-    bucket: &Bucket,
+    buckets: &Buckets<'_>,
     meter_of: impl FnOnce(MeterNo) -> PeriodMeter,
     cost: u64,
 ) -> Result<(), Denial> {
     stands(proof, case)?;
-    would_pace(case, bucket)?;
+    would_pace(case, buckets)?;
     match permits(case, wanted)?.meter {
         Some(meter) => would_buy(case, meter, &meter_of(meter), cost),
         None => Ok(()),
@@ -412,7 +509,7 @@ impl OpenPass {
     /// The pass to something that the profile opens, for a caller whose address has a token left in `bucket`.
     pub fn paced(_: Public, rate: Option<&Rate>, bucket: &Bucket, now: Mono) -> Result<Self, Denial> {
         match rate {
-            Some(rate) => bucket.take(rate, 1, now).map(|_token| Self(())).map_err(too_fast),
+            Some(rate) => Ok(bucket.take(rate, 1, now).map(|_token| Self(()))?),
             None => Ok(Self(())),
         }
     }

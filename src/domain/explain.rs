@@ -9,8 +9,7 @@ mod reasons;
 #[cfg(test)]
 mod tests;
 
-use super::bucket::Bucket;
-use super::decision::{ASKED, Case, Check, STANDING, Wanted, needs_no_signature, would_pace};
+use super::decision::{ASKED, Buckets, Case, Check, STANDING, Wanted, needs_no_signature, would_pace};
 use super::denial::Denial;
 use super::key::Prefix;
 use super::meter::PeriodMeter;
@@ -67,7 +66,7 @@ impl Check {
 pub fn explain(
     explained: &Explained<'_>,
     case: &Case<'_>,
-    bucket: &Bucket,
+    buckets: &Buckets<'_>,
     meter_of: impl FnOnce(MeterNo) -> PeriodMeter,
 ) -> Vec<Finding> {
     let mut findings: Vec<_> = STANDING
@@ -86,8 +85,8 @@ pub fn explain(
         .collect();
     let (outcome, why) = (needs_no_signature(case), of_standing(Check::Signature, explained, case));
     findings.push(Finding { check: Check::Signature, outcome, why });
-    let outcome = would_pace(case, bucket);
-    findings.push(Finding { check: Check::Rate, why: of_rate(case, bucket, &outcome), outcome });
+    let outcome = would_pace(case, buckets);
+    findings.push(Finding { check: Check::Rate, why: of_rate(case, buckets, &outcome), outcome });
     match explained.wanted {
         Wanted::Known(asked) => {
             findings.extend(ASKED.iter().map(|(check, run)| {

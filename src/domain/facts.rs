@@ -12,6 +12,7 @@ use super::ledger::MeterTerms;
 use super::period::Period;
 use super::permission::{Permission, PermissionBits};
 use super::profile::{MeterNo, Profile};
+use super::rates::Rates;
 use super::record::{KeyRecord, SECRETS_MAX, SignatureReplay, WorkspaceRecord, WorkspaceStatus};
 use super::time::Wall;
 
@@ -36,7 +37,7 @@ pub struct KeyFacts {
     pub(super) require_signature: bool,
     pub(super) signature_replay: SignatureReplay,
     pub(super) permissions: PermissionBits,
-    pub(super) rate: Option<Rate>,
+    pub(super) rate: Option<Rates>,
     scopes: String,
 }
 
@@ -61,7 +62,7 @@ impl KeyFacts {
             require_signature: record.require_signature,
             signature_replay: record.signature_replay,
             permissions: profile.compile(&record.permissions),
-            rate: record.rate,
+            rate: record.rate.clone(),
             scopes: scopes.join(" "),
         }
     }
@@ -112,7 +113,10 @@ pub struct WorkspaceFacts {
     pub(super) status: WorkspaceStatus,
     plan: String,
     pub(super) paid: bool,
-    pub(super) rate: Option<Rate>,
+    /// Of each of its keys.
+    pub(super) rate: Option<Rates>,
+    /// Of all its keys together.
+    pub(super) shared_rate: Option<Rate>,
     meters: Vec<MeterTerms>,
     anchor: Wall,
 }
@@ -134,7 +138,11 @@ impl WorkspaceFacts {
             status: record.status,
             plan: record.plan.clone(),
             paid: plan.is_some_and(|plan| plan.paid),
-            rate: record.overrides.rate.or(plan.and_then(|plan| plan.rate)).or(profile.rate),
+            rate: (record.overrides.rate.as_ref())
+                .or(plan.and_then(|plan| plan.rate.as_ref()))
+                .or(profile.rate.as_ref())
+                .cloned(),
+            shared_rate: record.overrides.workspace_rate.or(plan.and_then(|plan| plan.workspace_rate)),
             meters: profile.meters.iter().enumerate().map(terms).collect(),
             anchor: record.billing_anchor,
         }

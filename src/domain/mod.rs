@@ -1,7 +1,7 @@
 //! Pure decisions: what a key is, what it may do, how limits and periods count, and the one order in
 //! which a request is checked.
 //!
-//! Values go in, values come out. Sealed types (`Proof`, `Standing`, `RateReceipt`, `Admission`,
+//! Values go in, values come out. Sealed types (`Proof`, `Standing`, `Taken`, `RateReceipt`, `Admission`,
 //! `MeterReceipt`, `Grant`, `OpenPass`) can be made only by the comparison or the count they stand for, so
 //! code that forgets a check does not compile.
 //!
@@ -9,6 +9,7 @@
 //! random bytes come in as arguments.
 
 pub mod address;
+mod atomic;
 pub mod audit;
 pub mod believed_time;
 pub mod bucket;
@@ -25,10 +26,12 @@ pub mod lease;
 pub mod ledger;
 pub mod legacy;
 pub mod meter;
+pub mod pace;
 pub mod period;
 pub mod permission;
 pub mod profile;
 pub mod proof;
+pub mod rates;
 pub mod record;
 pub mod replays;
 pub mod rotation;
@@ -36,3 +39,4 @@ pub mod signature;
 pub mod tether;
 pub mod time;
 pub mod usage;
+pub mod windows;

@@ -12,12 +12,17 @@ use super::bucket::Rate;
 use super::key::Tag;
 use super::meter::Grace;
 use super::permission::{Catalogue, Permission, PermissionBits, PermissionNo};
+use super::rates::Rates;
 use super::signature::SigningHeaders;
 use super::usage::Place;
 
 /// The number of a meter in its profile.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct MeterNo(pub u8);
+
+/// The number of a route or tool that each key has a bucket of its own for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RouteBucketNo(pub u16);
 
 /// The most meters in one profile.
 pub const METERS_MAX: usize = 16;
@@ -41,8 +46,10 @@ pub struct Profile {
     pub meters: Vec<String>,
     /// Its plans.
     pub plans: Vec<Plan>,
-    /// The rate of a key whose workspace, plan and own record set none; `None` is unlimited.
-    pub rate: Option<Rate>,
+    /// The rates of a key whose workspace, plan and own record set none; `None` is unlimited.
+    pub rate: Option<Rates>,
+    /// What each key may ask of single routes and tools beside that; a [`RouteBucketNo`] is the place.
+    pub route_rates: Vec<Rate>,
     /// Under which headers the body form of signatures is taken; `None` is not at all. Our own form always is.
     pub signing: Option<SigningHeaders>,
     /// The REST door.
@@ -101,6 +108,8 @@ pub struct Requirement {
     pub cost: Cost,
     /// Where its usage is counted.
     pub place: Place,
+    /// Paced by a bucket of its own.
+    pub bucket: Option<RouteBucketNo>,
 }
 
 /// A tier.
@@ -110,8 +119,10 @@ pub struct Plan {
     pub name: String,
     /// Whether paid actions are open.
     pub paid: bool,
-    /// The rate of each key, unless the key or workspace sets one.
-    pub rate: Option<Rate>,
+    /// The rates of each key, unless the key or workspace sets them.
+    pub rate: Option<Rates>,
+    /// The rate of all keys of a workspace together, unless the workspace sets one.
+    pub workspace_rate: Option<Rate>,
     /// The share admitted over a monthly limit.
     pub grace: Grace,
     /// The monthly limit of each meter; `None` is unlimited.
@@ -135,6 +146,11 @@ impl Profile {
         self.meters.get(usize::from(meter.0)).map_or("", String::as_str)
     }
 
+    /// The rate of a route or tool that has one.
+    pub fn route_rate(&self, number: RouteBucketNo) -> Option<&Rate> {
+        self.route_rates.get(usize::from(number.0))
+    }
+
     /// What asking for exactly this permission requires; `None` when nothing here asks for it.
     pub fn requirement(&self, permission: &Permission) -> Option<Requirement> {
         self.catalogue.number(permission).map(|number| self.requirement_of(number))
@@ -148,6 +164,7 @@ impl Profile {
             paid: terms.paid,
             meter: terms.meter,
             cost: Cost::ONE,
+            bucket: None,
             place: Place::Permission(number),
         }
     }

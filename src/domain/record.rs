@@ -14,6 +14,7 @@ use super::id::{KeyId, WorkspaceId};
 use super::key::Prefix;
 use super::legacy::{Handle, ImportedText};
 use super::permission::Permission;
+use super::rates::Rates;
 use super::time::Wall;
 
 /// The most characters of a name or brand.
@@ -103,8 +104,10 @@ impl WorkspaceStatus {
 /// What one workspace has apart from its plan.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Overrides {
-    /// The rate of each of its keys.
-    pub rate: Option<Rate>,
+    /// The rates of each of its keys.
+    pub rate: Option<Rates>,
+    /// The rate of all its keys together.
+    pub workspace_rate: Option<Rate>,
     /// Monthly limits by the meter's name; the plan's grace applies on top.
     pub meters: BTreeMap<String, u64>,
 }
@@ -122,8 +125,10 @@ pub struct WorkspacePatch {
     pub brands: Option<Vec<Label>>,
     /// Suspend or activate.
     pub status: Option<WorkspaceStatus>,
-    /// Set (`Some`) or clear (`None`) the rate.
-    pub rate: Option<Option<Rate>>,
+    /// Set (`Some`) or clear (`None`) the rates of each key.
+    pub rate: Option<Option<Rates>>,
+    /// Set or clear the rate of all keys together.
+    pub workspace_rate: Option<Option<Rate>>,
     /// Set or clear limits, by the meter's name.
     pub meters: BTreeMap<String, Option<u64>>,
 }
@@ -142,6 +147,7 @@ impl WorkspaceRecord {
         self.brands = patch.brands.unwrap_or(self.brands);
         self.status = patch.status.unwrap_or(self.status);
         self.overrides.rate = patch.rate.unwrap_or(self.overrides.rate);
+        self.overrides.workspace_rate = patch.workspace_rate.unwrap_or(self.overrides.workspace_rate);
         for (meter, limit) in patch.meters {
             match limit {
                 Some(limit) => self.overrides.meters.insert(meter, limit),
@@ -187,8 +193,8 @@ pub struct KeyRecord {
     pub revoked_at: Option<Wall>,
     /// From where it may be used; `None` is anywhere.
     pub addresses: Option<AddressRules>,
-    /// Its own rate, over workspace, plan and profile.
-    pub rate: Option<Rate>,
+    /// Its own rates, over workspace, plan and profile.
+    pub rate: Option<Rates>,
     /// A JSON object of the user's own, as text.
     pub metadata: Option<String>,
     /// Whether every request must be signed.
@@ -260,8 +266,8 @@ pub struct KeyPatch {
     pub expires_at: Option<Option<Wall>>,
     /// Its address rules.
     pub addresses: Option<Option<AddressRules>>,
-    /// Its rate.
-    pub rate: Option<Option<Rate>>,
+    /// Its rates.
+    pub rate: Option<Option<Rates>>,
     /// Its metadata.
     pub metadata: Option<Option<String>>,
     /// Whether it must sign.

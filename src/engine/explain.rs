@@ -59,7 +59,9 @@ impl Engine {
         let now = self.clock.now();
         Ok(key.with_case(asked.address, now, |case| Explanation {
             workspace: case.workspace.id(),
-            findings: explain(&explained, case, &key.bucket, |number| key.workspace.meter_now(number, now)),
+            findings: explain(&explained, case, &self.buckets(&key, explained.wanted), |number| {
+                key.workspace.meter_now(number, now)
+            }),
         }))
     }
 }

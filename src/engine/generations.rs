@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 
 /// A map of at most 2 × `max` entries.
 pub(super) struct Generations<K: Eq + Hash, V, S> {
@@ -75,15 +76,35 @@ impl<K: Eq + Hash + Copy, V: Clone, S: BuildHasher + Clone + Default> Generation
         }
         let pair = self.pair.load_full();
         if pair.young.map.insert(key, value).is_none() {
-            let len = pair.young.len.fetch_add(1, Ordering::Relaxed) + 1;
-            if len >= self.max {
-                let turned =
-                    Pair { young: Generation::new(self.hasher.clone()), old: Arc::clone(&pair.young) };
-                // Whoever turns first wins; the others' entries are in what is now the old generation.
-                let before = self.pair.compare_and_swap(&pair, Arc::new(turned));
-                if Arc::ptr_eq(&before, &pair) {
-                    self.forgotten.store(Some(Arc::clone(&pair.old)));
-                }
+            self.note_new(&pair);
+        }
+    }
+
+    /// The value of `key`, or what `make` makes of it: of several who ask at once, one makes it.
+    pub(super) fn find_or_insert(&self, key: K, make: impl FnOnce() -> V) -> V {
+        if let Some(found) = self.find(&key) {
+            return found;
+        }
+        let pair = self.pair.load_full();
+        let (value, is_new) = match pair.young.map.entry(key) {
+            Entry::Occupied(present) => (present.get().clone(), false),
+            Entry::Vacant(place) => (place.insert(make()).value().clone(), true),
+        };
+        if is_new {
+            self.note_new(&pair);
+        }
+        value
+    }
+
+    /// Counts a new entry of the young generation.
+    fn note_new(&self, pair: &Arc<Pair<K, V, S>>) {
+        let len = pair.young.len.fetch_add(1, Ordering::Relaxed) + 1;
+        if len >= self.max {
+            let turned = Pair { young: Generation::new(self.hasher.clone()), old: Arc::clone(&pair.young) };
+            // Whoever turns first wins; the others' entries are in what is now the old generation.
+            let before = self.pair.compare_and_swap(pair, Arc::new(turned));
+            if Arc::ptr_eq(&before, pair) {
+                self.forgotten.store(Some(Arc::clone(&pair.old)));
             }
         }
     }

@@ -192,6 +192,7 @@ mod tests {
             name: "free".to_owned(),
             paid: false,
             rate: None,
+            workspace_rate: None,
             grace: crate::domain::meter::Grace::default(),
             limits: Vec::new(),
         };
@@ -203,6 +204,7 @@ mod tests {
             meters: Vec::new(),
             plans: vec![plan],
             rate: None,
+            route_rates: Vec::new(),
             signing: None,
             rest: None,
             rpc: None,

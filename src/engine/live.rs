@@ -7,6 +7,7 @@
 
 mod key;
 mod meters;
+mod tokens;
 mod workspace;
 
 pub(super) use key::{CachedProof, LiveKey};

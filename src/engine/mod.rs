@@ -21,6 +21,7 @@ mod loading;
 mod prove;
 mod replays;
 mod retries;
+mod route_buckets;
 mod signing;
 mod slots;
 mod slow_hash;
@@ -62,7 +63,7 @@ pub use install_secret::{INSTALL_SECRETS_MAX, InstallSecret, InstallSecretError,
 pub use tally::{Door, OutcomeCount};
 pub use timekeeping::ClockView;
 pub use usage::{AwaitedAnswer, UsageReport, UsageSpan, UsageStep};
-pub use verify::{Attempt, Caller, Granted, Reach};
+pub use verify::{Attempt, Caller, Granted, Reach, Refused};
 pub use views::{KeyList, KeyView, MeterView};
 
 pub use crate::store::{Listed, Page};
@@ -75,6 +76,7 @@ use legacy::Legacy;
 use live::CachedProof;
 use replays::SharedReplays;
 use retries::Retries;
+use route_buckets::RouteBuckets;
 use slots::Slots;
 use slow_hash::SlowHash;
 use soft_delay::SoftDelay;
@@ -130,6 +132,7 @@ pub struct Engine {
     soft_delay: SoftDelay,
     keyless: Generations<IpAddr, Arc<Bucket>, RandomState>,
     keyless_rate: Option<Rate>,
+    route_buckets: RouteBuckets,
     reads: Arc<Semaphore>,
     replays: SharedReplays,
     tally: Tally,
@@ -171,6 +174,7 @@ impl Engine {
             soft_delay: SoftDelay::new(),
             keyless: Generations::new(KEYLESS_ADDRESSES_MAX / 2),
             keyless_rate: options.keyless_rate,
+            route_buckets: RouteBuckets::default(),
             reads: Arc::new(Semaphore::new(options.reads_max)),
             replays: SharedReplays::new(options.replays_max),
             tally: Tally::default(),
@@ -212,11 +216,7 @@ impl Engine {
     /// Lets a keyless caller through to something that its profile opens, paced by address.
     pub fn open_pass(&self, public: Public, address: Option<IpAddr>) -> Result<OpenPass, Denial> {
         let address = origin(address);
-        let bucket = self.keyless.find(&address).unwrap_or_else(|| {
-            let fresh = Arc::new(Bucket::default());
-            self.keyless.insert(address, Arc::clone(&fresh));
-            fresh
-        });
+        let bucket = self.keyless.find_or_insert(address, Arc::default);
         let now = self.clock.now().mono;
         OpenPass::paced(public, self.keyless_rate.as_ref(), &bucket, now)
     }

@@ -8,12 +8,14 @@
 
 use super::Engine;
 use super::live::CachedProof;
-use super::verify::{Caller, early_denial};
+use super::verify::{Caller, Refused, early_denial, told_of};
 use crate::domain::decision::{
-    Case, Standing, has_token, pace_unread, standing, standing_signed, stands_but_for_signature,
+    Case, Standing, has_token, pace_route, pace_unread, standing, standing_signed, stands_but_for_signature,
 };
 use crate::domain::denial::{Denial, Refusal};
+use crate::domain::pace::Paces;
 use crate::domain::proof::Proof;
+use crate::domain::rates::Rates;
 use crate::domain::signature::{Sent, Signable, Signed};
 
 /// What is known of a request's signature.
@@ -54,31 +56,35 @@ impl Caller {
 impl Engine {
     /// What an identified caller is told whose request could not be read: that, after its standing and its
     /// token. Its signature cannot be looked at; only that there is none where there must be one.
-    pub fn refuse(&self, caller: Caller, denial: Denial) -> Refusal {
+    pub fn refuse(&self, caller: Caller, denial: Denial) -> Refused {
         let Caller { door, address, proven: CachedProof { proof, key }, token, signature, place, .. } =
             caller;
         let now = self.clock.now();
+        let mut told = Paces::default();
         let passed = key.with_case(address, now, |case| {
             early_denial(&key)?;
             match signature {
                 Signature::NotSent => standing(proof, case).map(drop),
                 Signature::Unproven | Signature::Proven(_) => stands_but_for_signature(proof, case),
             }?;
-            let pace = || pace_unread(proof, case, &key.bucket);
-            token.unwrap_or_else(|| self.take_token(proof.epoch(), &key, case, pace)).map(drop)
+            let take = |rates: &Rates| key.tokens.take(rates, now.mono);
+            let pace = || pace_unread(proof, case, take, &key.workspace.bucket);
+            let token = token.map_or_else(|| self.take_token(proof.epoch(), &key, case, pace), Ok)?;
+            // Nothing is known of what it wanted, so no route's bucket is asked.
+            told_of(&mut told, token.and_then(|token| pace_route(token, case, None))).map(drop)
         });
         let refusal = Refusal::Denied(passed.err().unwrap_or(denial));
         let refused = Err::<(), _>(refusal.clone());
         self.note_usage(proof.key(), place, &refused);
         self.tally.count(door, &refused);
-        refusal
+        Refused::new(refusal, &told)
     }
 
     /// Whether the caller's token must wait for its signature, which comes first in the order of checks; then
     /// it is only foreseen whether there is one.
     pub(super) fn foresees_token(caller: &Caller, case: &Case<'_>) -> Option<bool> {
         let waits = !matches!(caller.signature, Signature::NotSent) || case.key.requires_signature();
-        waits.then(|| has_token(case, &caller.proven.key.bucket))
+        waits.then(|| has_token(case, &caller.proven.key.buckets()))
     }
 
     /// The standing of a request with what came of its signature.

@@ -42,6 +42,7 @@ fn product() -> Arc<Profile> {
         name: name.to_owned(),
         paid,
         rate: None,
+        workspace_rate: None,
         grace: Grace::default(),
         limits: vec![limit],
     };
@@ -52,7 +53,8 @@ fn product() -> Arc<Profile> {
         terms: vec![Terms::default(), Terms { paid: true, meter: Some(crate::domain::profile::MeterNo(0)) }],
         meters: vec!["ai".to_owned()],
         plans: vec![plan("free", false, Some(0)), plan("pro", true, Some(3))],
-        rate: Some(Rate::new(10, 1, None).unwrap()),
+        rate: Some(Rate::new(10, 1, None).unwrap().into()),
+        route_rates: Vec::new(),
         signing: None,
         rest: None,
         rpc: None,
@@ -350,7 +352,7 @@ async fn a_key_that_is_revoked_between_identity_and_admission_is_refused() {
     world.engine.pace(&mut caller);
     world.engine.revoke_key(Actor::System, id).await.unwrap();
     let said = world.engine.admit(caller, &Wanted::Known(Requirement::default()), 1).await;
-    assert_eq!(said.map(drop), Err(Refusal::Denied(Denial::Revoked)));
+    assert_eq!(said.map(drop).unwrap_err().refusal, Refusal::Denied(Denial::Revoked));
 }
 
 #[tokio::test]
@@ -364,7 +366,7 @@ async fn a_token_is_paid_once_whether_before_the_body_or_with_the_decision() {
         world.engine.pace(&mut caller);
         assert!(!caller.is_too_fast());
         let granted = world.engine.admit(caller, &Wanted::Known(Requirement::default()), 1).await.unwrap();
-        assert_eq!(granted.remaining(), Some(left));
+        assert_eq!(granted.paces().tightest().map(|(_, pace)| pace.remaining), Some(left));
     }
     let text = Ok(key.reveal().as_bytes());
     let mut caller = world.engine.identify(Door::Rpc, &world.profile, &text, None).await.unwrap();
@@ -523,5 +525,6 @@ async fn d16_a_store_that_cannot_be_read_is_a_fault_and_never_an_answer_about_th
         address: None,
         cost: 1,
     };
-    assert_eq!(world.engine.verify(attempt).await.map(drop), Err(Refusal::Failed(Fault::Credential)));
+    let refused = world.engine.verify(attempt).await.map(drop).unwrap_err();
+    assert_eq!(refused.refusal, Refusal::Failed(Fault::Credential));
 }

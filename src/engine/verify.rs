@@ -15,17 +15,19 @@ use super::live::{CachedProof, LiveKey, LiveWorkspace};
 use super::signing::Signature;
 use super::tally::Door;
 use super::tether::TetherParts;
-use crate::domain::bucket::RateReceipt;
+use crate::domain::bucket::TooFast;
 use crate::domain::decision::{
-    Admission, Case, Grant, Identity, Metered, Wanted, allowed, may, pace, rehearse, standing,
-    stands_but_for_signature,
+    Admission, CallerToken, Case, Grant, Identity, Metered, RateReceipt, Wanted, allowed, may, pace,
+    pace_route, rehearse, standing, stands_but_for_signature,
 };
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::ledger::Ledger;
 use crate::domain::meter::PeriodMeter;
+use crate::domain::pace::Paces;
 use crate::domain::permission::PermissionBits;
 use crate::domain::profile::{MeterNo, Profile, Requirement};
+use crate::domain::rates::Rates;
 use crate::domain::signature::Signer;
 use crate::domain::tether::Tether;
 use crate::domain::time::Now;
@@ -73,9 +75,9 @@ impl Granted {
         self.grant.workspace()
     }
 
-    /// Tokens left in the bucket; `None` without a rate.
-    pub const fn remaining(&self) -> Option<u64> {
-        self.grant.remaining()
+    /// Where the caller's rates stood when it was granted.
+    pub const fn paces(&self) -> &Paces {
+        self.grant.paces()
     }
 
     /// What the key holds of its profile's catalogue at this moment.
@@ -97,6 +99,38 @@ impl Granted {
             scopes: self.key.facts.load().scopes().to_owned(),
         };
         (self.grant, identity, self.tether_parts.to(self.key))
+    }
+}
+
+/// A refusal, and where the caller's rates stood, when it came as far as them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// The refusal.
+    pub refusal: Refusal,
+    paces: Option<Box<Paces>>,
+}
+
+impl From<Refusal> for Refused {
+    /// A refusal that came before the rate was looked at.
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, paces: None }
+    }
+}
+
+impl Refused {
+    pub(super) fn new(refusal: Refusal, paces: &Paces) -> Self {
+        let is_told = paces.tightest().is_some();
+        Self { refusal, paces: is_told.then(|| Box::new(*paces)) }
+    }
+
+    /// Where the caller's rates stood; empty for whoever proved nothing, and without a rate.
+    pub fn paces(&self) -> Paces {
+        self.paces.as_deref().copied().unwrap_or_default()
+    }
+
+    /// The word of the denial or fault.
+    pub fn name(&self) -> &'static str {
+        self.refusal.name()
     }
 }
 
@@ -125,7 +159,7 @@ pub struct Caller {
     pub(super) address: Option<IpAddr>,
     pub(super) proven: CachedProof,
     /// The token that was taken ahead, or why there was none.
-    pub(super) token: Option<Result<RateReceipt, Denial>>,
+    pub(super) token: Option<Result<CallerToken, TooFast>>,
     /// No token was there, and none was taken yet.
     token_missed: bool,
     /// Whose signature could be checked; there unless the request is decided on at once.
@@ -159,20 +193,20 @@ impl Caller {
 
 impl Engine {
     /// Decides one attempt and spends what it costs.
-    pub async fn verify(&self, attempt: Attempt<'_>) -> Result<Granted, Refusal> {
-        let door = attempt.door;
+    pub async fn verify(&self, attempt: Attempt<'_>) -> Result<Granted, Refused> {
+        let (door, mut paces) = (attempt.door, Paces::default());
         let outcome = match self.prove(&attempt.credential, attempt.profile, attempt.address).await {
             Ok(proven) => {
                 let key = proven.proof.key();
                 let caller = Caller::new(door, attempt.address, proven, None);
-                let outcome = self.decide(caller, &attempt.wanted, attempt.cost).await;
+                let outcome = self.decide(caller, &mut paces, &attempt.wanted, attempt.cost).await;
                 self.note_usage(key, attempt.wanted.place(), &outcome);
                 outcome
             }
             Err(refusal) => Err(refusal),
         };
         self.tally.count(door, &outcome);
-        outcome
+        outcome.map_err(|refusal| Refused::new(refusal, &paces))
     }
 
     /// Proves a credential and checks its standing but for a signature, for a door that must read more before it
@@ -229,20 +263,22 @@ impl Engine {
                 return (None, !is_there);
             }
             let taken = standing(*proof, case).ok().map(|standing| {
-                self.take_token(proof.epoch(), key, case, || pace(&standing, case, &key.bucket))
+                let take = |rates: &Rates| key.tokens.take(rates, now.mono);
+                let pace = || pace(&standing, case, take, &key.workspace.bucket);
+                self.take_token(proof.epoch(), key, case, pace)
             });
             (taken, false)
         });
     }
 
     /// Decides what an identified caller wants, by the facts of this moment, and spends what it costs.
-    pub async fn admit(&self, caller: Caller, wanted: &Wanted, cost: u64) -> Result<Granted, Refusal> {
-        let (door, key) = (caller.door, caller.key());
+    pub async fn admit(&self, caller: Caller, wanted: &Wanted, cost: u64) -> Result<Granted, Refused> {
+        let (door, key, mut paces) = (caller.door, caller.key(), Paces::default());
         let place = if wanted.place() == Place::Other { caller.place } else { wanted.place() };
-        let outcome = self.decide(caller, wanted, cost).await;
+        let outcome = self.decide(caller, &mut paces, wanted, cost).await;
         self.note_usage(key, place, &outcome);
         self.tally.count(door, &outcome);
-        outcome
+        outcome.map_err(|refusal| Refused::new(refusal, &paces))
     }
 
     /// What [`Engine::admit`] would say, without spending anything or noting a use.
@@ -251,18 +287,34 @@ impl Engine {
         let now = self.clock.now();
         key.with_case(caller.address, now, |case| {
             early_denial(key)?;
-            rehearse(*proof, case, wanted, &key.bucket, |number| key.workspace.meter_now(number, now), cost)
+            rehearse(
+                *proof,
+                case,
+                wanted,
+                &self.buckets(key, wanted),
+                |number| key.workspace.meter_now(number, now),
+                cost,
+            )
         })
     }
 
-    async fn decide(&self, caller: Caller, wanted: &Wanted, cost: u64) -> Result<Granted, Refusal> {
+    async fn decide(
+        &self,
+        caller: Caller,
+        told: &mut Paces,
+        wanted: &Wanted,
+        cost: u64,
+    ) -> Result<Granted, Refusal> {
         let Caller { address, proven: CachedProof { proof, key }, token, signature, .. } = caller;
         let now = self.clock.now();
         let decided = key.with_case(address, now, |case| -> Result<_, Refusal> {
             early_denial(&key)?;
             let standing = self.standing_of(proof, &signature, case)?;
-            let pace = || pace(&standing, case, &key.bucket);
-            let token = token.unwrap_or_else(|| self.take_token(proof.epoch(), &key, case, pace))?;
+            let take = |rates: &Rates| key.tokens.take(rates, now.mono);
+            let pace = || pace(&standing, case, take, &key.workspace.bucket);
+            let token = token.unwrap_or_else(|| self.take_token(proof.epoch(), &key, case, pace));
+            let route = || self.route_bucket(&key, wanted);
+            let token = told_of(told, token.and_then(|token| pace_route(token, case, route().as_ref())))?;
             match allowed(standing, token, case, wanted)? {
                 Admission::Unmetered(admission) => Ok(Decided::Granted(admission.grant())),
                 Admission::Metered(admission) => Ok(self.sell(&key, admission, cost, now)),
@@ -312,13 +364,13 @@ impl Engine {
 
     /// Notes a successful authentication and takes its token. The mark for the checkpoint comes last, when
     /// everything is counted.
-    pub(super) fn take_token(
+    pub(super) fn take_token<T>(
         &self,
         epoch: u32,
         key: &Arc<LiveKey>,
         case: &Case<'_>,
-        pace: impl FnOnce() -> Result<RateReceipt, Denial>,
-    ) -> Result<RateReceipt, Denial> {
+        pace: impl FnOnce() -> T,
+    ) -> T {
         key.touch(epoch, case.now.wall);
         let token = pace();
         self.slots.note_key(key);
@@ -333,6 +385,12 @@ impl Engine {
             .with_case(address, now, |case| stands_but_for_signature(proven.proof, case))
             .map_err(Refusal::Denied)
     }
+}
+
+/// Notes where the rates stand, whatever came of them.
+pub(super) fn told_of(told: &mut Paces, paid: Result<RateReceipt, TooFast>) -> Result<RateReceipt, Denial> {
+    *told = paid.as_ref().map_or_else(|refused| *refused.paces, |receipt| *receipt.paces());
+    Ok(paid?)
 }
 
 /// What a revoke, a deletion or a suspension says before its commit.

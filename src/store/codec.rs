@@ -25,6 +25,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::StoreError;
 use crate::domain::bucket::Rate;
+use crate::domain::rates::Rates;
 
 /// The format that every record is written in. Each format added fields to the one before; all are read.
 pub(super) const FORMAT: u8 = 3;
@@ -115,6 +116,26 @@ impl From<Rate> for RateTwin {
     fn from(rate: Rate) -> Self {
         Self { limit: rate.limit(), window_secs: rate.window_secs(), burst: rate.burst() }
     }
+}
+
+/// The first of some rates and the others, which there may be since format 3.
+fn rates_to_twins(rates: Option<&Rates>) -> (Option<RateTwin>, Vec<RateTwin>) {
+    let Some((first, others)) = rates.map(Rates::split) else { return (None, Vec::new()) };
+    (Some((*first).into()), others.iter().map(|rate| (*rate).into()).collect())
+}
+
+/// The rates of both fields.
+fn rates_from_twins(
+    first: Option<RateTwin>,
+    others: Vec<RateTwin>,
+    place: Place<'_>,
+) -> Result<Option<Rates>, StoreError> {
+    let Some(first) = first else {
+        return if others.is_empty() { Ok(None) } else { Err(place.corrupt("its first rate is missing")) };
+    };
+    let all = std::iter::once(first).chain(others).map(|twin| twin.into_domain(place));
+    let rates = Rates::new(all.collect::<Result<_, _>>()?);
+    rates.map(Some).map_err(|_| place.corrupt("its rates do not go together"))
 }
 
 impl RateTwin {

@@ -40,6 +40,7 @@ use crate::domain::record::{
     KeyPatch, KeySecret, Label, Overrides, SignatureReplay, WorkspacePatch, WorkspaceStatus,
 };
 use crate::domain::time::Wall;
+use crate::domain::windows::SavedWindows;
 
 const SYSTEM: WorkspaceId = WorkspaceId::from_u128(1);
 const AT: Wall = Wall::from_secs(1_700_000_000);
@@ -259,8 +260,12 @@ async fn each_change_has_one_audit_row_and_what_changes_nothing_has_none() {
 async fn a_checkpoint_saved_twice_is_as_if_saved_once() {
     let room = room().await;
     let id = KeyId::from_u128(0);
-    let counters =
-        KeyCounters { last_used_at: Some(AT), secret_uses: None, nanos_to_full: 5, saved_at_micros: 6 };
+    let counters = KeyCounters {
+        last_used_at: Some(AT),
+        secret_uses: None,
+        windows: SavedWindows { nanos_to_full: 5, ..SavedWindows::default() },
+        saved_at_micros: 6,
+    };
     let meter = |period, used| {
         let row = MeterRow { reserved: used, used, ..MeterRow::default() };
         MeterCount { workspace: SYSTEM, meter: "ai".to_owned(), period, row }

@@ -17,11 +17,12 @@ use super::buffers::Buffers;
 use super::request_id::RequestIds;
 use super::spoken::{refuse, refuse_for_good};
 use super::{readable, rest, rpc};
-use crate::dialect::{Era, RestDialect, RpcDialect};
+use crate::dialect::{Era, RateHeaders, RestDialect, RpcDialect};
 use crate::domain::address::AddressRules;
-use crate::domain::denial::Denial;
+use crate::domain::denial::{Denial, Refusal};
+use crate::domain::pace::Paces;
 use crate::domain::profile::{Profile, RestDoor, RpcDoor};
-use crate::engine::Engine;
+use crate::engine::{Engine, Granted, Refused};
 use crate::gateway::Upstream;
 use crate::http::forwarded::caller_address;
 use crate::http::{Peer, Request, Response, framing};
@@ -35,6 +36,8 @@ pub struct Product {
     pub rest: Option<RestDialect>,
     /// How its JSON-RPC door refuses.
     pub rpc: Option<RpcDialect>,
+    /// Which headers tell callers where their rates stand.
+    pub rate_headers: RateHeaders,
     /// What stands behind it.
     pub upstream: Upstream,
 }
@@ -60,6 +63,14 @@ pub(super) struct Exchange<'a> {
     /// The caller's address, when it is known.
     pub(super) address: Option<IpAddr>,
     pub(super) request_id: String,
+    /// Where the caller's rates stand, once that was looked at: what any answer tells it.
+    pub(super) paces: &'a mut Paces,
+}
+
+/// Notes where a caller's rates stand, whatever was decided about it.
+pub(super) fn noted(paces: &mut Paces, decided: Result<Granted, Refused>) -> Result<Granted, Refusal> {
+    *paces = decided.as_ref().map_or_else(Refused::paces, |granted| *granted.paces());
+    decided.map_err(|refused| refused.refusal)
 }
 
 enum DoorFound<'a> {
@@ -101,14 +112,16 @@ impl DataSurface {
         let (parts, body) = request.into_parts();
         let mut body = Some(body);
         let expect = parts.headers.get(EXPECT).cloned();
+        let (product, mut paces) = (door.product(), Paces::default());
         let exchange = Exchange {
             engine: &self.engine,
-            product: door.product(),
+            product,
             buffers: &self.buffers,
             address: caller_address(peer.address, &parts.headers, self.trusted.as_ref().as_ref()),
             request_id: self.request_ids.next(),
             parts,
             body: &mut body,
+            paces: &mut paces,
         };
         let said = match (&door, &readable) {
             (DoorFound::Rest(_, door, dialect), Ok(())) => rest::answer(exchange, door, dialect).await,
@@ -116,11 +129,13 @@ impl DataSurface {
             (DoorFound::Rest(_, _, dialect), Err(refusal)) => Err(dialect.say(refusal)),
             (DoorFound::Rpc(_, _, dialect), Err(refusal)) => Err(dialect.say(refusal, None, Era::Legacy)),
         };
-        match said {
+        let mut response = match said {
             Ok(response) => response,
             Err(spoken) if readable.is_ok() => refuse(spoken, expect, body).await,
             Err(spoken) => refuse_for_good(spoken),
-        }
+        };
+        product.rate_headers.write(&paces, response.headers_mut());
+        response
     }
 
     fn door(&self, path: &str) -> Option<DoorFound<'_>> {

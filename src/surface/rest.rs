@@ -11,7 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_LENGTH;
 
 use super::credential::credential;
-use super::data::Exchange;
+use super::data::{Exchange, noted};
 use super::{answered, signature};
 use crate::dialect::{RestDialect, Spoken};
 use crate::domain::decision::Wanted;
@@ -36,7 +36,7 @@ pub(super) async fn answer(
 }
 
 async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Refusal> {
-    let Exchange { engine, product, mut parts, body, buffers, address, request_id } = exchange;
+    let Exchange { engine, product, mut parts, body, buffers, address, request_id, paces } = exchange;
     let found = door.routes.find(Verb::of_method(parts.method.as_str()), parts.uri.path());
     let max_body_bytes = match found {
         Found::Route(route) => route.max_body_bytes,
@@ -49,13 +49,17 @@ async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Ref
     let (granted, signed_body) = if matches!(sent, Sent::Nothing) {
         let cost = wanted.cost();
         let attempt = Attempt { door: Door::Rest, profile, credential, wanted, address, cost };
-        (engine.verify(attempt).await?, None)
+        (noted(paces, engine.verify(attempt).await)?, None)
     } else {
         let caller = engine.identify_at(place, Door::Rest, profile, &credential, address).await?;
         let (caller, read, held) =
             signature::read_signed(engine, caller, &sent, &parts, body.as_mut(), max_body_bytes, buffers)
-                .await?;
-        (engine.admit(caller, &wanted, wanted.cost()).await?, Some((read, held)))
+                .await
+                .map_err(|refused| {
+                    *paces = refused.paces();
+                    refused.refusal
+                })?;
+        (noted(paces, engine.admit(caller, &wanted, wanted.cost()).await)?, Some((read, held)))
     };
     // Its room is taken until the upstream has answered.
     let (signed_body, _held) = signed_body.unzip();

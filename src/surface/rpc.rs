@@ -18,7 +18,7 @@ use hyper::{HeaderMap, Method};
 
 use super::buffers::{Buffers, Holder};
 use super::credential::credential;
-use super::data::{Exchange, Product};
+use super::data::{Exchange, Product, noted};
 use super::rpc_message::RpcMessage;
 use super::tool_list::filter_tools;
 use super::{answered, is_json, signature};
@@ -70,7 +70,7 @@ pub(super) async fn answer(
 
 /// A GET of something public, or of nothing.
 async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
-    let Exchange { engine, product, parts, address, request_id, .. } = exchange;
+    let Exchange { engine, product, parts, address, request_id, paces, .. } = exchange;
     let reads = parts.method == Method::GET || parts.method == Method::HEAD;
     let public = door.public_path(parts.uri.path()).filter(|_| reads);
     let anonymous = is_anonymous(&parts, product);
@@ -89,12 +89,12 @@ async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Re
         let sent = signature::sent(&parts.headers, profile);
         let granted = if matches!(sent, Sent::Nothing) {
             let attempt = Attempt { door: Door::Rpc, profile, credential, wanted, address, cost: 1 };
-            engine.verify(attempt).await?
+            noted(paces, engine.verify(attempt).await)?
         } else {
             let mut caller = engine.identify(Door::Rpc, profile, &credential, address).await?;
             // No body goes on, so none is signed.
             caller.check_signature(&sent, &signature::signable(&parts, &[]));
-            engine.admit(caller, &wanted, 1).await?
+            noted(paces, engine.admit(caller, &wanted, 1).await)?
         };
         let answer = engine.await_answer(&granted, place);
         let (grant, identity, tether) = granted.into_parts();
@@ -115,7 +115,12 @@ fn allowed(door: &RpcDoor, path: &str) -> VerbSet {
 
 /// A POST of one message.
 async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
-    let Exchange { engine, product, parts, body, buffers, address, request_id } = exchange;
+    let Exchange { engine, product, parts, body, buffers, address, request_id, paces } = exchange;
+    let mut refuse = |caller, denial| {
+        let refused = engine.refuse(caller, denial);
+        *paces = refused.paces();
+        Refused::from(refused.refusal)
+    };
     let credential = rpc_credential(&parts, product);
     let sent = signature::sent(&parts.headers, &product.profile);
     let caller = match &credential {
@@ -125,7 +130,7 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
             let stands = identified.and_then(|mut caller| {
                 caller.announce_signature(&sent);
                 if caller.lacks_signature() {
-                    Err(engine.refuse(caller, Denial::Signature))
+                    Err(refuse(caller, Denial::Signature).refusal)
                 } else {
                     Ok(caller)
                 }
@@ -166,7 +171,7 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
         // What cannot be read is told to a proven caller as any other refusal: after its standing and its
         // token.
         (Err(denial), Some(caller)) => {
-            return Err(engine.refuse(caller, denial).into());
+            return Err(refuse(caller, denial));
         }
         (Err(denial), None) => return Err(denial.into()),
     };
@@ -175,7 +180,8 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
     let refused = |refusal: Refusal| Refused { refusal, id: id.clone() };
     let (pass, reach, answer) = if let Some(mut caller) = caller {
         caller.check_signature(&sent, &signature::signable(&parts, &read));
-        let granted = engine.admit(caller, &asked.wanted, asked.wanted.cost()).await.map_err(refused)?;
+        let cost = asked.wanted.cost();
+        let granted = noted(paces, engine.admit(caller, &asked.wanted, cost).await).map_err(refused)?;
         let reach = asked.lists_tools.then(|| granted.reach());
         let answer = engine.await_answer(&granted, asked.wanted.place());
         let (grant, identity, tether) = granted.into_parts();

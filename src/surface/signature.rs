@@ -18,7 +18,7 @@ use super::buffers::{Buffers, Held, Holder};
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::Profile;
 use crate::domain::signature::{Sent, SentSignature, Signable, V1_HEADER};
-use crate::engine::{Caller, Engine};
+use crate::engine::{Caller, Engine, Refused};
 use crate::http::{body, tethered};
 
 /// The most bytes of a body that is signed.
@@ -73,12 +73,14 @@ pub(super) async fn read_signed<'a>(
     body: Option<&mut Incoming>,
     max_bytes: Option<u64>,
     buffers: &'a Buffers,
-) -> Result<(Caller, Bytes, Held<'a>), Refusal> {
+) -> Result<(Caller, Bytes, Held<'a>), Refused> {
     caller.announce_signature(sent);
     let max_bytes = max_bytes.map_or(SIGNED_BYTES_MAX, |max_bytes| max_bytes.min(SIGNED_BYTES_MAX));
     let declared = body.as_ref().map_or(Some(0), |body| body.size_hint().upper());
     let room = declared.map_or(max_bytes, |declared| declared.min(max_bytes));
-    let mut held = buffers.hold(Holder::Workspace(caller.workspace()), room)?;
+    let mut held = buffers
+        .hold(Holder::Workspace(caller.workspace()), room)
+        .map_err(|fault| Refused::from(Refusal::from(fault)))?;
     let read = match body {
         Some(body) => {
             let tether = engine.tether(&caller);

@@ -346,7 +346,7 @@ async fn commits(daemon: &Program) -> u64 {
 /// Waits until everything that was counted before this call is saved. A checkpoint is at most three commits here,
 /// last uses, meters and usage, and one may be under way: the sixth commit from here on ends one that began after
 /// this call. Each admin call gives the next checkpoint something to save.
-async fn saved(daemon: &Program) {
+pub(crate) async fn saved(daemon: &Program) {
     for _ in 0..6 {
         let before = commits(daemon).await;
         daemon.admin_json(Call::get("/api/v1/workspaces")).await;

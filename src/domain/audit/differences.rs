@@ -10,6 +10,7 @@ use super::FieldChange;
 use crate::domain::address::AddressRules;
 use crate::domain::bucket::Rate;
 use crate::domain::permission::Permission;
+use crate::domain::rates::Rates;
 use crate::domain::record::{KeyRecord, KeySecret, Label, Overrides, SignatureReplay, WorkspaceRecord};
 use crate::domain::time::Wall;
 
@@ -43,7 +44,7 @@ pub fn key(old: Option<&KeyRecord>, new: &KeyRecord) -> Vec<FieldChange> {
     found.text("ip_allow", old, new, |key| {
         list(key.addresses.as_ref().into_iter().flat_map(AddressRules::iter))
     });
-    found.text("rate", old, new, |key| key.rate.map(rate));
+    found.text("rate", old, new, |key| key.rate.as_ref().map(rates));
     found.text("metadata", old, new, |key| key.metadata.clone());
     found.text("require_signature", old, new, |key| key.require_signature.then(|| "true".to_owned()));
     found.text("signature_replay", old, new, |key| replay(key.signature_replay));
@@ -68,7 +69,7 @@ pub fn workspace(old: Option<&WorkspaceRecord>, new: &WorkspaceRecord) -> Vec<Fi
         billing_anchor: _,
         brands: _,
         status: _,
-        overrides: Overrides { rate: _, meters: _ },
+        overrides: Overrides { rate: _, workspace_rate: _, meters: _ },
         created_at: _,
     } = new;
     let mut found = Found::default();
@@ -78,7 +79,9 @@ pub fn workspace(old: Option<&WorkspaceRecord>, new: &WorkspaceRecord) -> Vec<Fi
     found.text("billing_anchor", old, new, |workspace| Some(workspace.billing_anchor.to_rfc3339()));
     found.text("brands", old, new, |workspace| list(workspace.brands.iter().map(Label::as_str)));
     found.text("status", old, new, |workspace| Some(workspace.status.name().to_owned()));
-    found.text("overrides.rate", old, new, |workspace| workspace.overrides.rate.map(rate));
+    found.text("overrides.rate", old, new, |workspace| workspace.overrides.rate.as_ref().map(rates));
+    found
+        .text("overrides.workspace_rate", old, new, |workspace| workspace.overrides.workspace_rate.map(rate));
     let meters = |record: &WorkspaceRecord| record.overrides.meters.keys().cloned().collect::<Vec<_>>();
     let mut names = old.map(meters).unwrap_or_default();
     names.extend(meters(new));
@@ -148,6 +151,10 @@ fn label(label: &Label) -> String {
 
 fn rate(rate: Rate) -> String {
     format!("{}/{}/{}", rate.limit(), rate.window_secs(), rate.burst())
+}
+
+fn rates(rates: &Rates) -> String {
+    rates.iter().map(|one| rate(*one)).collect::<Vec<_>>().join(", ")
 }
 
 fn replay(replay: SignatureReplay) -> Option<String> {
@@ -276,7 +283,7 @@ mod tests {
             permissions: Some(Vec::new()),
             expires_at: Some(Some(AT)),
             addresses: Some(AddressRules::parse(["10.0.0.0/8", "::1"]).ok()),
-            rate: Some(Rate::new(60, 30, Some(5)).ok()),
+            rate: Some(Rate::new(60, 30, Some(5)).ok().map(Rates::from)),
             metadata: Some(Some("{}".to_owned())),
             require_signature: Some(true),
             signature_replay: Some(SignatureReplay::Window),

@@ -6,10 +6,11 @@
 //! Never here: an outcome (the checks decide that), or a word that a caller sees.
 
 use super::{Explained, Finding};
-use crate::domain::bucket::Bucket;
-use crate::domain::decision::{Case, Check, rate_of, would_buy};
+use crate::domain::bucket::Rate;
+use crate::domain::decision::{Buckets, Case, Check, rates_of, shared_rate_of, would_buy};
 use crate::domain::denial::Denial;
 use crate::domain::meter::PeriodMeter;
+use crate::domain::pace::Pace;
 use crate::domain::profile::{MeterNo, Profile, Requirement};
 use crate::domain::record::WorkspaceStatus;
 use crate::domain::time::Wall;
@@ -65,15 +66,30 @@ fn of_address(case: &Case<'_>) -> String {
     }
 }
 
-pub(super) fn of_rate(case: &Case<'_>, bucket: &Bucket, outcome: &Result<(), Denial>) -> String {
-    let Some(rate) = rate_of(case) else { return "no rate applies".to_owned() };
-    let is = format!("{} each {} s, at most {} at once", rate.limit(), rate.window_secs(), rate.burst());
+pub(super) fn of_rate(case: &Case<'_>, buckets: &Buckets<'_>, outcome: &Result<(), Denial>) -> String {
+    let now = case.now.mono;
+    let key = rates_of(case).into_iter().flat_map(|rates| {
+        let paces = buckets.key.paces(rates, now).into_iter().flatten();
+        rates.iter().zip(paces).map(|(rate, pace)| ("", *rate, pace))
+    });
+    let workspace = shared_rate_of(case)
+        .map(|rate| (" for all keys of the workspace", *rate, buckets.workspace.pace(rate, now)));
+    let route =
+        buckets.route.as_ref().map(|(rate, bucket)| (" for this alone", *rate, bucket.pace(rate, now)));
+    let all: Vec<_> = key.chain(workspace).chain(route).collect();
+    let Some(least) = all.iter().map(|(_, _, pace)| pace.remaining).min() else {
+        return "no rate applies".to_owned();
+    };
+    let is = |(whose, rate, _): &(&str, Rate, Pace)| {
+        format!("{} each {} s, at most {} at once{whose}", rate.limit(), rate.window_secs(), rate.burst())
+    };
+    let are = all.iter().map(is).collect::<Vec<_>>().join("; ");
     match outcome {
         Err(Denial::Rate { retry_after_nanos: Some(nanos) }) => {
-            format!("the bucket is empty, one token in {}; {is}", span(nanos.div_ceil(1000)))
+            format!("the bucket is empty, one token in {}; {are}", span(nanos.div_ceil(1000)))
         }
         Err(_) => "a rate of 0 admits nothing".to_owned(),
-        Ok(()) => format!("tokens left: {}; {is}", bucket.left(rate, case.now.mono)),
+        Ok(()) => format!("tokens left: {least}; {are}"),
     }
 }
 

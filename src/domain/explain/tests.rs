@@ -2,8 +2,11 @@
 //!
 //! Never here: the engine's side of an explanation (tests over a socket).
 
+use std::sync::Arc;
+
 use super::*;
 use crate::domain::address::AddressRules;
+use crate::domain::bucket::Bucket;
 use crate::domain::bucket::Rate;
 use crate::domain::counts::MeterRow;
 use crate::domain::decision::rehearse;
@@ -16,10 +19,12 @@ use crate::domain::meter::Grace;
 use crate::domain::permission::{Catalogue, Permission};
 use crate::domain::profile::{Plan, Requirement, Terms, VerbSet};
 use crate::domain::proof::{Compared, Proof};
+use crate::domain::rates::Rates;
 use crate::domain::record::{
     KeyRecord, KeySecret, Label, Overrides, SignatureReplay, WorkspaceRecord, WorkspaceStatus,
 };
 use crate::domain::time::{Mono, Now, Wall};
+use crate::domain::windows::Windows;
 use proptest::prelude::*;
 
 const PHC: &str =
@@ -31,6 +36,7 @@ fn product() -> Profile {
         name: name.to_owned(),
         paid,
         rate: None,
+        workspace_rate: None,
         grace: Grace::default(),
         limits: vec![Some(1000)],
     };
@@ -45,6 +51,7 @@ fn product() -> Profile {
         rate: None,
         rest: None,
         rpc: None,
+        route_rates: Vec::new(),
         signing: None,
     }
 }
@@ -56,6 +63,8 @@ struct Told {
     proof: Proof,
     address: Option<&'static str>,
     bucket: Bucket,
+    shared_bucket: Bucket,
+    route: Option<(Rate, Arc<Bucket>)>,
     used: u64,
     wanted: Wanted,
     in_force: Option<(Check, Denial)>,
@@ -89,7 +98,7 @@ impl Told {
             expires_at: None,
             revoked_at: None,
             addresses: AddressRules::parse(["10.0.0.0/8"]).ok(),
-            rate: Rate::new(1, 10, None).ok(),
+            rate: Rate::new(1, 10, None).ok().map(Rates::from),
             metadata: None,
             require_signature: false,
             signature_replay: SignatureReplay::Once,
@@ -114,7 +123,18 @@ impl Told {
         let asked = profile.requirement(&Permission::parse("posts:publish").unwrap()).unwrap();
         let (bucket, address) = (Bucket::default(), Some("10.1.2.3"));
         let wanted = Wanted::Known(asked);
-        Self { key, workspace, proof, address, bucket, used: 0, wanted, in_force: None }
+        Self {
+            key,
+            workspace,
+            proof,
+            address,
+            bucket,
+            shared_bucket: Bucket::default(),
+            route: None,
+            used: 0,
+            wanted,
+            in_force: None,
+        }
     }
 
     fn with(change: impl FnOnce(&mut Self)) -> Self {
@@ -144,8 +164,10 @@ impl Told {
             cost: 1,
             in_force: self.in_force.clone(),
         };
-        let findings = explain(&explained, &case, &self.bucket, meter);
-        (rehearse(self.proof, &case, &self.wanted, &self.bucket, meter, 1), findings)
+        let (key, workspace) = (Windows::of(&self.bucket), &self.shared_bucket);
+        let buckets = Buckets { key, workspace, route: self.route.clone() };
+        let findings = explain(&explained, &case, &buckets, meter);
+        (rehearse(self.proof, &case, &self.wanted, &buckets, meter, 1), findings)
     }
 
     #[track_caller]

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use super::{ChangeRefused, random, run_to_the_end};
 use crate::domain::address::AddressRules;
 use crate::domain::audit::{Actor, AuditAction, Subject};
-use crate::domain::bucket::Rate;
 use crate::domain::denial::Fault;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::{MINT_RANDOM_BYTES, RawKey, Tag};
 use crate::domain::permission::Permission;
+use crate::domain::rates::Rates;
 use crate::domain::record::{
     KeyRecord, KeySecret, Label, Overrides, SignatureReplay, WorkspaceRecord, WorkspaceStatus,
 };
@@ -58,7 +58,7 @@ pub struct NewKey {
     /// From where it may be used.
     pub addresses: Option<AddressRules>,
     /// Its own rate.
-    pub rate: Option<Rate>,
+    pub rate: Option<Rates>,
     /// A JSON object of the user's own, as text.
     pub metadata: Option<String>,
     /// Whether every request must be signed.

@@ -1,6 +1,6 @@
 //! What the pipeline reads and counts of one key.
 //!
-//! A live key is laid out for the hot path: its switches, its bucket's word, its last uses and its pointers
+//! A live key is laid out for the hot path: its switches, its bucket's words, its last uses and its pointers
 //! lie in one cache line, its facts behind one pointer in another.
 //!
 //! Never here: a read of the file, a map.
@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::tokens::Tokens;
 use super::workspace::LiveWorkspace;
-use crate::domain::bucket::Bucket;
 use crate::domain::counts::{KeyCounters, SecretUse, SecretUses};
 use crate::domain::facts::KeyFacts;
 use crate::domain::id::KeyId;
@@ -41,7 +41,7 @@ pub(in crate::engine) struct LiveKey {
     secret_used_micros: [AtomicI64; 2],
     /// The last use by secrets that are gone.
     used_before_micros: AtomicI64,
-    pub(in crate::engine) bucket: Bucket,
+    pub(in crate::engine) tokens: Tokens,
     pub(in crate::engine) facts: ArcSwap<KeyFacts>,
     pub(in crate::engine) workspace: Arc<LiveWorkspace>,
 }
@@ -67,7 +67,7 @@ impl LiveKey {
             dirty: AtomicBool::new(false),
             secret_used_micros: [0, 1].map(|parity| AtomicI64::new(used(parity).map_or(NEVER, Wall::micros))),
             used_before_micros: AtomicI64::new(counters.last_used_at.map_or(NEVER, Wall::micros)),
-            bucket: Bucket::restored(counters.nanos_to_full, elapsed_nanos, now.mono),
+            tokens: Tokens::restored(&counters.windows, elapsed_nanos, now.mono),
             facts: ArcSwap::from_pointee(facts),
             workspace,
         }
@@ -156,7 +156,7 @@ impl LiveKey {
         KeyCounters {
             last_used_at: self.last_used_at(),
             secret_uses: Some(secret_uses),
-            nanos_to_full: self.bucket.nanos_to_full(now.mono),
+            windows: self.tokens.saved(now.mono),
             saved_at_micros: now.wall.micros(),
         }
     }

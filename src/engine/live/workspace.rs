@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use super::meters::LiveMeters;
+use crate::domain::bucket::Bucket;
 use crate::domain::counts::MeterRow;
 use crate::domain::facts::WorkspaceFacts;
 use crate::domain::profile::Profile;
@@ -28,6 +29,8 @@ pub(in crate::engine) struct LiveWorkspace {
     dirty: AtomicBool,
     pub(in crate::engine) facts: ArcSwap<WorkspaceFacts>,
     pub(in crate::engine) meters: LiveMeters,
+    /// The bucket that all its keys share; full at each start.
+    pub(in crate::engine) bucket: Bucket,
     pub(in crate::engine) profile: Arc<Profile>,
 }
 
@@ -46,6 +49,7 @@ impl LiveWorkspace {
             deleted: AtomicBool::new(record.status == WorkspaceStatus::Deleted),
             dirty: AtomicBool::new(false),
             meters: LiveMeters::new(&facts, stored, now),
+            bucket: Bucket::default(),
             facts: ArcSwap::from_pointee(facts),
             profile,
         }

@@ -23,7 +23,7 @@ async fn of_200_calls_at_once_with_one_unit_left_exactly_one_is_admitted_1000_ti
     let (workspace, _) = world.workspace("pro").await;
     let (id, key) = world.key(workspace, &[GENERATE]).await;
     let never_refused = Rate::new(1_000_000_000, 3_600, None).unwrap();
-    let patch = KeyPatch { rate: Some(Some(never_refused)), ..KeyPatch::default() };
+    let patch = KeyPatch { rate: Some(Some(never_refused.into())), ..KeyPatch::default() };
     world.engine.update_key(Actor::System, id, patch).await.unwrap();
     let wanted = Wanted::Known(world.profile.requirement(&Permission::parse(GENERATE).unwrap()).unwrap());
     for round in 1..=ROUNDS {

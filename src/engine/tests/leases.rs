@@ -29,7 +29,7 @@ impl Metered {
         let (workspace, _) = world.workspace("pro").await;
         let (id, key) = world.key(workspace, &["*:*"]).await;
         let metered = Self { world, workspace, id, key };
-        let rate = Some(Some(Rate::new(1_000_000, 1, None).unwrap()));
+        let rate = Some(Some(Rate::new(1_000_000, 1, None).unwrap().into()));
         metered.change(WorkspacePatch { rate, ..limited(Some(limit)) }).await;
         metered
     }

@@ -198,7 +198,7 @@ async fn change(world: &World, key: KeyId, workspace: WorkspaceId, what: &str, a
         }
         "rate" => {
             let rate = if away { Rate::new(0, 1, None).unwrap() } else { deep_rate() };
-            drop(of_key(KeyPatch { rate: Some(Some(rate)), ..none }).await.unwrap());
+            drop(of_key(KeyPatch { rate: Some(Some(rate.into())), ..none }).await.unwrap());
         }
         "limit" => {
             let meters = [("ai".to_owned(), Some(if away { 0 } else { u64::MAX }))].into();
@@ -350,7 +350,7 @@ impl Model {
         // Time alone fills the buckets.
         self.world.time.advance_micros(1_000_000);
         let (id, key) = self.world.key(self.workspace, &[READ]).await;
-        let fast = KeyPatch { rate: Some(Some(deep_rate())), ..KeyPatch::default() };
+        let fast = KeyPatch { rate: Some(Some(deep_rate().into())), ..KeyPatch::default() };
         self.world.engine.update_key(Actor::System, id, fast).await.unwrap();
         let asking = Asking::of(&self.world, &key, READ);
         let (revoke_began, revoke_acknowledged) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -13,6 +13,7 @@ const STANDS: Wanted = Wanted::Known(Requirement {
     permission: None,
     paid: false,
     meter: None,
+    bucket: None,
     place: Place::Other,
     cost: crate::domain::profile::Cost::ONE,
 });

@@ -5,8 +5,10 @@
 //!
 //! Never here: a way around the checks.
 
-use crate::domain::bucket::{Bucket, Rate};
-use crate::domain::decision::{Admission, Case, Identity, OpenPass, Wanted, allowed, pace, standing};
+use crate::domain::bucket::{Bucket, Rate, TooFast};
+use crate::domain::decision::{
+    Admission, Case, Identity, OpenPass, Wanted, allowed, pace, pace_route, standing,
+};
 use crate::domain::denial::Denial;
 use crate::domain::facts::{KeyFacts, WorkspaceFacts};
 use crate::domain::hash::{Fingerprinter, SlowHashCost, SlowHashMemory, StoredFingerprint, StoredHash};
@@ -99,7 +101,8 @@ fn tied_to(workspace: WorkspaceId, tether: Tether) -> Pass {
         panic!("the key is its own");
     };
     let standing = standing(proof, &case).unwrap();
-    let rate = pace(&standing, &case, &Bucket::default()).unwrap();
+    let free = pace(&standing, &case, |_| Err(TooFast::never()), &Bucket::default()).unwrap();
+    let rate = pace_route(free, &case, None).unwrap();
     let wanted = Wanted::Known(Requirement::default());
     let Ok(Admission::Unmetered(admitted)) = allowed(standing, rate, &case, &wanted) else {
         panic!("nothing was asked");
@@ -125,6 +128,7 @@ fn profile() -> Profile {
         meters: Vec::new(),
         plans: Vec::new(),
         rate: None,
+        route_rates: Vec::new(),
         signing: None,
         rest: None,
         rpc: Some(rpc),

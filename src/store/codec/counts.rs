@@ -2,7 +2,7 @@
 //!
 //! Keys, workspaces, meters' names and periods are the tables' keys and are not repeated inside. The golden
 //! bytes at the end can never change. Format 1 knew one last use of a key; format 2 adds that of each secret.
-//! Format 3 adds what is reserved of a meter, and its marks.
+//! Format 3 adds the windows of a key's bucket, what is reserved of a meter, and its marks.
 //!
 //! Never here: a difference to what was saved before.
 
@@ -14,6 +14,7 @@ use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::meter::{Mark, Marks};
 use crate::domain::period::PeriodIndex;
 use crate::domain::time::Wall;
+use crate::domain::windows::SavedWindows;
 use crate::store::error::StoreError;
 
 #[derive(Serialize, Deserialize)]
@@ -26,6 +27,16 @@ struct CountersTwin {
     /// Since format 2. Absent: nothing is known of single secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     secret_uses: Option<Vec<SecretUseTwin>>,
+    /// Since format 3. Absent: the bucket has no windows of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    windows: Vec<WindowTwin>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WindowTwin {
+    window_secs: u32,
+    nanos_to_full: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,12 +74,16 @@ struct MarksTwin {
 pub(in crate::store) fn counters_to_bytes(counters: &KeyCounters) -> Result<Vec<u8>, StoreError> {
     encode(&CountersTwin {
         last_used_us: counters.last_used_at.map(Wall::micros),
-        nanos_to_full: counters.nanos_to_full,
+        nanos_to_full: counters.windows.nanos_to_full,
         saved_us: counters.saved_at_micros,
         secret_uses: counters.secret_uses.map(|uses| {
             let twin = |used: SecretUse| SecretUseTwin { epoch: used.epoch, used_us: used.at.micros() };
             uses.into_iter().flatten().map(twin).collect()
         }),
+        windows: {
+            let twin = |(window_secs, nanos_to_full)| WindowTwin { window_secs, nanos_to_full };
+            counters.windows.each.into_iter().flatten().map(twin).collect()
+        },
     })
 }
 
@@ -86,9 +101,16 @@ pub(in crate::store) fn counters_from_bytes(id: KeyId, bytes: &[u8]) -> Result<K
         }
         Ok(uses)
     });
+    let mut windows = SavedWindows { nanos_to_full: twin.nanos_to_full, ..SavedWindows::default() };
+    if twin.windows.len() > windows.each.len() {
+        return Err(place.corrupt("it has too many windows"));
+    }
+    for (window, twin) in windows.each.iter_mut().zip(twin.windows) {
+        *window = Some((twin.window_secs, twin.nanos_to_full));
+    }
     Ok(KeyCounters {
         last_used_at: twin.last_used_us.map(Wall::from_micros),
-        nanos_to_full: twin.nanos_to_full,
+        windows,
         saved_at_micros: twin.saved_us,
         secret_uses: secret_uses.transpose()?,
     })
@@ -134,7 +156,7 @@ mod tests {
     fn counters() -> KeyCounters {
         KeyCounters {
             last_used_at: Some(Wall::from_secs(1_700_000_000)),
-            nanos_to_full: 1_500_000_000,
+            windows: SavedWindows { nanos_to_full: 1_500_000_000, ..SavedWindows::default() },
             saved_at_micros: 1_700_000_000_000_001,
             secret_uses: None,
         }
@@ -146,13 +168,20 @@ mod tests {
         KeyCounters { secret_uses: Some([Some(used), None]), ..counters() }
     }
 
+    /// What format 2 could not say.
+    fn since_format_3() -> KeyCounters {
+        let each = [Some((1, 900_000_000)), Some((60, 1_500_000_000)), None, None];
+        KeyCounters { windows: SavedWindows { each, ..counters().windows }, ..since_format_2() }
+    }
+
     #[test]
-    fn formats_1_and_2_of_counters_are_pinned() {
+    fn formats_1_to_3_of_counters_are_pinned() {
         let read = |bytes: &[u8]| counters_from_bytes(KEY, bytes).unwrap();
         check_golden(&counters_to_bytes(&counters()).unwrap(), COUNTERS, read, &counters());
         let unused = KeyCounters { last_used_at: None, ..counters() };
         check_golden(&counters_to_bytes(&unused).unwrap(), UNUSED, read, &unused);
         check_golden(&counters_to_bytes(&since_format_2()).unwrap(), SINCE_2, read, &since_format_2());
+        check_golden(&counters_to_bytes(&since_format_3()).unwrap(), SINCE_3, read, &since_format_3());
         let known_unused = KeyCounters { secret_uses: Some(SecretUses::default()), ..unused };
         check_golden(&counters_to_bytes(&known_unused).unwrap(), UNUSED_SINCE_2, read, &known_unused);
     }
@@ -161,8 +190,13 @@ mod tests {
     fn uses_of_more_secrets_than_a_key_has_are_damage() {
         let mut bytes = vec![2];
         let uses = (0..3).map(|epoch| SecretUseTwin { epoch, used_us: 0 }).collect();
-        let twin =
-            CountersTwin { last_used_us: None, nanos_to_full: 0, saved_us: 0, secret_uses: Some(uses) };
+        let twin = CountersTwin {
+            last_used_us: None,
+            nanos_to_full: 0,
+            saved_us: 0,
+            secret_uses: Some(uses),
+            windows: Vec::new(),
+        };
         twin.serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map()).unwrap();
         assert!(matches!(counters_from_bytes(KEY, &bytes), Err(StoreError::Corrupt { .. })));
     }
@@ -189,7 +223,7 @@ mod tests {
 
     #[test]
     fn damaged_bytes_are_an_error_or_another_record_but_no_panic() {
-        check_no_damage_panics(&counters_to_bytes(&since_format_2()).unwrap(), |bytes| {
+        check_no_damage_panics(&counters_to_bytes(&since_format_3()).unwrap(), |bytes| {
             counters_from_bytes(KEY, bytes).map(drop)
         });
         check_no_damage_panics(&meter_to_bytes(&meter()).unwrap(), |bytes| {
@@ -202,6 +236,11 @@ mod tests {
         645f7573cf00060a24181e4001";
     const UNUSED: &str = "
         0182ad6e616e6f735f746f5f66756c6cce59682f00a873617665645f7573cf00060a24181e4001";
+    const SINCE_3: &str = "
+        0385ac6c6173745f757365645f7573cf00060a24181e4000ad6e616e6f735f746f5f66756c6cce59682f00a873617665
+        645f7573cf00060a24181e4001ab7365637265745f757365739182a565706f636803a7757365645f7573cf00060a2418
+        1e4000a777696e646f77739282ab77696e646f775f7365637301ad6e616e6f735f746f5f66756c6cce35a4e90082ab77
+        696e646f775f736563733cad6e616e6f735f746f5f66756c6cce59682f00";
     const SINCE_2: &str = "
         0284ac6c6173745f757365645f7573cf00060a24181e4000ad6e616e6f735f746f5f66756c6cce59682f00a873617665
         645f7573cf00060a24181e4001ab7365637265745f757365739182a565706f636803a7757365645f7573cf00060a2418

@@ -43,5 +43,8 @@ pub(in crate::store::codec) fn check_no_damage_panics(
     }
     let mut newer = bytes.to_vec();
     newer[0] = FORMAT + 1;
-    assert!(matches!(read(&newer), Err(StoreError::NewerFormat { found: 4, expected: 3, .. })));
+    let refused = read(&newer);
+    assert!(
+        matches!(refused, Err(StoreError::NewerFormat { found, expected: FORMAT, .. }) if found == FORMAT + 1)
+    );
 }

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, Place, RateTwin, decode, encode};
+use super::{Bytes, Place, RateTwin, decode, encode, rates_from_twins, rates_to_twins};
 use crate::domain::address::AddressRules;
 use crate::domain::hash::{Fingerprint, SecretId, StoredFingerprint, StoredHash};
 use crate::domain::id::{KeyId, WorkspaceId};
@@ -47,6 +47,9 @@ struct KeyTwin {
     /// Since format 2. Absent: a signature is taken once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     takes_replays: bool,
+    /// Since format 3. Absent: there is no rate beside the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    more_rates: Vec<RateTwin>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,6 +85,7 @@ struct ImportedTwin {
 
 /// Writes a key down.
 pub fn to_bytes(record: &KeyRecord) -> Result<Vec<u8>, StoreError> {
+    let (rate, more_rates) = rates_to_twins(record.rate.as_ref());
     encode(&KeyTwin {
         version: record.version,
         workspace: Bytes(record.workspace.as_u128().to_be_bytes()),
@@ -93,10 +97,11 @@ pub fn to_bytes(record: &KeyRecord) -> Result<Vec<u8>, StoreError> {
         expires_us: record.expires_at.map(Wall::micros),
         revoked_us: record.revoked_at.map(Wall::micros),
         addresses: record.addresses.as_ref().map(|rules| rules.iter().collect()),
-        rate: record.rate.map(RateTwin::from),
+        rate,
         metadata: record.metadata.clone(),
         require_signature: record.require_signature,
         takes_replays: record.signature_replay == SignatureReplay::Window,
+        more_rates,
     })
 }
 
@@ -148,7 +153,7 @@ pub fn from_bytes(id: KeyId, bytes: &[u8]) -> Result<KeyRecord, StoreError> {
         expires_at: twin.expires_us.map(Wall::from_micros),
         revoked_at: twin.revoked_us.map(Wall::from_micros),
         addresses: twin.addresses.map(rules).transpose()?,
-        rate: twin.rate.map(|rate| rate.into_domain(place)).transpose()?,
+        rate: rates_from_twins(twin.rate, twin.more_rates, place)?,
         metadata: twin.metadata,
         require_signature: twin.require_signature,
         signature_replay: if twin.takes_replays { SignatureReplay::Window } else { SignatureReplay::Once },
@@ -182,6 +187,7 @@ impl SecretTwin {
 mod tests {
     use super::*;
     use crate::domain::bucket::Rate;
+    use crate::domain::rates::Rates;
     use crate::store::codec::golden::{check_golden, check_no_damage_panics};
 
     const PHC: &str =
@@ -215,7 +221,7 @@ mod tests {
             expires_at: Some(Wall::from_secs(1_800_000_000)),
             revoked_at: Some(Wall::from_secs(1_750_000_000)),
             addresses: AddressRules::parse(["10.0.0.0/8", "2001:db8::1"]).ok(),
-            rate: Rate::new(60, 60, None).ok(),
+            rate: Rate::new(60, 60, None).ok().map(Rates::from),
             metadata: Some(r#"{"team":"a"}"#.to_owned()),
             require_signature: true,
             signature_replay: SignatureReplay::Once,
@@ -228,6 +234,12 @@ mod tests {
             ImportedText { profile: "socialcrm".into(), head: "sk_live_9f".into(), is_random: true };
         let elsewhere = KeySecret { imported: Some(imported), ..secret(*b"aB3dE6gH", 1) };
         KeyRecord { secrets: vec![elsewhere], signature_replay: SignatureReplay::Window, ..bare() }
+    }
+
+    /// What format 2 could not say.
+    fn since_format_3() -> KeyRecord {
+        let rates = [(10, 1), (60, 60)].map(|(limit, window)| Rate::new(limit, window, None).unwrap());
+        KeyRecord { rate: Rates::new(rates.to_vec()).ok(), ..bare() }
     }
 
     fn bare() -> KeyRecord {
@@ -248,11 +260,12 @@ mod tests {
     }
 
     #[test]
-    fn formats_1_and_2_are_pinned() {
+    fn formats_1_to_3_are_pinned() {
         let read = |bytes: &[u8]| from_bytes(full().id, bytes).unwrap();
         check_golden(&to_bytes(&full()).unwrap(), FULL, read, &full());
         check_golden(&to_bytes(&bare()).unwrap(), BARE, read, &bare());
         check_golden(&to_bytes(&since_format_2()).unwrap(), SINCE_2, read, &since_format_2());
+        check_golden(&to_bytes(&since_format_3()).unwrap(), SINCE_3, read, &since_format_3());
     }
 
     #[test]
@@ -294,6 +307,14 @@ mod tests {
         797151597159344a356d37734276536d567631634a336f36463062336351643141aa637265617465645f7573cf00060a
         24181e4000aa637265617465645f7573cf00060a24181e4000b1726571756972655f7369676e6174757265c2";
 
+    const SINCE_3: &str = "
+        0387a776657273696f6e04a9776f726b7370616365c41000000000000000000000000000000007a77365637265747391
+        84a6707265666978c4086142336445366748a565706f636801a468617368d961246172676f6e32696424763d3139246d
+        3d31393435362c743d322c703d312441774d4441774d4441774d4441774d4441774d44417724714c615136586b317132
+        797151597159344a356d37734276536d567631634a336f36463062336351643141aa637265617465645f7573cf00060a
+        24181e4000aa637265617465645f7573cf00060a24181e4000a47261746583a56c696d69740aab77696e646f775f7365
+        637301a562757273740ab1726571756972655f7369676e6174757265c2aa6d6f72655f72617465739183a56c696d6974
+        3cab77696e646f775f736563733ca562757273743c";
     const SINCE_2: &str = "
         0286a776657273696f6e04a9776f726b7370616365c41000000000000000000000000000000007a77365637265747391
         87a6707265666978c4086142336445366748a565706f636801a468617368d961246172676f6e32696424763d3139246d

@@ -12,11 +12,12 @@ use serde_json::value::RawValue;
 use super::super::members::Members;
 use crate::dialect::AdminRefusal;
 use crate::domain::address::{ADDRESS_RULES_MAX, AddressRules, AddressRulesError};
-use crate::domain::bucket::{FILL_SECS_MAX, Rate, RateError, TOKENS_PER_SEC_MAX, WINDOW_SECS_MAX};
+use crate::domain::bucket::Rate;
 use crate::domain::denial::Invalid;
 use crate::domain::id::WorkspaceId;
 use crate::domain::permission::{CATALOGUE_MAX, Permission};
 use crate::domain::profile::Profile;
+use crate::domain::rates::{Rates, WINDOWS_MAX};
 use crate::domain::record::{
     BRANDS_MAX, DESCRIPTION_CHARS_MAX, LABEL_CHARS_MAX, Label, METADATA_BYTES_MAX, PERMISSIONS_MAX,
 };
@@ -260,14 +261,23 @@ fn inside(field: &str, refusal: AdminRefusal) -> AdminRefusal {
     }
 }
 
+/// The rates of a key: `{limit, window_s, burst?}`, or a list of 1 to 4 of them.
+pub(super) fn rates(field: &str, raw: &RawValue) -> Result<Rates, AdminRefusal> {
+    if !raw.get().starts_with('[') {
+        return rate(field, raw).map(Rates::from);
+    }
+    let expected = format!("one {{limit, window_s, burst?}}, or a list of 1 to {WINDOWS_MAX} of them");
+    let items: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| refused(field, &expected))?;
+    if items.len() > WINDOWS_MAX {
+        return Err(refused(field, expected));
+    }
+    let read = |(place, raw): (usize, &&RawValue)| rate(&format!("{field}[{place}]"), raw);
+    let read = items.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+    Rates::new(read).map_err(|error| refused(field, error.expected()))
+}
+
 /// A rate: `{limit, window_s, burst?}`.
 pub(super) fn rate(field: &str, raw: &RawValue) -> Result<Rate, AdminRefusal> {
-    if raw.get().starts_with('[') {
-        let detail = format!(
-            "{field}: several windows on one key are not built yet: expected one {{limit, window_s, burst?}}"
-        );
-        return Err(AdminRefusal::Field { detail });
-    }
     let named = |refusal| inside(field, refusal);
     let fields = Fields::read(raw.get().as_bytes(), &["limit", "window_s", "burst"]).map_err(named)?;
     let whole = |name: &str, raw: &RawValue| value::<u64>(name, raw, "a whole number");
@@ -275,15 +285,9 @@ pub(super) fn rate(field: &str, raw: &RawValue) -> Result<Rate, AdminRefusal> {
     let window = fields.required("window_s", whole).map_err(named)?;
     let burst = fields.optional("burst", whole).map_err(named)?;
     let window = u32::try_from(window).unwrap_or(u32::MAX);
-    Rate::new(limit, window, burst).map_err(|error| match error {
-        RateError::Window => refused(&format!("{field}.window_s"), format!("1 to {WINDOW_SECS_MAX} seconds")),
-        RateError::TooFast => {
-            refused(&format!("{field}.limit"), format!("at most {TOKENS_PER_SEC_MAX} a second"))
-        }
-        RateError::Burst => {
-            let days = FILL_SECS_MAX / 86_400;
-            refused(&format!("{field}.burst"), format!("at least 1, and no more than refills in {days} days"))
-        }
+    Rate::new(limit, window, burst).map_err(|error| {
+        let (member, expected) = error.expected();
+        refused(&format!("{field}.{member}"), expected)
     })
 }
 
@@ -301,17 +305,25 @@ pub(super) fn metadata(field: &str, raw: &RawValue) -> Result<String, AdminRefus
 }
 
 /// What a workspace sets apart from its plan; `null` inside clears.
-pub(super) type OverridesPatch = (Option<Option<Rate>>, BTreeMap<String, Option<u64>>);
+#[derive(Default)]
+#[expect(clippy::option_option, reason = "a merge patch has three cases: left out, null, a value")]
+pub(super) struct OverridesPatch {
+    pub(super) rate: Option<Option<Rates>>,
+    pub(super) workspace_rate: Option<Option<Rate>>,
+    pub(super) meters: BTreeMap<String, Option<u64>>,
+}
 
-/// `{rate?, meters?: {NAME: limit}}`, as a JSON merge patch (RFC 7396).
+/// `{rate?, workspace_rate?, meters?: {NAME: limit}}`, as a JSON merge patch (RFC 7396).
 pub(super) fn overrides(
     field: &str,
     raw: &RawValue,
     profile: &Profile,
 ) -> Result<OverridesPatch, AdminRefusal> {
-    let fields =
-        Fields::read(raw.get().as_bytes(), &["rate", "meters"]).map_err(|refusal| inside(field, refusal))?;
-    let rate = fields.clearable("rate", |name, raw| rate(&format!("{field}.{name}"), raw))?;
+    let fields = Fields::read(raw.get().as_bytes(), &["rate", "workspace_rate", "meters"])
+        .map_err(|refusal| inside(field, refusal))?;
+    let own_rates = fields.clearable("rate", |name, raw| rates(&format!("{field}.{name}"), raw))?;
+    let workspace_rate =
+        fields.clearable("workspace_rate", |name, raw| rate(&format!("{field}.{name}"), raw))?;
     let at = format!("{field}.meters");
     let known: Vec<_> = profile.meters.iter().map(String::as_str).collect();
     let limits = fields.optional("meters", |_, raw| {
@@ -325,7 +337,7 @@ pub(super) fn overrides(
         }
         Ok(limits)
     })?;
-    Ok((rate, limits.unwrap_or_default()))
+    Ok(OverridesPatch { rate: own_rates, workspace_rate, meters: limits.unwrap_or_default() })
 }
 
 /// The parameters of a query, each known and given once.

@@ -188,14 +188,14 @@ impl AdminSurface {
         let sent = signature::sent(&parts.headers, &self.profile);
         caller.announce_signature(&sent);
         if caller.lacks_signature() {
-            return Err(self.engine.refuse(caller, Denial::Signature).into());
+            return Err(self.engine.refuse(caller, Denial::Signature).refusal.into());
         }
         let route = match found {
             Found::Route(route) => route,
             Found::OtherVerbs(allow) => {
-                return Err(self.engine.refuse(caller, Denial::Method { allow }).into());
+                return Err(self.engine.refuse(caller, Denial::Method { allow }).refusal.into());
             }
-            Found::Nothing => return Err(self.engine.refuse(caller, Denial::NotFound).into()),
+            Found::Nothing => return Err(self.engine.refuse(caller, Denial::NotFound).refusal.into()),
         };
         let max_bytes = route.max_body_bytes.unwrap_or(0);
         let body = match body.as_mut() {
@@ -204,13 +204,14 @@ impl AdminSurface {
                 let read = tethered(Some(&tether), body::read(body, max_bytes, ADMIN_TIME_MAX)).await;
                 match read.and_then(|read| read.map_err(|error| Denial::from(&error))) {
                     Ok(read) => read,
-                    Err(denial) => return Err(self.engine.refuse(caller, denial).into()),
+                    Err(denial) => return Err(self.engine.refuse(caller, denial).refusal.into()),
                 }
             }
             None => Bytes::new(),
         };
         caller.check_signature(&sent, &signature::signable(&parts, &body));
-        let admin = self.engine.admit(caller, &Wanted::Known(route.requirement), 1).await?;
+        let admin = self.engine.admit(caller, &Wanted::Known(route.requirement), 1).await;
+        let admin = admin.map_err(|refused| refused.refusal)?;
         if !body.is_empty() && !is_json(&parts.headers) {
             return Err(Denial::ContentType.into());
         }

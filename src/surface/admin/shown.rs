@@ -8,7 +8,8 @@ use crate::domain::audit::{Actor, AuditRow, FieldChange, Subject};
 use crate::domain::bucket::Rate;
 use crate::domain::meter::Mark;
 use crate::domain::permission::Permission;
-use crate::domain::record::{KeyRecord, KeyStatus, Label, SignatureReplay, WorkspaceRecord};
+use crate::domain::rates::Rates;
+use crate::domain::record::{KeyRecord, KeyStatus, Label, Overrides, SignatureReplay, WorkspaceRecord};
 use crate::domain::time::Wall;
 use crate::engine::{KeyView, MeterView};
 
@@ -38,7 +39,7 @@ pub(super) fn key(view: &KeyView, now: Wall) -> Map<String, Value> {
         ("last_used_at", time(view.last_used_at)),
         ("secrets", secrets(view)),
         ("ip_allow", json!(record.addresses.as_ref().map(|rules| rules.iter().collect::<Vec<_>>()))),
-        ("rate", rate(record.rate)),
+        ("rate", rates(record.rate.as_ref())),
         ("metadata", json!(metadata)),
         ("require_signature", json!(record.require_signature)),
         ("signature_replay", json!(signature_replay)),
@@ -83,7 +84,7 @@ pub(super) fn workspace(record: &WorkspaceRecord) -> Map<String, Value> {
         ("status", json!(record.status.name())),
         ("billing_anchor", time(Some(record.billing_anchor))),
         ("brands", json!(record.brands.iter().map(Label::as_str).collect::<Vec<_>>())),
-        ("overrides", json!({"rate": rate(record.overrides.rate), "meters": record.overrides.meters})),
+        ("overrides", overrides(&record.overrides)),
         ("created_at", time(Some(record.created_at))),
     ])
 }
@@ -135,12 +136,25 @@ fn change(change: &FieldChange) -> Value {
     json!({"field": change.field, "before": change.before, "after": change.after})
 }
 
-fn rate(rate: Option<Rate>) -> Value {
-    json!(
-        rate.map(
-            |rate| json!({"limit": rate.limit(), "window_s": rate.window_secs(), "burst": rate.burst()})
-        )
-    )
+fn overrides(overrides: &Overrides) -> Value {
+    json!({
+        "rate": rates(overrides.rate.as_ref()),
+        "workspace_rate": overrides.workspace_rate.as_ref().map(rate),
+        "meters": overrides.meters,
+    })
+}
+
+/// One rate as it is, several as a list.
+fn rates(rates: Option<&Rates>) -> Value {
+    match rates.map(|rates| (rates, rates.only())) {
+        None => Value::Null,
+        Some((_, Some(only))) => rate(only),
+        Some((rates, None)) => rates.iter().map(rate).collect(),
+    }
+}
+
+fn rate(rate: &Rate) -> Value {
+    json!({"limit": rate.limit(), "window_s": rate.window_secs(), "burst": rate.burst()})
 }
 
 fn time(at: Option<Wall>) -> Value {

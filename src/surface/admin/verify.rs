@@ -11,12 +11,12 @@ use serde_json::{Map, Value, json};
 use super::super::spoken::json as answer;
 use super::intake::{self, Fields, refused};
 use super::{Answered, Call};
-use crate::dialect::AdminRefusal;
+use crate::dialect::{AdminRefusal, reset_secs};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::{Found, Profile, Requirement, SYSTEM_PROFILE, Verb};
 use crate::domain::usage::Place;
-use crate::engine::Door;
+use crate::engine::{Door, Refused};
 use crate::http::target::Target;
 
 pub(super) async fn verify(call: Call<'_>) -> Answered {
@@ -44,10 +44,19 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
     body.insert("key_id".to_owned(), json!(caller.key().to_string()));
     body.insert("workspace_id".to_owned(), json!(caller.workspace().to_string()));
     if dry_run {
-        return Ok(said(body, call.engine.rehearse(&caller, &wanted, cost).map(|()| None)));
+        return Ok(said(body, call.engine.rehearse(&caller, &wanted, cost)));
     }
-    match call.engine.admit(caller, &wanted, cost).await {
-        Ok(granted) => Ok(said(body, Ok(granted.remaining()))),
+    let admitted = call.engine.admit(caller, &wanted, cost).await;
+    let paces = admitted.as_ref().map_or_else(Refused::paces, |granted| *granted.paces());
+    if let Some((_, pace)) = paces.tightest() {
+        if admitted.is_ok() {
+            body.insert("remaining".to_owned(), json!(pace.remaining));
+        }
+        let (limit, remaining, reset_s) = (pace.limit, pace.remaining, reset_secs(pace));
+        body.insert("rate".to_owned(), json!({"limit": limit, "remaining": remaining, "reset_s": reset_s}));
+    }
+    match admitted.map(drop).map_err(|refused| refused.refusal) {
+        Ok(()) => Ok(said(body, Ok(()))),
         Err(Refusal::Denied(denial)) => Ok(said(body, Err(denial))),
         Err(fault) => Err(fault.into()),
     }
@@ -105,15 +114,10 @@ fn route(profile: &Profile, method: &str, path: &str) -> Result<Wanted, AdminRef
     })
 }
 
-fn said(mut body: Map<String, Value>, outcome: Result<Option<u64>, Denial>) -> crate::http::Response {
+fn said(mut body: Map<String, Value>, outcome: Result<(), Denial>) -> crate::http::Response {
     body.insert("valid".to_owned(), json!(outcome.is_ok()));
     match outcome {
-        Ok(remaining) => {
-            body.insert("code".to_owned(), json!("valid"));
-            if let Some(remaining) = remaining {
-                body.insert("remaining".to_owned(), json!(remaining));
-            }
-        }
+        Ok(()) => drop(body.insert("code".to_owned(), json!("valid"))),
         Err(denial) => {
             body.insert("code".to_owned(), json!(code(&denial)));
             match denial {

@@ -70,7 +70,7 @@ pub(super) async fn update(call: Call<'_>) -> Answered {
         return Err(AdminRefusal::Conflict { detail }.into());
     }
     let overrides = fields.optional("overrides", |field, raw| intake::overrides(field, raw, profile))?;
-    let (rate, meters) = overrides.unwrap_or_default();
+    let intake::OverridesPatch { rate, workspace_rate, meters } = overrides.unwrap_or_default();
     let patch = WorkspacePatch {
         name: fields.optional("name", intake::label)?,
         plan: fields.optional("plan", |field, raw| plan(field, raw, profile))?,
@@ -82,6 +82,7 @@ pub(super) async fn update(call: Call<'_>) -> Answered {
             _ => Err(refused(field, "active or suspended")),
         })?,
         rate,
+        workspace_rate,
         meters,
     };
     let record = call.engine.update_workspace(call.actor(), id, patch).await?;

@@ -1,0 +1,162 @@
+//! Where a caller's rates stand, in headers.
+//!
+//! `RateLimit-Policy` and `RateLimit` are those of draft-ietf-httpapi-ratelimit-headers from revision 08 on, lists
+//! in structured fields (RFC 9651): every rate as a policy, and of them the one with the fewest tokens left.
+//! `X-RateLimit-Limit`, `-Remaining` and `-Reset` say the same of that one in the older form. `t` and `-Reset` are
+//! whole seconds from now until it is full if nobody takes, rounded up; when the next request passes is
+//! `Retry-After`.
+//!
+//! Never here: a rate's own arithmetic, or headers for a caller without a rate.
+
+use std::fmt::Write;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::domain::pace::{Pace, PaceOf, Paces};
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const CURRENT: HeaderName = HeaderName::from_static("ratelimit");
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// The largest whole number of a structured field (RFC 9651, section 3.3.1).
+const FIELD_NUMBER_MAX: u64 = 999_999_999_999_999;
+
+/// Which headers tell callers where their rates stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RateHeaders {
+    /// Those of the draft, and the older three.
+    #[default]
+    Both,
+    /// Those of the draft alone.
+    Draft,
+    /// None.
+    None,
+}
+
+impl RateHeaders {
+    /// Writes them over whatever an upstream said under these names. Without a rate there is nothing to say, and
+    /// what an upstream said stays.
+    pub fn write(self, paces: &Paces, headers: &mut HeaderMap) {
+        let Some((of, tightest)) = paces.tightest().filter(|_| self != Self::None) else { return };
+        for name in [POLICY, CURRENT, LIMIT, REMAINING, RESET] {
+            headers.remove(name);
+        }
+        let mut put = |name: HeaderName, value: HeaderValue| headers.insert(name, value);
+        // Both are plain ASCII by their making.
+        if let Ok(policies) = HeaderValue::try_from(policies(paces)) {
+            put(POLICY, policies);
+        }
+        if let Ok(current) = HeaderValue::try_from(current(of, tightest)) {
+            put(CURRENT, current);
+        }
+        if self == Self::Both {
+            put(LIMIT, tightest.limit.into());
+            put(REMAINING, tightest.remaining.into());
+            put(RESET, reset_secs(tightest).into());
+        }
+    }
+}
+
+/// Whole seconds until a rate is full if nobody takes, rounded up.
+pub fn reset_secs(pace: &Pace) -> u64 {
+    pace.reset_nanos.div_ceil(1_000_000_000)
+}
+
+fn policies(paces: &Paces) -> String {
+    let mut text = String::new();
+    for (of, pace) in paces.iter() {
+        let between = if text.is_empty() { "" } else { ", " };
+        let (quota, window_secs) = (pace.limit.min(FIELD_NUMBER_MAX), pace.window_secs);
+        // A text takes every write.
+        let _ = write!(text, "{between}{};q={quota};w={window_secs}", Name(of));
+    }
+    text
+}
+
+fn current(of: PaceOf, pace: &Pace) -> String {
+    format!("{};r={};t={}", Name(of), pace.remaining.min(FIELD_NUMBER_MAX), reset_secs(pace))
+}
+
+/// A policy's name, as a string of a structured field.
+struct Name(PaceOf);
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            PaceOf::Key => f.write_str("\"default\""),
+            PaceOf::Window(number) => write!(f, "\"w{number}\""),
+            PaceOf::Workspace => f.write_str("\"workspace\""),
+            PaceOf::Route => f.write_str("\"route\""),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::bucket::{Bucket, Rate};
+    use crate::domain::rates::Rates;
+    use crate::domain::time::Mono;
+    use crate::domain::windows::Windows;
+
+    fn paces(rates: &[(u64, u32)]) -> Paces {
+        let rates = rates.iter().map(|(limit, window)| Rate::new(*limit, *window, None).unwrap()).collect();
+        let (rates, now) = (Rates::new(rates).unwrap(), Mono::from_nanos(0));
+        let mut windows = Windows::of(&Bucket::default());
+        // A caller learns of its rates by taking, or by a refusal.
+        match windows.take(&rates, 1, now) {
+            Ok(_) => windows.told(&rates, now),
+            Err(refused) => *refused.paces,
+        }
+    }
+
+    fn written(of: RateHeaders, paces: &Paces) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert("ratelimit", HeaderValue::from_static("the upstream's"));
+        headers.insert("x-ratelimit-limit", HeaderValue::from_static("the upstream's"));
+        of.write(paces, &mut headers);
+        let mut lines: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn one_rate_is_told_in_both_forms() {
+        let both = [
+            "ratelimit-policy: \"default\";q=600;w=60",
+            "ratelimit: \"default\";r=599;t=1",
+            "x-ratelimit-limit: 600",
+            "x-ratelimit-remaining: 599",
+            "x-ratelimit-reset: 1",
+        ];
+        assert_eq!(written(RateHeaders::Both, &paces(&[(600, 60)])), both);
+        assert_eq!(written(RateHeaders::Draft, &paces(&[(600, 60)])), both[..2]);
+    }
+
+    #[test]
+    fn of_several_the_tightest_is_told_and_all_are_policies() {
+        let told = written(RateHeaders::Draft, &paces(&[(600, 60), (10, 1)]));
+        assert_eq!(
+            told,
+            ["ratelimit-policy: \"w1\";q=600;w=60, \"w2\";q=10;w=1", "ratelimit: \"w2\";r=9;t=1"]
+        );
+    }
+
+    #[test]
+    fn a_rate_of_nothing_and_one_beyond_a_fields_numbers_are_told() {
+        let told = written(RateHeaders::Draft, &paces(&[(0, 60)]));
+        assert_eq!(told, ["ratelimit-policy: \"default\";q=0;w=60", "ratelimit: \"default\";r=0;t=0"]);
+        let told = written(RateHeaders::Draft, &paces(&[(2_678_400_000_000, 2_678_400)]));
+        assert!(told[0].contains("q=2678400000000;"), "{told:?}");
+    }
+
+    #[test]
+    fn without_a_rate_or_a_wish_to_tell_the_upstreams_own_stay() {
+        let own = ["ratelimit: the upstream's", "x-ratelimit-limit: the upstream's"];
+        assert_eq!(written(RateHeaders::Both, &Paces::default()), own);
+        assert_eq!(written(RateHeaders::None, &paces(&[(600, 60)])), own);
+    }
+}

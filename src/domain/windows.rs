@@ -1,0 +1,319 @@
+//! Several rates on one caller, taken all or none: the step itself.
+//!
+//! Each window is a word like a bucket's. A take that one of them refuses takes from none, and waits for the
+//! slowest. When the rates change, a window that stays keeps its word; a new one starts from the largest debt
+//! that there is, or was, so that changing rates refills nothing.
+//!
+//! Never here: the lock under which a step runs (engine).
+
+use super::bucket::{
+    Bucket, FILL_SECS_MAX, Rate, TICKS_PER_NANO, Taken, TooFast, clamped, longer_wait, pace, step, ticks,
+};
+use super::pace::{Pace, Paces};
+use super::rates::{Rates, WINDOWS_MAX};
+use super::time::Mono;
+
+/// The words of several windows, or of one, as they stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Windows {
+    words: [Word; WINDOWS_MAX],
+    /// The latest of the words that are known under no window, or under none any more.
+    others_full_at_ticks: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Word {
+    /// 0 for a place that is not used.
+    window_secs: u32,
+    full_at_ticks: u64,
+}
+
+/// How far windows were from full, as a checkpoint saves it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SavedWindows {
+    /// The furthest of all, in nanoseconds.
+    pub nanos_to_full: u64,
+    /// Each window in seconds, and how far it was, in nanoseconds.
+    pub each: [Option<(u32, u64)>; WINDOWS_MAX],
+}
+
+impl Windows {
+    /// What a single bucket's word amounts to, whatever its window is.
+    pub fn of(bucket: &Bucket) -> Self {
+        Self { others_full_at_ticks: bucket.full_at_ticks(), ..Self::default() }
+    }
+
+    /// Takes over a single bucket's word.
+    pub fn take_over(&mut self, bucket: &Bucket) {
+        if let Some(full_at_ticks) = bucket.retire() {
+            self.others_full_at_ticks = self.others_full_at_ticks.max(full_at_ticks);
+        }
+    }
+
+    /// Takes `cost` tokens from each window at `now`, all or none, or says when all will have them.
+    pub fn take(&mut self, rates: &Rates, cost: u64, now: Mono) -> Result<Taken, TooFast> {
+        *self = self.fitted(rates, now);
+        for (word, rate) in self.words.iter_mut().zip(rates.iter()) {
+            word.full_at_ticks = clamped(word.full_at_ticks, rate, ticks(now));
+        }
+        let after = self.stepped(rates, cost, now)?;
+        *self = after;
+        Ok(Taken::new(after.paces(rates, now)))
+    }
+
+    /// What `take` would say, without taking.
+    pub fn peek(&self, rates: &Rates, cost: u64, now: Mono) -> Result<(), TooFast> {
+        self.fitted(rates, now).stepped(rates, cost, now).map(|_| ())
+    }
+
+    /// Where each rate stands.
+    pub fn paces(&self, rates: &Rates, now: Mono) -> [Option<Pace>; WINDOWS_MAX] {
+        let fitted = self.fitted(rates, now);
+        let mut paces = [None; WINDOWS_MAX];
+        for ((told, word), rate) in paces.iter_mut().zip(&fitted.words).zip(rates.iter()) {
+            *told = Some(pace(word.full_at_ticks, rate, ticks(now)));
+        }
+        paces
+    }
+
+    /// The same, as a caller is told.
+    pub fn told(&self, rates: &Rates, now: Mono) -> Paces {
+        Paces { key: self.paces(rates, now), ..Paces::default() }
+    }
+
+    /// What a checkpoint saves.
+    pub fn saved(&self, now: Mono) -> SavedWindows {
+        let nanos = |full_at_ticks: u64| full_at_ticks.saturating_sub(ticks(now)).div_ceil(TICKS_PER_NANO);
+        let each = self
+            .words
+            .map(|word| (word.window_secs > 0).then(|| (word.window_secs, nanos(word.full_at_ticks))));
+        SavedWindows { nanos_to_full: nanos(self.furthest()), each }
+    }
+
+    /// What was saved `elapsed_nanos` ago.
+    pub fn restored(saved: &SavedWindows, elapsed_nanos: u64, now: Mono) -> Self {
+        let full_at = |nanos: u64| {
+            let left = nanos.saturating_sub(elapsed_nanos).min(FILL_SECS_MAX * 1_000_000_000);
+            ticks(now).saturating_add(left * TICKS_PER_NANO)
+        };
+        let word = |(window_secs, nanos)| Word { window_secs, full_at_ticks: full_at(nanos) };
+        Self {
+            words: saved.each.map(|each| each.map(word).unwrap_or_default()),
+            others_full_at_ticks: full_at(saved.nanos_to_full),
+        }
+    }
+
+    /// The words in the order of `rates`. A new window owes at most its whole depth.
+    fn fitted(&self, rates: &Rates, now: Mono) -> Self {
+        let seconds = rates.iter().map(Rate::window_secs).chain(std::iter::repeat(0));
+        if self.words.iter().zip(seconds).all(|(word, window_secs)| word.window_secs == window_secs) {
+            return *self;
+        }
+        let known = |window_secs: u32| self.words.iter().find(|word| word.window_secs == window_secs);
+        let mut fitted = Self { others_full_at_ticks: self.furthest(), ..Self::default() };
+        for (word, rate) in fitted.words.iter_mut().zip(rates.iter()) {
+            let window_secs = rate.window_secs();
+            let new = || Word { window_secs, full_at_ticks: rate.within_depth(self.furthest(), now) };
+            *word = known(window_secs).copied().unwrap_or_else(new);
+        }
+        fitted
+    }
+
+    fn furthest(&self) -> u64 {
+        self.words.iter().map(|word| word.full_at_ticks).fold(self.others_full_at_ticks, u64::max)
+    }
+
+    /// The words after a take, of words that fit.
+    fn stepped(&self, rates: &Rates, cost: u64, now: Mono) -> Result<Self, TooFast> {
+        let mut after = *self;
+        let mut longest = None;
+        for (word, rate) in after.words.iter_mut().zip(rates.iter()) {
+            match step(word.full_at_ticks, rate, cost, ticks(now)) {
+                Ok(full_at_ticks) => word.full_at_ticks = full_at_ticks,
+                Err(wait) => longest = Some(longest.map_or(wait, |longest| longer_wait(longest, wait))),
+            }
+        }
+        match longest {
+            None => Ok(after),
+            Some(retry_after_nanos) => {
+                Err(TooFast { retry_after_nanos, paces: Box::new(self.told(rates, now)) })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn rates(rates: &[(u64, u32)]) -> Rates {
+        Rates::new(rates.iter().map(|(limit, window)| Rate::new(*limit, *window, None).unwrap()).collect())
+            .unwrap()
+    }
+
+    fn at(nanos: u64) -> Mono {
+        Mono::from_nanos(nanos)
+    }
+
+    #[test]
+    fn all_windows_give_a_token_or_none_does() {
+        let two = rates(&[(2, 1), (3, 60)]);
+        let mut windows = Windows::default();
+        assert!(windows.take(&two, 1, at(0)).is_ok());
+        assert!(windows.take(&two, 1, at(0)).is_ok());
+        for _ in 0..9 {
+            assert_eq!(windows.take(&two, 1, at(0)).unwrap_err().retry_after_nanos, Some(SECOND / 2));
+        }
+        let left =
+            |windows: &Windows, now| windows.paces(&two, at(now)).map(|pace| pace.map(|pace| pace.remaining));
+        assert_eq!(left(&windows, 0), [Some(0), Some(1), None, None]);
+        assert!(windows.take(&two, 1, at(SECOND)).is_ok());
+        // The minute is the slower one now.
+        assert_eq!(left(&windows, SECOND), [Some(1), Some(0), None, None]);
+        assert_eq!(windows.take(&two, 1, at(SECOND)).unwrap_err().retry_after_nanos, Some(19 * SECOND));
+        assert!(windows.take(&two, 1, at(20 * SECOND - 1)).is_err());
+        assert!(windows.take(&two, 1, at(20 * SECOND)).is_ok());
+    }
+
+    #[test]
+    fn a_window_of_nothing_never_passes_and_takes_from_no_other() {
+        let two = rates(&[(5, 1), (0, 60)]);
+        let mut windows = Windows::default();
+        assert_eq!(windows.take(&two, 1, at(0)).unwrap_err().retry_after_nanos, None);
+        assert_eq!(windows.paces(&two, at(0))[0].map(|pace| pace.remaining), Some(5));
+    }
+
+    /// What the windows must never admit more than, kept as naively as can be: a list of what was taken.
+    #[derive(Default)]
+    struct Naive {
+        taken_at: Vec<u64>,
+    }
+
+    impl Naive {
+        /// Whether, in any stretch of time that ends now, more came than the burst and what flowed in.
+        fn is_over(&self, rate: &Rate, now: u64) -> bool {
+            let window = u128::from(rate.window_secs()) * u128::from(SECOND);
+            let taken = &self.taken_at;
+            (0..taken.len()).any(|first| {
+                let count = (taken.len() - first) as u128;
+                let flowed = u128::from(rate.limit()) * u128::from(now - taken[first]);
+                window * count > flowed + window * u128::from(rate.burst())
+            })
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Take,
+        Advance(u64),
+        SaveAndRestore(u64),
+        Change(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => Just(Step::Take),
+            3 => (0..2 * SECOND).prop_map(Step::Advance),
+            1 => (0..2 * SECOND).prop_map(Step::SaveAndRestore),
+            1 => (0usize..4).prop_map(Step::Change),
+        ];
+        proptest::collection::vec(step, 1..120)
+    }
+
+    fn choices() -> impl Strategy<Value = Vec<Rates>> {
+        let one = |window: u32| {
+            (1u64..40, 1u64..20)
+                .prop_map(move |(limit, burst)| Rate::new(limit, window, Some(burst)).unwrap())
+        };
+        let some = (one(1), one(7), one(60), 1usize..4)
+            .prop_map(|(a, b, c, count)| Rates::new([a, b, c].into_iter().take(count).collect()).unwrap());
+        proptest::collection::vec(some, 4)
+    }
+
+    proptest! {
+        #[test]
+        fn the_windows_agree_with_a_list_of_what_was_taken(choices in choices(), steps in steps()) {
+            let (mut windows, mut naive, mut now) = (Windows::default(), Naive::default(), SECOND);
+            let mut chosen = 0;
+            for step in steps {
+                let rates = &choices[chosen];
+                match step {
+                    Step::Advance(nanos) => now += nanos,
+                    Step::SaveAndRestore(down) => {
+                        let saved = windows.saved(at(now));
+                        // The machine was down for a while; its own clock starts anew.
+                        now += down;
+                        windows = Windows::restored(&saved, down, at(now));
+                    }
+                    Step::Change(other) => {
+                        let left = |of: &Rates| windows.paces(of, at(now));
+                        let before = left(rates);
+                        chosen = other;
+                        let after = left(&choices[chosen]);
+                        // A window that stays is no fuller than it was, unless its own burst grew.
+                        for ((old, new), (was, is)) in rates.iter().zip(choices[chosen].iter()).zip(before.iter().zip(&after)) {
+                            if let (Some(was), Some(is)) = (was, is)
+                                && old == new
+                            {
+                                prop_assert_eq!(was, is);
+                            }
+                        }
+                        // What was taken under other rates is no measure for these.
+                        naive.taken_at.clear();
+                    }
+                    Step::Take => match windows.take(rates, 1, at(now)) {
+                        Ok(_) => {
+                            naive.taken_at.push(now);
+                            for rate in rates.iter() {
+                                prop_assert!(!naive.is_over(rate, now));
+                            }
+                        }
+                        Err(refused) => {
+                            let wait = refused.retry_after_nanos.unwrap();
+                            prop_assert!(wait > 0);
+                            prop_assert!(windows.peek(rates, 1, at(now + wait - 1)).is_err());
+                            prop_assert!(windows.peek(rates, 1, at(now + wait)).is_ok());
+                        }
+                    },
+                }
+            }
+        }
+
+        #[test]
+        fn windows_that_come_and_go_refill_nothing(paths in proptest::collection::vec(1usize..8, 1..8), taken in 0usize..40) {
+            let all = [(10, 1), (30, 7), (60, 60)].map(|(limit, window)| Rate::new(limit, window, None).unwrap());
+            // Each bit says whether a window is there.
+            let chosen = |bits: usize| {
+                let there = all.iter().enumerate().filter(|(place, _)| bits >> place & 1 == 1);
+                Rates::new(there.map(|(_, rate)| *rate).collect()).unwrap()
+            };
+            let (mut windows, now) = (Windows::default(), at(SECOND));
+            for _ in 0..taken {
+                let _ = windows.take(&chosen(paths[0]), 1, now);
+            }
+            let before = windows.paces(&chosen(paths[0]), now);
+            for bits in &paths {
+                let _ = windows.take(&chosen(*bits), 1, now);
+            }
+            let after = windows.paces(&chosen(paths[0]), now);
+            for (before, after) in before.iter().flatten().zip(after.iter().flatten()) {
+                prop_assert!(after.remaining <= before.remaining, "{before:?} {after:?}");
+            }
+        }
+
+        #[test]
+        fn one_window_is_a_bucket(limit in 1u64..40, burst in 1u64..20, waits in proptest::collection::vec(0..SECOND, 1..100)) {
+            let rate = Rate::new(limit, 7, Some(burst)).unwrap();
+            let (bucket, mut windows, mut now) = (Bucket::default(), Windows::default(), 0);
+            for wait in waits {
+                now += wait;
+                let one = bucket.take(&rate, 1, at(now)).map(|taken| taken.pace());
+                let other = windows.take(&rate.into(), 1, at(now)).map(|taken| taken.pace());
+                prop_assert_eq!(one, other);
+            }
+        }
+    }
+}
