@@ -364,7 +364,7 @@ mod tests {
         assert!(free.iter().any(|told| told.contains("rpc.tools.posts_create.cost: no meter")), "{free:?}");
         let unknown = edited(&[(tool_was, &tool("scope = 2"))]).unwrap_err();
         assert!(
-            unknown.iter().any(|told| told.contains("known here: permission, paid, meter, cost")),
+            unknown.iter().any(|told| told.contains("known here: permission, paid, meter, rate, cost")),
             "{unknown:?}"
         );
     }

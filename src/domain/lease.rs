@@ -3,7 +3,7 @@
 //! Of each meter and period the file holds how many units are *reserved*; memory sells only out of what is
 //! reserved there and not yet sold, the lease. So nothing that was sold is ever forgotten, whenever the process
 //! dies, and what dies with it is at most the unsold part. A lease holds at most its size at every instant; what
-//! is given back beyond that leaves it.
+//! is given back leaves it.
 //!
 //! Never here: a limit (ledger), a lock, or a write of the file.
 
@@ -17,7 +17,7 @@ pub const LEASE_UNITS_MAX: u64 = 10_000;
 #[derive(Debug, Default)]
 pub struct Lease {
     left: AtomicU64,
-    /// What came back and found the lease full: it is to be taken off the reserved number.
+    /// What came back. It is not sold again before the ledger has held it against the terms of that time.
     returned: AtomicU64,
     /// The most that may lie unsold.
     size: AtomicU64,
@@ -87,7 +87,7 @@ impl Lease {
         added
     }
 
-    /// Takes away what came back and found no room.
+    /// Takes away what came back.
     pub(super) fn sweep_returned(&self) -> u64 {
         self.returned.swap(0, Ordering::AcqRel)
     }
@@ -99,8 +99,7 @@ impl Lease {
     }
 
     fn give_back(&self, units: u64) {
-        let put = self.put(units);
-        self.returned.fetch_add(units - put, Ordering::AcqRel);
+        self.returned.fetch_add(units, Ordering::AcqRel);
     }
 }
 
@@ -150,14 +149,21 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_is_sold_again_and_never_makes_a_lease_larger_than_its_size() {
+    fn what_comes_back_is_unsold_and_not_sold_again_by_itself() {
         let lease = lease(3, 3);
         let (one, two) = (lease.sell(1).unwrap(), lease.sell(2).unwrap());
-        assert_eq!((lease.put(2), lease.left()), (2, 2));
         drop(two);
-        assert_eq!((lease.left(), lease.sweep_returned()), (3, 1));
         one.keep();
-        assert_eq!(lease.left(), 3);
+        assert_eq!((lease.sold(), lease.left()), (1, 0));
+        assert!(lease.sell(1).is_none());
+        assert_eq!((lease.sweep_returned(), lease.sweep_returned()), (2, 0));
+    }
+
+    #[test]
+    fn a_lease_is_never_filled_beyond_its_size() {
+        let lease = lease(2, 3);
+        assert_eq!((lease.put(5), lease.left(), lease.put(1)), (1, 3, 0));
+        assert_eq!((lease.resize(1), lease.left()), (2, 1));
     }
 
     #[test]

@@ -256,9 +256,8 @@ impl Ledger {
         wanted.max(self.reserved())
     }
 
-    /// The bound on what a crash can cost. Units that came back while the lease shrank may lie over it.
+    /// The bound on what a crash can cost.
     fn check(&self) {
-        self.take_off(self.lease.take_up_to(self.lease.left().saturating_sub(self.lease.size())));
         debug_assert!(self.lease.left() <= self.lease.size(), "more than a lease lies unsold");
     }
 }
@@ -352,8 +351,19 @@ mod tests {
         write(&mut ledger, 40);
         assert_eq!((ledger.reserved(), ledger.is_behind()), (5, true));
         assert_eq!((write(&mut ledger, 0), ledger.is_behind()), (5, false));
-        drop(ledger.sell(5));
-        assert_eq!((ledger.spent(), ledger.reserved()), (0, 5));
+    }
+
+    #[test]
+    fn what_comes_back_is_sold_again_by_the_terms_of_that_time() {
+        let mut ledger = opened(up_to(500));
+        write(&mut ledger, 0);
+        let receipt = ledger.sell(5).unwrap();
+        ledger.set_terms(up_to(0));
+        drop(receipt);
+        assert_eq!((ledger.spent(), sell(&ledger, 1)), (0, 0));
+        assert_eq!((write(&mut ledger, 1), sell(&ledger, 1)), (0, 0));
+        ledger.set_terms(up_to(2));
+        assert_eq!((write(&mut ledger, 0), sell(&ledger, 3)), (1, 1), "a lease of 2 is one unit");
     }
 
     #[test]
