@@ -29,7 +29,8 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// What is kept in memory.
     pub cache: CacheSettings,
-    /// Between two checkpoints: 100 ms to 60 s. A crash loses what was counted in it, metered calls among it.
+    /// Between two checkpoints: 100 ms to 60 s. A crash loses what was counted in it but metered units, which are
+    /// reserved ahead of their use.
     pub checkpoint_interval: Duration,
     /// The rate of callers without a key from one address.
     pub keyless_rate: Rate,
