@@ -8,7 +8,8 @@
 //! Never here: a limit (ledger), a lock, or a write of the file.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::atomic::{AtomicU64, Ordering};
 
 /// The most units that a lease holds, however large the limit is: what a crash may cost of an unlimited meter.
 pub const LEASE_UNITS_MAX: u64 = 10_000;

@@ -153,11 +153,10 @@ impl Ledger {
         let (spent, reserved) = (self.spent(), self.target(waiting));
         self.marks.pass(self.terms.limit, spent, now);
         let row = MeterRow { reserved, used: spent.saturating_sub(self.burnt), marks: self.marks };
-        if self.pending.is_none() && self.durable.as_ref() == Some(&row) {
-            return None;
-        }
+        let is_written = self.pending.is_none() && self.durable.as_ref() == Some(&row);
+        // Also a row that stands in the file already is settled: what came back may be reserved there still.
         self.pending = Some(row.clone());
-        Some(row)
+        (!is_written).then_some(row)
     }
 
     /// What became of the row that was drawn up last: gives the units that can be handed out now.
@@ -364,6 +363,18 @@ mod tests {
         assert_eq!((write(&mut ledger, 1), sell(&ledger, 1)), (0, 0));
         ledger.set_terms(up_to(2));
         assert_eq!((write(&mut ledger, 0), sell(&ledger, 3)), (1, 1), "a lease of 2 is one unit");
+    }
+
+    #[test]
+    fn what_came_back_is_sold_again_where_the_file_has_it_reserved_already() {
+        let mut ledger = Ledger::new(month(), up_to(300));
+        ledger.open(Some(&MeterRow { reserved: 298, used: 298, marks: Marks::default() }));
+        write(&mut ledger, 0);
+        drop(ledger.sell(2));
+        assert!(ledger.draw_up(0, NOW).is_none(), "the row is as it was");
+        let free = ledger.settle(true);
+        ledger.fill(free);
+        assert_eq!((free, sell(&ledger, 3)), (2, 2));
     }
 
     #[test]
