@@ -217,7 +217,7 @@ mod tests {
         for file in [path, crashed] {
             let before = fs::read(&file).unwrap();
             let error = open_fails(&file);
-            assert!(matches!(error, StoreError::NewerSchema { found: 3, expected: 2, .. }), "{error}");
+            assert!(matches!(error, StoreError::NewerSchema { found: 4, expected: 3, .. }), "{error}");
             assert!(fs::read(&file).unwrap() == before, "the file was written to");
         }
     }

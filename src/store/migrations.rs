@@ -17,7 +17,7 @@ use crate::domain::audit::seal::{AuditHash, AuditSeal, UNSEALED};
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// The step at place `n` leads from schema `n + 1` to the one behind it.
-pub(super) const STEPS: [Step; 1] = [chain_the_audit_log];
+pub(super) const STEPS: [Step; 2] = [chain_the_audit_log, make_room_for_leases];
 
 /// Brings a file of schema `found` to the newest one.
 pub(super) fn run(database: &Database, found: u64) -> Result<(), StoreError> {
@@ -53,6 +53,13 @@ fn chain_the_audit_log(txn: &WriteTransaction) -> Result<(), StoreError> {
         }
     }
     txn.delete_table(OLD).map_err(migrating())?;
+    Ok(())
+}
+
+/// Schema 2 to 3: what is used of a meter is reserved as well, which is how its row is read already. From here on
+/// records are written that an older program would take for damage, so it must refuse the file.
+#[expect(clippy::unnecessary_wraps, reason = "a step may fail")]
+fn make_room_for_leases(_: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use super::error::StoreError;
 use crate::domain::audit::seal::AuditSealer;
 
 /// The newest schema that this program knows, and the one it creates.
-pub(super) const SCHEMA_VERSION: u64 = 2;
+pub(super) const SCHEMA_VERSION: u64 = 3;
 /// The row of [`META`] that holds the file's schema version.
 pub(super) const SCHEMA_ROW: &str = "schema";
 

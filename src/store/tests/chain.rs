@@ -10,7 +10,7 @@ use crate::domain::audit::FieldChange;
 use crate::domain::audit::chain::{AuditBreak, AuditChain, AuditVerdict, SealedRow};
 use crate::domain::audit::seal::AuditHead;
 use crate::store::migrations::STEPS;
-use crate::store::tables::{AUDIT, META, SCHEMA_ROW};
+use crate::store::tables::{AUDIT, META, SCHEMA_ROW, SCHEMA_VERSION};
 
 type Rows<'txn> = Table<'txn, u64, &'static [u8]>;
 
@@ -234,7 +234,7 @@ async fn d14_a_kill_in_a_migration_leaves_the_old_schema_whole() {
     });
     assert_eq!((room.audit_rows(), room.verdict(None).unsealed), (vec![1, 2, 3], 3));
     let room = room.edited(|txn| {
-        assert_eq!(txn.open_table(META).unwrap().get(SCHEMA_ROW).unwrap().unwrap().value(), 2);
+        assert_eq!(txn.open_table(META).unwrap().get(SCHEMA_ROW).unwrap().unwrap().value(), SCHEMA_VERSION);
         assert_eq!(txn.open_table(AUDIT_1).unwrap().len().unwrap(), 0, "the old table is gone");
     });
     room.store.close().unwrap();
