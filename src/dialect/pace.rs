@@ -1,4 +1,4 @@
-//! Where a caller's rates stand, in headers.
+//! Where a caller's rates and its month stand, in headers.
 //!
 //! `RateLimit-Policy` and `RateLimit` are those of draft-ietf-httpapi-ratelimit-headers from revision 08 on, lists
 //! in structured fields (RFC 9651): every rate as a policy, and of them the one with the fewest tokens left.
@@ -6,12 +6,16 @@
 //! whole seconds from now until it is full if nobody takes, rounded up; when the next request passes is
 //! `Retry-After`.
 //!
-//! Never here: a rate's own arithmetic, or headers for a caller without a rate.
+//! `X-Quota-Limit`, `-Remaining` and `-Reset` (RFC 3339) are the month's of the meter that the request is counted by,
+//! `X-Quota-Mark` the furthest mark that it has passed: `80%`, `100%` or `grace`.
+//!
+//! Never here: a rate's own arithmetic, or headers for a caller without a rate or a limit.
 
 use std::fmt::Write;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::domain::meter::Quota;
 use crate::domain::pace::{Pace, PaceOf, Paces};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -19,6 +23,11 @@ const CURRENT: HeaderName = HeaderName::from_static("ratelimit");
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+const QUOTA_LIMIT: HeaderName = HeaderName::from_static("x-quota-limit");
+const QUOTA_REMAINING: HeaderName = HeaderName::from_static("x-quota-remaining");
+const QUOTA_RESET: HeaderName = HeaderName::from_static("x-quota-reset");
+const QUOTA_MARK: HeaderName = HeaderName::from_static("x-quota-mark");
 
 /// The largest whole number of a structured field (RFC 9651, section 3.3.1).
 const FIELD_NUMBER_MAX: u64 = 999_999_999_999_999;
@@ -39,7 +48,13 @@ impl RateHeaders {
     /// Writes them over whatever an upstream said under these names. Without a rate there is nothing to say, and
     /// what an upstream said stays.
     pub fn write(self, paces: &Paces, headers: &mut HeaderMap) {
-        let Some((of, tightest)) = paces.tightest().filter(|_| self != Self::None) else { return };
+        if self == Self::None {
+            return;
+        }
+        if let Some(quota) = &paces.quota {
+            write_quota(quota, headers);
+        }
+        let Some((of, tightest)) = paces.tightest() else { return };
         for name in [POLICY, CURRENT, LIMIT, REMAINING, RESET] {
             headers.remove(name);
         }
@@ -57,6 +72,19 @@ impl RateHeaders {
             put(RESET, reset_secs(tightest).into());
         }
     }
+}
+
+fn write_quota(quota: &Quota, headers: &mut HeaderMap) {
+    headers.insert(QUOTA_LIMIT, quota.limit.into());
+    headers.insert(QUOTA_REMAINING, quota.remaining.into());
+    // A time is plain ASCII.
+    if let Ok(reset) = HeaderValue::try_from(quota.resets_at.to_rfc3339()) {
+        headers.insert(QUOTA_RESET, reset);
+    }
+    match quota.mark {
+        Some(mark) => headers.insert(QUOTA_MARK, HeaderValue::from_static(mark.name())),
+        None => headers.remove(QUOTA_MARK),
+    };
 }
 
 /// Whole seconds until a rate is full if nobody takes, rounded up.
@@ -97,6 +125,7 @@ impl std::fmt::Display for Name {
 mod tests {
     use super::*;
     use crate::domain::bucket::{Bucket, Rate};
+    use crate::domain::meter::Mark;
     use crate::domain::rates::Rates;
     use crate::domain::time::Mono;
     use crate::domain::windows::Windows;
@@ -110,6 +139,12 @@ mod tests {
             Ok(_) => windows.told(&rates, now),
             Err(refused) => *refused.paces,
         }
+    }
+
+    fn of_month(quota: Quota) -> Paces {
+        let mut paces = Paces::default();
+        paces.quota = Some(quota);
+        paces
     }
 
     fn written(of: RateHeaders, paces: &Paces) -> Vec<String> {
@@ -143,6 +178,26 @@ mod tests {
             told,
             ["ratelimit-policy: \"w1\";q=600;w=60, \"w2\";q=10;w=1", "ratelimit: \"w2\";r=9;t=1"]
         );
+    }
+
+    #[test]
+    fn a_month_is_told_beside_the_rates_and_its_mark_once_it_is_passed() {
+        let quota = |spent: u64, mark| Quota {
+            limit: 10,
+            remaining: 10 - spent,
+            mark,
+            resets_at: crate::domain::time::Wall::from_secs(1_800_000_000),
+        };
+        let told = |quota| {
+            let lines = written(RateHeaders::Draft, &of_month(quota));
+            lines.into_iter().filter(|line| line.starts_with("x-quota")).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(quota(7, None)),
+            ["x-quota-limit: 10", "x-quota-remaining: 3", "x-quota-reset: 2027-01-15T08:00:00.000Z"]
+        );
+        assert_eq!(told(quota(8, Some(Mark::Eighty)))[1], "x-quota-mark: 80%");
+        assert_eq!(written(RateHeaders::None, &of_month(quota(7, None))).len(), 2);
     }
 
     #[test]

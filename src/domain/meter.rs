@@ -74,6 +74,28 @@ impl PeriodMeter {
     }
 }
 
+/// How far a month is used, as a caller is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quota {
+    /// The limit that was agreed on.
+    pub limit: u64,
+    /// Units that are left of it; none once the grace was entered.
+    pub remaining: u64,
+    /// The furthest mark that is passed.
+    pub mark: Option<Mark>,
+    /// When the next period starts.
+    pub resets_at: Wall,
+}
+
+impl PeriodMeter {
+    /// How far the month is used under `terms`; `None` without a limit.
+    pub fn quota(&self, terms: MeterTerms) -> Option<Quota> {
+        let (limit, spent) = (terms.limit?, self.spent());
+        let mark = Mark::ALL.into_iter().rev().find(|mark| mark.is_passed(terms.limit, spent));
+        Some(Quota { limit, remaining: limit.saturating_sub(spent), mark, resets_at: self.period.end })
+    }
+}
+
 /// What is worth telling of how far a month is used.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Mark {

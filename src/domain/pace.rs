@@ -1,9 +1,11 @@
-//! Where a caller's rates stand, as it is told: how much is left of each, and when it would be full again.
+//! Where a caller's rates and its month stand, as it is told: how much is left of each, and when it is full again.
 //!
-//! Taken in the very step that took a token or refused one, so that no other caller's token lies between.
+//! Of rates it is taken in the very step that took a token or refused one, so that no other caller's token lies
+//! between.
 //!
 //! Never here: a header, or a decision.
 
+use super::meter::Quota;
 use super::rates::WINDOWS_MAX;
 
 /// Where one rate stands.
@@ -32,12 +34,14 @@ pub enum PaceOf {
     Route,
 }
 
-/// Where all rates of one request stand, as far as they were looked at.
+/// Where all rates of one request and its month stand, as far as they were looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Paces {
     pub(super) key: [Option<Pace>; WINDOWS_MAX],
     pub(super) workspace: Option<Pace>,
     pub(super) route: Option<Pace>,
+    /// The month's quota, once that was asked.
+    pub quota: Option<Quota>,
 }
 
 impl Paces {
@@ -69,7 +73,7 @@ mod tests {
     #[test]
     fn the_tightest_has_the_fewest_left_and_of_equals_fills_last() {
         let key = [Some(pace(5, 1)), Some(pace(2, 1)), Some(pace(2, 7)), None];
-        let paces = Paces { key, workspace: Some(pace(3, 9)), route: None };
+        let paces = Paces { key, workspace: Some(pace(3, 9)), ..Paces::default() };
         assert_eq!(paces.tightest().map(|(of, _)| of), Some(PaceOf::Window(3)));
         let paces = Paces { route: Some(pace(1, 0)), ..paces };
         assert_eq!(paces.tightest().map(|(of, _)| of), Some(PaceOf::Route));
@@ -78,8 +82,11 @@ mod tests {
 
     #[test]
     fn a_keys_only_rate_is_no_numbered_one() {
-        let paces =
-            Paces { key: [Some(pace(5, 1)), None, None, None], workspace: Some(pace(1, 1)), route: None };
+        let paces = Paces {
+            key: [Some(pace(5, 1)), None, None, None],
+            workspace: Some(pace(1, 1)),
+            ..Paces::default()
+        };
         assert_eq!(paces.iter().map(|(of, _)| of).collect::<Vec<_>>(), [PaceOf::Key, PaceOf::Workspace]);
     }
 }

@@ -23,7 +23,7 @@ use crate::domain::decision::{
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::ledger::Ledger;
-use crate::domain::meter::PeriodMeter;
+use crate::domain::meter::{PeriodMeter, Quota};
 use crate::domain::pace::Paces;
 use crate::domain::permission::PermissionBits;
 use crate::domain::profile::{MeterNo, Profile, Requirement};
@@ -62,6 +62,7 @@ pub struct Granted {
     grant: Grant,
     key: Arc<LiveKey>,
     tether_parts: TetherParts,
+    paces: Paces,
 }
 
 impl Granted {
@@ -75,9 +76,9 @@ impl Granted {
         self.grant.workspace()
     }
 
-    /// Where the caller's rates stood when it was granted.
+    /// Where the caller's rates stood when it was granted, and its month once it was.
     pub const fn paces(&self) -> &Paces {
-        self.grant.paces()
+        &self.paces
     }
 
     /// What the key holds of its profile's catalogue at this moment.
@@ -320,12 +321,14 @@ impl Engine {
                 Admission::Metered(admission) => Ok(self.sell(&key, admission, cost, now)),
             }
         });
-        let grant = match decided? {
-            Decided::Granted(grant) => grant,
-            Decided::Outran(admission) => self.buy_for(&key, address, admission, cost).await?,
+        let granted = match decided {
+            Ok(Decided::Granted(grant)) => Ok(grant),
+            Ok(Decided::Outran(admission)) => self.buy_for(&key, address, admission, cost).await,
+            Err(refusal) => Err(refusal),
         };
+        told.quota = quota_of(&granted, wanted, &key.workspace, now);
         let tether_parts = TetherParts { proof, address, clock: self.clock.clone() };
-        Ok(Granted { grant, key, tether_parts })
+        Ok(Granted { grant: granted?, key, tether_parts, paces: *told })
     }
 
     /// Sells out of the lease at hand, and sees to it that there will be more.
@@ -385,6 +388,22 @@ impl Engine {
             .with_case(address, now, |case| stands_but_for_signature(proven.proof, case))
             .map_err(Refusal::Denied)
     }
+}
+
+/// How far the month is used of what was granted, or refused for that.
+fn quota_of(
+    granted: &Result<Grant, Refusal>,
+    wanted: &Wanted,
+    workspace: &LiveWorkspace,
+    now: Now,
+) -> Option<Quota> {
+    let meter = match (granted, wanted) {
+        (Ok(_), Wanted::Known(requirement)) => requirement.meter?,
+        (Err(Refusal::Denied(Denial::Quota { meter, .. })), _) => *meter,
+        _ => return None,
+    };
+    let facts = workspace.facts.load();
+    workspace.meters.present(meter, &facts, now.wall)?.quota(facts.terms(meter))
 }
 
 /// Notes where the rates stand, whatever came of them.

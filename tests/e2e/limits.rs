@@ -116,6 +116,29 @@ async fn metered(plan: &str, ai: Option<u64>) -> (Daemon, Workspace) {
 }
 
 #[tokio::test]
+async fn a_metered_answer_tells_the_month_its_marks_and_the_instant_of_its_end() {
+    let (daemon, workspace) = metered("pro", Some(5)).await;
+    let resets_at = daemon.ai_meter(&workspace).await["resets_at"].as_str().unwrap().to_owned();
+    let call = Call::post("/v1/ai/rewrite", &json!({"text": "a"})).bearer(&workspace.default_key.text);
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        let answer = daemon.call(&call).await;
+        assert_eq!(answer.header("x-quota-limit"), Some("5"));
+        assert_eq!(answer.header("x-quota-reset"), Some(resets_at.as_str()), "{answer:?}");
+        let left = answer.header("x-quota-remaining").unwrap().to_owned();
+        told.push((answer.status, left, answer.header("x-quota-mark").unwrap_or("").to_owned()));
+    }
+    let expected = [(501, "4", ""), (501, "3", ""), (501, "2", ""), (501, "1", "80%"), (501, "0", "100%")];
+    let expected = expected.into_iter().chain([(402, "0", "100%")]);
+    let expected: Vec<_> =
+        expected.map(|(status, left, mark)| (status, left.to_owned(), mark.to_owned())).collect();
+    assert_eq!(told, expected);
+    let unmetered = daemon.call(&list_posts(&workspace.default_key)).await;
+    assert_eq!((unmetered.status, unmetered.header("x-quota-limit")), (200, None));
+    daemon.finish().await;
+}
+
+#[tokio::test]
 async fn a_month_admits_exactly_its_limit_over_rest_whatever_the_upstream_answers() {
     let (daemon, workspace) = metered("pro", Some(2)).await;
     assert_eq!(rewrites(&daemon, &workspace.default_key, 4).await, [501, 501, 402, 402]);

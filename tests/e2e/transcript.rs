@@ -21,8 +21,17 @@ use crate::wire::{Answer, Connection};
 const UNNAMED_HEADERS: [&str; 2] = ["date", "content-length"];
 
 /// Headers that a transcript names only where they are what it is about: every answer to a proven request has them.
-const RATE_HEADERS: [&str; 5] =
-    ["ratelimit-policy", "ratelimit", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+const LIMIT_HEADERS: [&str; 9] = [
+    "ratelimit-policy",
+    "ratelimit",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-quota-limit",
+    "x-quota-remaining",
+    "x-quota-reset",
+    "x-quota-mark",
+];
 
 /// Plays `tests/transcripts/<name>.txt` with the proof cache on and off.
 pub(crate) async fn play(name: &str) {
@@ -166,7 +175,7 @@ impl Player {
         for (name, value) in came.headers() {
             let is_named = wanted.iter().any(|(wanted, _)| wanted == name);
             if UNNAMED_HEADERS.contains(&name.as_str())
-                || (RATE_HEADERS.contains(&name.as_str()) && !is_named)
+                || (LIMIT_HEADERS.contains(&name.as_str()) && !is_named)
             {
                 continue;
             }
