@@ -303,6 +303,8 @@ enum Step {
     Limit(u64),
     Month,
     Anchor(u64),
+    /// The clock is set back by so many days for a few calls, and forth again.
+    Back(i64),
     Checkpoint,
     Kill,
     Stop,
@@ -314,6 +316,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0u64..400).prop_map(Step::Limit),
         1 => Just(Step::Month),
         1 => (1u64..20).prop_map(Step::Anchor),
+        1 => (1i64..100).prop_map(Step::Back),
         1 => Just(Step::Checkpoint),
         2 => Just(Step::Kill),
         1 => Just(Step::Stop),
@@ -327,13 +330,23 @@ async fn run_model(steps: &[Step]) {
     let mut metered = Metered::of(limit).await;
     let (mut passed, mut lost) = (0, 0);
     for step in steps {
+        // What is left for sure: a kill may have cost less.
+        let left = limit.saturating_sub(passed + lost);
         match *step {
             Step::Calls(number) => {
                 let now = metered.calls(number).await;
                 assert!(now == 0 || passed + now <= limit, "{now} passed with {passed} of {limit} used");
-                let left = limit.saturating_sub(passed + lost);
                 assert!(now >= number.min(left), "{now} of {number} passed with {left} left for sure");
                 passed += now;
+            }
+            Step::Back(days) => {
+                let now = metered.world.engine.clock.now().wall;
+                metered.world.time.set_wall(Wall::from_micros(now.micros() - days * 86_400_000_000));
+                let there = metered.calls(3).await;
+                assert!(there == 0 || passed + there <= limit, "a clock set back sold {there}");
+                assert!(there >= left.min(3));
+                passed += there;
+                metered.world.time.set_wall(now);
             }
             Step::Limit(other) => {
                 limit = other;
