@@ -146,9 +146,13 @@ impl Ledger {
         !self.is_open || (self.lease.is_low() && more)
     }
 
-    /// The row as it shall stand now, with units for calls that wait; `None` when the file has it already. What
-    /// it reserves can be sold once [`Ledger::settle`] was told that it is durable.
+    /// The row as it shall stand now, with units for calls that wait; `None` when the file has it already, or when
+    /// the row that stands there was not read. What it reserves can be sold once [`Ledger::settle`] was told that
+    /// it is durable.
     pub fn draw_up(&mut self, waiting: u64, now: Wall) -> Option<MeterRow> {
+        if !self.is_open {
+            return None;
+        }
         self.take_off(self.lease.sweep_returned());
         let (spent, reserved) = (self.spent(), self.target(waiting));
         self.marks.pass(self.terms.limit, spent, now);
@@ -214,13 +218,12 @@ impl Ledger {
     pub fn roll(&mut self, period: Period, now: Wall) -> Option<MeterRow> {
         self.empty();
         let last = self.draw_up(0, now);
-        let was_open = self.is_open;
         let is_sealed = self.is_sealed;
         *self = Self::new(period, self.terms);
         if is_sealed {
             self.seal();
         }
-        last.filter(|_| was_open)
+        last
     }
 
     /// Counts on under other bounds, after the anchor was moved. All its rows are written anew.
@@ -375,6 +378,27 @@ mod tests {
         let free = ledger.settle(true);
         ledger.fill(free);
         assert_eq!((free, sell(&ledger, 3)), (2, 2));
+    }
+
+    #[test]
+    fn the_last_unit_that_came_back_is_sold_again_though_the_file_needs_no_new_row() {
+        let mut ledger = opened(up_to(1));
+        assert!(ledger.draw_up(1, NOW).is_some());
+        let mut free = ledger.settle(true);
+        drop(ledger.hand_out(&mut free, 1).unwrap());
+        assert_eq!((ledger.spent(), ledger.sell(1).is_none()), (0, true));
+        assert_eq!(ledger.draw_up(1, NOW), None, "the file has it already");
+        let mut free = ledger.settle(true);
+        ledger.hand_out(&mut free, 1).unwrap().keep();
+        assert_eq!((ledger.spent(), ledger.admits(1)), (1, false));
+    }
+
+    #[test]
+    fn a_row_that_was_not_read_is_not_written_over() {
+        let mut ledger = Ledger::new(month(), up_to(500));
+        assert_eq!((ledger.draw_up(1, NOW), ledger.settle(true)), (None, 0));
+        ledger.open(None);
+        assert!(ledger.draw_up(1, NOW).is_some());
     }
 
     #[test]

@@ -67,7 +67,8 @@ impl Engine {
         let stored = self
             .read(move |store| {
                 let of = |name: &String| store.meter_row(id, name, index);
-                meters.meters.iter().map(of).collect::<Result<Vec<_>, StoreError>>()
+                // One that cannot be read stops its own meter and nothing else: a key can still be revoked.
+                Ok(meters.meters.iter().map(of).collect::<Vec<_>>())
             })
             .await?;
         let made = LiveWorkspace::new(record, profile, &stored, now);

@@ -22,7 +22,7 @@ use crate::domain::meter::{Marks, PeriodMeter};
 use crate::domain::period::Period;
 use crate::domain::profile::MeterNo;
 use crate::domain::time::Wall;
-use crate::store::StoredMeters;
+use crate::store::{StoreError, StoredMeters};
 
 /// The most calls that wait for a lease of one meter; one more is refused as busy.
 const WAITERS_MAX: usize = 10_000;
@@ -93,13 +93,19 @@ pub(in crate::engine) struct BookView {
 }
 
 impl LiveMeters {
-    /// The meters of `facts` in the present period. `stored` has the row of each, in the same order.
-    pub(in crate::engine) fn new(facts: &WorkspaceFacts, stored: &[Option<MeterRow>], now: Wall) -> Self {
+    /// The meters of `facts` in the present period. `stored` has the row of each, in the same order. One that could
+    /// not be read is left to the writer, and until then its meter sells nothing.
+    pub(in crate::engine) fn new(
+        facts: &WorkspaceFacts,
+        stored: &[Result<Option<MeterRow>, StoreError>],
+        now: Wall,
+    ) -> Self {
         let period = facts.period(now);
-        let stored = stored.iter().map(Option::as_ref).chain(std::iter::repeat(None));
-        let books = facts.meters().iter().zip(stored).map(|(terms, row)| {
+        let books = facts.meters().iter().enumerate().map(|(place, terms)| {
             let mut ledger = Ledger::new(period, *terms);
-            ledger.open(row);
+            if let Some(Ok(row)) = stored.get(place) {
+                ledger.open(row.as_ref());
+            }
             Book { ledger, waiters: VecDeque::new() }
         });
         let meters: Box<[Book]> = books.collect();

@@ -14,6 +14,7 @@ use crate::domain::facts::WorkspaceFacts;
 use crate::domain::profile::Profile;
 use crate::domain::record::{WorkspaceRecord, WorkspaceStatus};
 use crate::domain::time::Wall;
+use crate::store::StoreError;
 
 /// One workspace's living state.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl LiveWorkspace {
     pub(in crate::engine) fn new(
         record: &WorkspaceRecord,
         profile: Arc<Profile>,
-        stored: &[Option<MeterRow>],
+        stored: &[Result<Option<MeterRow>, StoreError>],
         now: Wall,
     ) -> Self {
         let facts = WorkspaceFacts::compile(record, &profile);

@@ -412,3 +412,27 @@ async fn a_clock_that_is_set_back_by_hand_goes_on_with_the_count_of_that_month()
     world.time.set_wall(metered.meter().await.resets_at);
     assert_eq!(metered.meter().await.used, 31);
 }
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_stops_its_meter_alone_and_is_never_written_over() {
+    let metered = Metered::of(500).await;
+    assert_eq!(metered.calls(100).await, 100);
+    metered.world.engine.stop();
+    metered.world.store.close().unwrap();
+    {
+        let meters = redb::TableDefinition::<(u128, &str, u32), &[u8]>::new("meters/1");
+        let database = redb::Database::open(metered.world.dir.path().join("k.redb")).unwrap();
+        let txn = database.begin_write().unwrap();
+        let row = (metered.workspace.as_u128(), METER, 0);
+        txn.open_table(meters).unwrap().insert(row, [255, 255].as_slice()).unwrap().unwrap();
+        txn.commit().unwrap();
+    }
+    let metered = metered.killed();
+    for _ in 0..3 {
+        assert_eq!(metered.call().await, Err("busy"));
+        metered.world.engine.checkpoint().await.unwrap();
+    }
+    assert!(metered.world.store.meter_row(metered.workspace, METER, 0).is_err(), "it is there still");
+    assert_eq!(metered.world.ask(&metered.key, READ).await, Ok(()));
+    metered.world.engine.revoke_key(Actor::System, metered.id).await.unwrap();
+}
