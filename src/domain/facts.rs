@@ -9,7 +9,7 @@ use super::address::AddressRules;
 use super::bucket::Rate;
 use super::id::{KeyId, WorkspaceId};
 use super::ledger::MeterTerms;
-use super::period::Period;
+use super::period::{Period, PeriodIndex};
 use super::permission::{Permission, PermissionBits};
 use super::profile::{MeterNo, Profile};
 use super::rates::Rates;
@@ -171,6 +171,11 @@ impl WorkspaceFacts {
     /// What each meter of the profile may sell in a period, in the profile's order.
     pub fn meters(&self) -> &[MeterTerms] {
         &self.meters
+    }
+
+    /// The billing period of this number.
+    pub fn period_numbered(&self, index: PeriodIndex) -> Period {
+        Period::numbered(self.anchor, index)
     }
 
     /// The billing period that `at` lies in.

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Engine;
-use super::leases::MeterWrite;
 use super::live::LiveWorkspace;
-use crate::domain::time::{Mono, Wall};
+use crate::domain::time::Mono;
 use crate::store::{ChangeError, Counted, MeterRows};
 
 /// How the checkpoints went.
@@ -50,7 +49,7 @@ impl Engine {
         let now = self.clock.now();
         let mut counted = Counted {
             keys: keys.iter().map(|key| (key.id(), key.take_counters(now))).collect(),
-            meters: workspaces.iter().map(|workspace| self.meter_write(workspace, now.wall)).collect(),
+            meters: workspaces.iter().map(|workspace| self.meters_to_save(workspace)).collect(),
             clock_mark: None,
         };
         let records = counted.records();
@@ -79,9 +78,9 @@ impl Engine {
         saved.map(|()| records)
     }
 
-    fn meter_write(&self, workspace: &Arc<LiveWorkspace>, now: Wall) -> Arc<dyn MeterRows> {
+    fn meters_to_save(&self, workspace: &Arc<LiveWorkspace>) -> Arc<dyn MeterRows> {
         workspace.take_mark();
-        Arc::new(MeterWrite::of(workspace, &self.store, now))
+        Arc::new(self.meter_write(workspace))
     }
 
     /// Checkpoints that could not be saved, since the start.

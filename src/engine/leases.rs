@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::live::{Asked, LiveWorkspace, NotSold};
+use crate::clock::Clock;
 use crate::domain::causes::Causes;
 use crate::domain::counts::MeterCount;
 use crate::domain::denial::{Denial, Fault, Refusal};
@@ -52,9 +53,13 @@ impl Engine {
     /// Asks for a write of a workspace's meters, for the caller that is to.
     pub(super) fn renew_lease(&self, workspace: &Arc<LiveWorkspace>, begins_write: bool) {
         if begins_write {
-            let write = MeterWrite::of(workspace, &self.store, self.clock.now().wall);
-            write.queue();
+            self.meter_write(workspace).queue();
         }
+    }
+
+    /// A write of a workspace's meters.
+    pub(super) fn meter_write(&self, workspace: &Arc<LiveWorkspace>) -> MeterWrite {
+        MeterWrite::of(workspace, &self.store, &self.clock)
     }
 
     /// Goes on in the months that the clock shows now, after an operator has set it.
@@ -68,11 +73,10 @@ impl Engine {
     /// Sells nothing any more and gives back, durably, what was reserved and not sold: for a clean stop, when
     /// nobody asks any more.
     pub async fn seal_meters(&self) -> Result<(), ChangeError> {
-        let now = self.clock.now().wall;
         let mut meters: Vec<Arc<dyn MeterRows>> = Vec::new();
         for workspace in self.slots.workspaces() {
             workspace.meters.seal();
-            meters.push(Arc::new(MeterWrite::of(&workspace, &self.store, now)));
+            meters.push(Arc::new(self.meter_write(&workspace)));
         }
         let counted = Counted { meters, ..Default::default() };
         self.store.checkpoint(counted).await
@@ -90,14 +94,20 @@ fn refusal(meter: MeterNo, not_sold: NotSold) -> Refusal {
 pub(super) struct MeterWrite {
     workspace: Arc<LiveWorkspace>,
     store: Store,
-    now: Wall,
+    clock: Clock,
     /// The record that the same transaction writes, once it is known.
     changed: Mutex<Option<WorkspaceRecord>>,
 }
 
 impl MeterWrite {
-    pub(super) fn of(workspace: &Arc<LiveWorkspace>, store: &Store, now: Wall) -> Self {
-        Self { workspace: Arc::clone(workspace), store: store.clone(), now, changed: Mutex::default() }
+    fn of(workspace: &Arc<LiveWorkspace>, store: &Store, clock: &Clock) -> Self {
+        let (workspace, store, clock) = (Arc::clone(workspace), store.clone(), clock.clone());
+        Self { workspace, store, clock, changed: Mutex::default() }
+    }
+
+    /// The time at which rows are drawn up, which may be much later than the write was asked for.
+    fn now(&self) -> Wall {
+        self.clock.now().wall
     }
 
     fn queue(self) {
@@ -120,22 +130,22 @@ impl MeterRows for MeterWrite {
         if let Some(record) = changed {
             // Less is sold from here on, before the commit; more, and what the facts say, only after it.
             let facts = WorkspaceFacts::compile(record, &self.workspace.profile);
-            meters.adopt(&facts, Some((names, stored)), self.now);
+            meters.adopt(&facts, Some((names, stored)), self.now());
             *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(record.clone());
         }
         let id = self.workspace.facts.load().id();
-        meters.draw_up(id, names, stored, self.now)
+        meters.draw_up(id, names, stored, self.now())
     }
 
     fn settle(&self, is_durable: bool) {
         let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner).take();
         match changed {
             Some(record) if is_durable => self.workspace.apply(&record),
-            Some(_) => self.workspace.meters.adopt(&self.workspace.facts.load(), None, self.now),
+            Some(_) => self.workspace.meters.adopt(&self.workspace.facts.load(), None, self.now()),
             None => {}
         }
         if self.workspace.meters.settle(is_durable) {
-            Self::of(&self.workspace, &self.store, self.now).queue();
+            Self::of(&self.workspace, &self.store, &self.clock).queue();
         }
     }
 }

@@ -12,7 +12,6 @@ use crate::domain::audit::{Actor, AuditAction, Subject};
 use crate::domain::id::WorkspaceId;
 use crate::domain::record::{WorkspacePatch, WorkspaceRecord, WorkspaceStatus};
 use crate::engine::Engine;
-use crate::engine::leases::MeterWrite;
 use crate::engine::loading::read_failed;
 use crate::engine::retries::{LAST_WORD, Narrowed, Narrowing, Undurable};
 use crate::store::Urgency;
@@ -48,7 +47,7 @@ impl Engine {
         let engine = Arc::clone(self);
         run_to_the_end(async move {
             let change = move |record: WorkspaceRecord| record.patched(patch);
-            let meters = MeterWrite::of(&slot, &engine.store, engine.clock.now().wall);
+            let meters = engine.meter_write(&slot);
             let of = Narrowed::Workspace(id);
             // The later word wins: a suspension that waits to be tried again must not follow this one.
             let activates = number.is_some() && suspension.is_none();

@@ -245,20 +245,33 @@ impl LiveMeters {
             // Rows that are numbered from another anchor are about to go.
             books.open(facts.id(), names, stored);
         }
-        let period = facts.period(now);
-        for ((book, terms), present) in books.meters.iter_mut().zip(facts.meters()).zip(&self.present) {
-            if book.ledger.period().start != period.start || book.ledger.period().end != period.end {
-                if book.ledger.period().is_over(now) {
-                    let _dropped_with_its_anchor = book.ledger.roll(period, now);
-                    book.ledger.open(None);
-                } else {
-                    book.ledger.move_to(period);
-                }
-                present.store(Arc::new(book.ledger.meter()));
-                books.closed.clear();
-            }
+        // The number counts as well: an anchor that moves by whole months leaves the bounds where they were.
+        let is_anchored = |period: &Period| *period == facts.period_numbered(period.index);
+        if books.meters.iter().all(|book| is_anchored(book.ledger.period())) {
+            self.roll_over(books, facts, now);
+        } else {
+            self.follow_anchor(books, facts.period(now), stored.is_some(), now);
+        }
+        for (book, terms) in books.meters.iter_mut().zip(facts.meters()) {
             book.ledger.set_terms(*terms);
         }
+    }
+
+    /// Goes on in `period`, which is numbered from another anchor. `rows_go` says that no row stays that was
+    /// numbered from it before.
+    fn follow_anchor(&self, books: &mut Books, period: Period, rows_go: bool, now: Wall) {
+        for (book, present) in books.meters.iter_mut().zip(&self.present) {
+            if book.ledger.period().is_over(now) {
+                let _dropped_with_its_anchor = book.ledger.roll(period, now);
+                if rows_go {
+                    book.ledger.open(None);
+                }
+            } else {
+                book.ledger.move_to(period);
+            }
+            present.store(Arc::new(book.ledger.meter()));
+        }
+        books.closed.clear();
     }
 
     /// Goes on in the period that `now` lies in, earlier or later, whose rows are read when they are next drawn

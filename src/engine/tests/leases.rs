@@ -436,3 +436,32 @@ async fn a_row_that_cannot_be_read_stops_its_meter_alone_and_is_never_written_ov
     assert_eq!(metered.world.ask(&metered.key, READ).await, Ok(()));
     metered.world.engine.revoke_key(Actor::System, metered.id).await.unwrap();
 }
+
+#[tokio::test]
+async fn an_anchor_that_moves_by_whole_months_takes_the_count_along_over_a_kill() {
+    let metered = Metered::of(500).await;
+    metered.world.time.set_wall(metered.meter().await.resets_at);
+    assert_eq!(metered.calls(300).await, 300);
+    // The bounds of the month stay, and its number becomes another.
+    let billing_anchor = Some(metered.meter().await.started_at);
+    metered.change(WorkspacePatch { billing_anchor, ..WorkspacePatch::default() }).await;
+    let metered = metered.killed();
+    let meter = metered.meter().await;
+    assert!((300..=305).contains(&(meter.used + meter.burnt)), "{meter:?}");
+    assert_eq!(metered.calls(500).await, 200 - meter.burnt);
+}
+
+#[tokio::test]
+async fn a_change_that_is_the_first_thing_in_a_month_forgets_nothing_of_it() {
+    let metered = Metered::of(500).await;
+    let (world, before) = (&metered.world, metered.world.engine.clock.now().wall);
+    let next = metered.meter().await.resets_at;
+    world.time.set_wall(next);
+    assert_eq!(metered.calls(30).await, 30);
+    world.time.set_wall(before);
+    world.engine.reopen_meters();
+    assert_eq!(metered.calls(1).await, 1);
+    world.time.set_wall(next);
+    metered.change(limited(Some(400))).await;
+    assert_eq!(metered.meter().await.used, 30);
+}
