@@ -88,12 +88,12 @@ where
     }
 
     fn answer(self: Box<Self>, committed: &Result<(), StoreError>) {
+        // A refused change drew nothing up, and what a neighbour drew up for the same meters was committed.
+        for meters in &self.meters {
+            meters.settle(committed.is_ok());
+        }
         // A refusal waits for the commit as well: it may rest on a neighbour's change that was not made in
         // the end.
-        let is_durable = committed.is_ok() && matches!(self.outcome, Some(Ok(_)));
-        for meters in &self.meters {
-            meters.settle(is_durable);
-        }
         let reply = match (committed, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
             (Ok(()), None) => Err(StoreError::BrokeOff.into()),

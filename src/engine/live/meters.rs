@@ -220,6 +220,10 @@ impl LiveMeters {
     /// begun, which the caller must ask for.
     pub(in crate::engine) fn settle(&self, is_durable: bool) -> bool {
         let books = &mut *self.books();
+        if !is_durable {
+            // A write that broke off may not have drawn up, and then nobody else takes the mark off.
+            books.is_queued = false;
+        }
         for book in &mut books.meters {
             let free = book.ledger.settle(is_durable);
             if is_durable && !book.ledger.is_sealed() {

@@ -465,3 +465,22 @@ async fn a_change_that_is_the_first_thing_in_a_month_forgets_nothing_of_it() {
     metered.change(limited(Some(400))).await;
     assert_eq!(metered.meter().await.used, 30);
 }
+
+#[tokio::test]
+async fn a_write_that_broke_off_before_it_drew_up_keeps_no_later_one_away() {
+    let metered = Metered::of(100).await;
+    assert_eq!(metered.call().await, Ok(()));
+    // Behind the renewal that the call began.
+    metered.world.engine.checkpoint().await.unwrap();
+    let slot = metered.world.engine.slots.workspace(metered.workspace).unwrap();
+    let ask = || {
+        let (facts, now) = (slot.facts.load(), metered.world.engine.clock.now().wall);
+        slot.meters.ask(crate::domain::profile::MeterNo(0), 50, &facts, now)
+    };
+    let first = ask();
+    assert!(matches!(first, live::Asked::Waits(_)));
+    assert_eq!((slot.meters.begins_write(), slot.meters.begins_write()), (true, false));
+    assert!(!slot.meters.settle(false));
+    let _second = ask();
+    assert!(slot.meters.begins_write());
+}

@@ -5,7 +5,7 @@
 //!
 //! Never here: a sleep.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 use redb::backends::InMemoryBackend;
@@ -234,4 +234,39 @@ async fn when_the_disk_fails_nobody_of_the_group_is_acknowledged_and_reads_go_on
     assert_eq!(room.store.keys_total().unwrap(), 1);
     assert_eq!(room.store.key(KeyId::from_u128(0)).unwrap(), Some(room.key(0)));
     assert!(matches!(room.create(3).await, Err(ChangeError::NotDurable(_))));
+}
+
+/// Meters that count how often they were drawn up, and note what they were told.
+#[derive(Default)]
+struct Noting {
+    drawn: AtomicUsize,
+    told: Mutex<Vec<bool>>,
+}
+
+impl MeterRows for Noting {
+    fn rows_max(&self) -> usize {
+        20
+    }
+
+    fn draw_up(&self, _: &StoredMeters<'_, '_>, _: Option<&WorkspaceRecord>) -> Vec<MeterCount> {
+        self.drawn.fetch_add(1, Ordering::SeqCst);
+        Vec::new()
+    }
+
+    fn settle(&self, is_durable: bool) {
+        self.told.lock().unwrap().push(is_durable);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_change_does_not_tell_its_meters_that_a_commit_failed() {
+    let room = room().await;
+    let meters = Arc::new(Noting::default());
+    let nowhere = WorkspaceId::from_u128(5);
+    let refused = room
+        .store
+        .update_workspace(nowhere, Urgency::Admin, audit(), |found| found, Some(meters.clone()))
+        .await;
+    assert!(matches!(refused, Err(ChangeError::NoSuchWorkspace)));
+    assert_eq!(*meters.told.lock().unwrap(), [true]);
 }
