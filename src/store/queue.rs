@@ -116,12 +116,13 @@ impl Lanes {
 
     fn take_group(&mut self) -> Vec<Box<dyn Job>> {
         let mut group = Vec::new();
-        // A waiting part of a checkpoint has its place in every group: admin traffic, however dense, cannot
-        // hold it up.
+        // A waiting part of a checkpoint has its place in every group, and so has the first admin change: what
+        // goes before them, however dense, cannot hold them up.
         let kept = self.checkpoint.front().map_or(0, |part| part.rows());
+        let admin = self.admin.front().map_or(0, |change| change.rows());
         let mut left = GROUP_ROWS_MAX.saturating_sub(kept);
-        for lane in [&mut self.revoke, &mut self.lease, &mut self.admin] {
-            while let Some(job) = lane.pop_front_if(|job| job.rows() <= left) {
+        for (lane, kept) in [(&mut self.revoke, 0), (&mut self.lease, admin), (&mut self.admin, 0)] {
+            while let Some(job) = lane.pop_front_if(|job| job.rows() + kept <= left) {
                 left -= job.rows();
                 group.push(job);
             }

@@ -259,6 +259,30 @@ impl MeterRows for Noting {
 }
 
 #[tokio::test]
+async fn leases_however_many_leave_the_first_admin_change_its_place() {
+    let room = room().await;
+    let release = room.hold_writer().await;
+    let leases = Arc::new(Noting::default());
+    for _ in 0..50 {
+        room.store.write_meters(leases.clone()).unwrap();
+    }
+    let (store, before, noted) = (room.store.clone(), Arc::clone(&leases), Arc::new(AtomicUsize::new(0)));
+    let note = Arc::clone(&noted);
+    let change = tokio::spawn(async move {
+        let count = move |key: KeyRecord| {
+            note.store(before.drawn.load(Ordering::SeqCst), Ordering::SeqCst);
+            key
+        };
+        store.update_key(KeyId::from_u128(0), Urgency::Admin, audit(), count).await.unwrap();
+    });
+    room.until_waiting(51).await;
+    drop(release);
+    change.await.unwrap();
+    let drawn = noted.load(Ordering::SeqCst);
+    assert!((1..=25).contains(&drawn), "{drawn} of 50 leases went before it");
+}
+
+#[tokio::test]
 async fn a_refused_change_does_not_tell_its_meters_that_a_commit_failed() {
     let room = room().await;
     let meters = Arc::new(Noting::default());
