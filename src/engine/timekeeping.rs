@@ -104,6 +104,8 @@ impl Engine {
     /// Lowers the mark to believed time, so that the next start goes on without a gap. To be called when nothing
     /// is decided any more.
     pub async fn save_clock_mark(&self) -> Result<(), ChangeError> {
+        // An operator's word that is under way goes first, and this is the time that it says.
+        let _clock_mark = self.clock_mark_line.lock().await;
         let mark = self.clock.now().wall;
         self.store.save_clock_mark(mark).await?;
         self.clock_mark.is_saved(mark);
