@@ -275,6 +275,7 @@ pub(super) fn pace(full_at_ticks: u64, rate: &Rate, now_ticks: u64) -> Pace {
         window_secs: rate.window_secs,
         remaining: rate.depth_ticks.saturating_sub(debt).checked_div(rate.interval_ticks).unwrap_or(0),
         reset_nanos: if rate.limit == 0 { 0 } else { debt.div_ceil(TICKS_PER_NANO) },
+        next_nanos: step(full_at_ticks, rate, 1, now_ticks).map_or_else(|wait| wait, |_| Some(0)),
     }
 }
 

@@ -15,7 +15,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::bucket::{Bucket, Rate, Taken, TooFast};
+use super::bucket::{Bucket, Rate, Taken, TooFast, longer_wait};
 use super::denial::{Denial, Refusal};
 use super::facts::{KeyFacts, WorkspaceFacts};
 use super::id::{KeyId, WorkspaceId};
@@ -269,7 +269,7 @@ pub fn pace_route(
         Ok(taken) => Ok(RateReceipt { paces: Paces { route: taken.pace(), ..paces } }),
         Err(refused) => {
             let route = Some(bucket.pace(rate, case.now.mono));
-            Err(TooFast { paces: Box::new(Paces { route, ..paces }), ..refused })
+            Err(too_fast(refused.retry_after_nanos, Paces { route, ..paces }))
         }
     }
 }
@@ -285,19 +285,32 @@ fn take_tokens(
     workspace: &Bucket,
 ) -> Result<CallerToken, TooFast> {
     let mut paces = Paces::default();
+    let shared = |rate: &Rate| workspace.pace(rate, case.now.mono);
     if let Some(rates) = rates_of(case) {
-        paces.key = take(rates)?.paces();
+        match take(rates) {
+            Ok(taken) => paces.key = taken.paces(),
+            Err(refused) => {
+                let workspace = shared_rate_of(case).map(shared);
+                return Err(too_fast(refused.retry_after_nanos, Paces { workspace, ..*refused.paces }));
+            }
+        }
     }
-    if let Some(rate) = &case.workspace.shared_rate {
+    if let Some(rate) = shared_rate_of(case) {
         match workspace.take(rate, 1, case.now.mono) {
             Ok(taken) => paces.workspace = taken.pace(),
             Err(refused) => {
-                paces.workspace = Some(workspace.pace(rate, case.now.mono));
-                return Err(TooFast { paces: Box::new(paces), ..refused });
+                paces.workspace = Some(shared(rate));
+                return Err(too_fast(refused.retry_after_nanos, paces));
             }
         }
     }
     Ok(CallerToken { paces })
+}
+
+/// A refusal by one bucket of several: the wait is over when all of them have a token again, also those that gave
+/// theirs to the request that is refused.
+fn too_fast(wait_nanos: Option<u64>, paces: Paces) -> TooFast {
+    TooFast { retry_after_nanos: longer_wait(wait_nanos, paces.longest_wait()), paces: Box::new(paces) }
 }
 
 pub(super) fn rates_of<'a>(case: &Case<'a>) -> Option<&'a Rates> {
@@ -311,16 +324,14 @@ pub(super) const fn shared_rate_of<'a>(case: &Case<'a>) -> Option<&'a Rate> {
 /// What [`pace`] and [`pace_route`] would say, taking nothing.
 pub(super) fn would_pace(case: &Case<'_>, buckets: &Buckets<'_>) -> Result<(), Denial> {
     let now = case.now.mono;
-    if let Some(rates) = rates_of(case) {
-        buckets.key.peek(rates, 1, now)?;
+    let key = rates_of(case).map(|rates| buckets.key.peek(rates, 1, now));
+    let workspace = shared_rate_of(case).map(|rate| buckets.workspace.peek(rate, 1, now));
+    let route = buckets.route.as_ref().map(|(rate, bucket)| bucket.peek(rate, 1, now));
+    let refused = [key, workspace, route].into_iter().flatten().filter_map(Result::err);
+    match refused.map(|refused| refused.retry_after_nanos).reduce(longer_wait) {
+        None => Ok(()),
+        Some(retry_after_nanos) => Err(Denial::Rate { retry_after_nanos }),
     }
-    if let Some(rate) = shared_rate_of(case) {
-        buckets.workspace.peek(rate, 1, now)?;
-    }
-    if let Some((rate, bucket)) = &buckets.route {
-        bucket.peek(rate, 1, now)?;
-    }
-    Ok(())
 }
 
 impl From<TooFast> for Denial {

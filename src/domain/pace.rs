@@ -5,6 +5,7 @@
 //!
 //! Never here: a header, or a decision.
 
+use super::bucket::longer_wait;
 use super::meter::Quota;
 use super::rates::WINDOWS_MAX;
 
@@ -19,6 +20,8 @@ pub struct Pace {
     pub remaining: u64,
     /// Nanoseconds until the bucket is full, if nobody takes; 0 for a limit of 0, which never is.
     pub reset_nanos: u64,
+    /// Nanoseconds until one more token can be taken, if nobody takes; `None` when none ever can.
+    pub next_nanos: Option<u64>,
 }
 
 /// Which rate it is.
@@ -55,6 +58,11 @@ impl Paces {
         key.chain(others.into_iter().filter_map(|(of, pace)| Some((of, pace.as_ref()?))))
     }
 
+    /// Nanoseconds until each of them has a token again; `None` when one of them never will.
+    pub(super) fn longest_wait(&self) -> Option<u64> {
+        self.iter().fold(Some(0), |longest, (_, pace)| longer_wait(longest, pace.next_nanos))
+    }
+
     /// The one with the fewest tokens left; of equals, the one that takes longest to fill. `None` without any
     /// rate.
     pub fn tightest(&self) -> Option<(PaceOf, &Pace)> {
@@ -67,7 +75,7 @@ mod tests {
     use super::*;
 
     fn pace(remaining: u64, reset_nanos: u64) -> Pace {
-        Pace { limit: 9, window_secs: 1, remaining, reset_nanos }
+        Pace { limit: 9, window_secs: 1, remaining, reset_nanos, next_nanos: Some(0) }
     }
 
     #[test]

@@ -309,6 +309,43 @@ async fn a_route_and_a_tool_with_a_rate_are_paced_for_each_key_alone() {
 }
 
 #[tokio::test]
+async fn e07_retry_after_is_enough_whichever_of_several_buckets_refuses() {
+    let daemon = Daemon::start_with(Options { edits: PACED, ..Options::default() }).await;
+    let accounts = |key: &Key| Call::get("/v1/accounts").bearer(&key.text);
+    let every = |secs: u32| json!({"limit": 1, "window_s": secs});
+    let two = json!({"limit": 2, "window_s": 200});
+    // The key's rate, the workspace's, the wait that is announced: the longest, whoever refuses first.
+    for (rate, shared, wait) in [
+        // The workspace refuses what has just cost the key its last token.
+        (two.clone(), every(10), 100),
+        // The key refuses, and the workspace would.
+        (every(10), every(40), 40),
+        // The route refuses its third request, 30 s before its next token: the key's is nearer, and farther.
+        (json!({"limit": 3, "window_s": 30}), json!({"limit": 9, "window_s": 9}), 30),
+        (json!({"limit": 3, "window_s": 600}), json!({"limit": 9, "window_s": 9}), 200),
+    ] {
+        let workspace = daemon.workspace("free").await;
+        daemon.patch_workspace(&workspace, json!({"overrides": {"workspace_rate": shared}})).await;
+        let key = daemon.key(&workspace, json!({"permissions": ["*:*"], "rate": rate})).await;
+        let mut answer = daemon.call(&accounts(&key)).await;
+        while answer.status == 200 {
+            answer = daemon.call(&accounts(&key)).await;
+        }
+        assert_eq!((answer.status, answer.header("retry-after")), (429, Some(wait.to_string().as_str())));
+        daemon.advance_secs(wait);
+        assert_eq!(daemon.call(&accounts(&key)).await.status, 200, "{rate} {shared}");
+    }
+    // A rehearsal announces the longest as well.
+    let workspace = daemon.workspace("free").await;
+    daemon.patch_workspace(&workspace, json!({"overrides": {"workspace_rate": every(40)}})).await;
+    let key = daemon.key(&workspace, json!({"permissions": ["*:*"], "rate": every(10)})).await;
+    assert_eq!(daemon.call(&list_posts(&key)).await.status, 200);
+    let rehearsed = daemon.verify(&key.text, json!({"dry_run": true})).await;
+    assert_eq!((&rehearsed["code"], &rehearsed["retry_after_ms"]), (&json!("rate"), &json!(40_000)));
+    daemon.finish().await;
+}
+
+#[tokio::test]
 async fn an_upstream_that_does_not_answer_changes_nothing_about_the_headers() {
     let (url, recorded, serving) = recording().await;
     let daemon = Daemon::start_with(Options { upstream: Some(url.leak()), ..Options::default() }).await;
