@@ -133,7 +133,7 @@ mod tests {
     fn paces(rates: &[(u64, u32)]) -> Paces {
         let rates = rates.iter().map(|(limit, window)| Rate::new(*limit, *window, None).unwrap()).collect();
         let (rates, now) = (Rates::new(rates).unwrap(), Mono::from_nanos(0));
-        let mut windows = Windows::of(&Bucket::default());
+        let mut windows = Windows::of(&Bucket::default()).unwrap();
         // A caller learns of its rates by taking, or by a refusal.
         match windows.take(&rates, 1, now) {
             Ok(_) => windows.told(&rates, now),

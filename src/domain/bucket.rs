@@ -202,7 +202,12 @@ impl Bucket {
 
     /// Whether several windows have taken this bucket over.
     pub fn is_retired(&self) -> bool {
-        self.full_at_ticks.load(Ordering::Acquire) == RETIRED
+        self.word().is_none()
+    }
+
+    /// The moment of fullness, read once; `None` when several windows have taken this bucket over.
+    pub(super) fn word(&self) -> Option<u64> {
+        Some(self.full_at_ticks()).filter(|word| *word != RETIRED)
     }
 
     pub(super) fn full_at_ticks(&self) -> u64 {

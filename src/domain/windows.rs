@@ -38,9 +38,10 @@ pub struct SavedWindows {
 }
 
 impl Windows {
-    /// What a single bucket's word amounts to, whatever its window is.
-    pub fn of(bucket: &Bucket) -> Self {
-        Self { others_full_at_ticks: bucket.full_at_ticks(), ..Self::default() }
+    /// What a single bucket's word amounts to, whatever its window is; `None` when windows have taken it over,
+    /// for the end of a bucket is no debt.
+    pub fn of(bucket: &Bucket) -> Option<Self> {
+        Some(Self { others_full_at_ticks: bucket.word()?, ..Self::default() })
     }
 
     /// Takes over a single bucket's word.
@@ -156,6 +157,16 @@ mod tests {
 
     fn at(nanos: u64) -> Mono {
         Mono::from_nanos(nanos)
+    }
+
+    #[test]
+    fn a_bucket_that_was_taken_over_amounts_to_nothing_and_its_windows_to_what_it_owed() {
+        let (one, bucket, mut windows) = (rates(&[(10, 10)]), Bucket::default(), Windows::default());
+        assert!(bucket.take(one.only().unwrap(), 4, at(0)).is_ok());
+        let owed = Windows::of(&bucket).unwrap().saved(at(0));
+        windows.take_over(&bucket);
+        assert_eq!(Windows::of(&bucket), None);
+        assert_eq!((windows.saved(at(0)), owed.nanos_to_full), (owed, 4 * SECOND));
     }
 
     #[test]

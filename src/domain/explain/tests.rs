@@ -164,7 +164,7 @@ impl Told {
             cost: 1,
             in_force: self.in_force.clone(),
         };
-        let (key, workspace) = (Windows::of(&self.bucket), &self.shared_bucket);
+        let (key, workspace) = (Windows::of(&self.bucket).unwrap(), &self.shared_bucket);
         let buckets = Buckets { key, workspace, route: self.route.clone() };
         let findings = explain(&explained, &case, &buckets, meter);
         (rehearse(self.proof, &case, &self.wanted, &buckets, meter, 1), findings)

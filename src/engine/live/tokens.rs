@@ -45,8 +45,7 @@ impl Tokens {
 
     /// How they stand.
     pub(in crate::engine) fn windows(&self) -> Windows {
-        let several = if self.word.is_retired() { self.locked(|windows| *windows) } else { None };
-        several.unwrap_or_else(|| Windows::of(&self.word))
+        Windows::of(&self.word).or_else(|| self.locked(|windows| *windows)).unwrap_or_default()
     }
 
     /// What a checkpoint saves.
