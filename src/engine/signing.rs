@@ -54,9 +54,9 @@ impl Caller {
 }
 
 impl Engine {
-    /// What an identified caller is told whose request could not be read: that, after its standing and its
-    /// token. Its signature cannot be looked at; only that there is none where there must be one.
-    pub fn refuse(&self, caller: Caller, denial: Denial) -> Refused {
+    /// What an identified caller is told whose request could not be read, or found no room to be: that, after its
+    /// standing and its token. Its signature cannot be looked at; only that there is none where there must be one.
+    pub fn refuse(&self, caller: Caller, refusal: impl Into<Refusal>) -> Refused {
         let Caller { door, address, proven: CachedProof { proof, key }, token, signature, place, .. } =
             caller;
         let now = self.clock.now();
@@ -73,7 +73,7 @@ impl Engine {
             // Nothing is known of what it wanted, so no route's bucket is asked.
             told_of(&mut told, token.and_then(|token| pace_route(token, case, None))).map(drop)
         });
-        let refusal = Refusal::Denied(passed.err().unwrap_or(denial));
+        let refusal = passed.map_or_else(Refusal::Denied, |()| refusal.into());
         let refused = Err::<(), _>(refusal.clone());
         self.note_usage(proof.key(), place, &refused);
         self.tally.count(door, &refused);

@@ -116,8 +116,8 @@ fn allowed(door: &RpcDoor, path: &str) -> VerbSet {
 /// A POST of one message.
 async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
     let Exchange { engine, product, parts, body, buffers, address, request_id, paces } = exchange;
-    let mut refuse = |caller, denial| {
-        let refused = engine.refuse(caller, denial);
+    let mut refuse = |caller, refusal: Refusal| {
+        let refused = engine.refuse(caller, refusal);
         *paces = refused.paces();
         Refused::from(refused.refusal)
     };
@@ -130,7 +130,7 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
             let stands = identified.and_then(|mut caller| {
                 caller.announce_signature(&sent);
                 if caller.lacks_signature() {
-                    Err(refuse(caller, Denial::Signature).refusal)
+                    Err(refuse(caller, Denial::Signature.into()).refusal)
                 } else {
                     Ok(caller)
                 }
@@ -154,7 +154,11 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
         Some(caller) if is_paid => Holder::Workspace(caller.workspace()),
         _ => Holder::Address(address),
     };
-    let mut held = buffers.hold(holder, max_bytes)?;
+    let (mut held, caller) = match (buffers.hold(holder, max_bytes), caller) {
+        (Ok(held), caller) => (held, caller),
+        (Err(fault), Some(caller)) => return Err(refuse(caller, fault.into())),
+        (Err(fault), None) => return Err(fault.into()),
+    };
     let read = match body.as_mut() {
         _ if !is_json(&parts.headers) => Err(Denial::ContentType),
         Some(body) => {
@@ -171,7 +175,7 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
         // What cannot be read is told to a proven caller as any other refusal: after its standing and its
         // token.
         (Err(denial), Some(caller)) => {
-            return Err(refuse(caller, denial));
+            return Err(refuse(caller, denial.into()));
         }
         (Err(denial), None) => return Err(denial.into()),
     };

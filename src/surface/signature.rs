@@ -15,7 +15,7 @@ use hyper::header::HeaderName;
 use hyper::http::request::Parts;
 
 use super::buffers::{Buffers, Held, Holder};
-use crate::domain::denial::{Denial, Refusal};
+use crate::domain::denial::Denial;
 use crate::domain::profile::Profile;
 use crate::domain::signature::{Sent, SentSignature, Signable, V1_HEADER};
 use crate::engine::{Caller, Engine, Refused};
@@ -78,9 +78,10 @@ pub(super) async fn read_signed<'a>(
     let max_bytes = max_bytes.map_or(SIGNED_BYTES_MAX, |max_bytes| max_bytes.min(SIGNED_BYTES_MAX));
     let declared = body.as_ref().map_or(Some(0), |body| body.size_hint().upper());
     let room = declared.map_or(max_bytes, |declared| declared.min(max_bytes));
-    let mut held = buffers
-        .hold(Holder::Workspace(caller.workspace()), room)
-        .map_err(|fault| Refused::from(Refusal::from(fault)))?;
+    let mut held = match buffers.hold(Holder::Workspace(caller.workspace()), room) {
+        Ok(held) => held,
+        Err(fault) => return Err(engine.refuse(caller, fault)),
+    };
     let read = match body {
         Some(body) => {
             let tether = engine.tether(&caller);

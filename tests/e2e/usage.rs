@@ -105,6 +105,32 @@ async fn e06_a_report_says_what_was_asked_through_every_door_and_agrees_with_the
 }
 
 #[tokio::test]
+async fn a_message_that_finds_no_room_is_counted_and_told_its_rate_like_any_other() {
+    let daemon = Daemon::start().await;
+    let workspace = daemon.workspace("pro").await;
+    let key = &workspace.default_key;
+    // A workspace may have so many messages under way: 1 MiB each of 32 MiB.
+    let mut stalled = Vec::new();
+    for _ in 0..32 {
+        let mut connection = daemon.connect().await;
+        let unfinished = list_tools(key).header("Content-Length", "1000").bytes(daemon.data());
+        connection.send(&unfinished).await;
+        stalled.push(connection);
+    }
+    let (mut valid, mut answer) = (0, daemon.call(&list_tools(key)).await);
+    while answer.status == 200 {
+        valid += 1;
+        answer = daemon.call(&list_tools(key)).await;
+    }
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert!(answer.header("ratelimit").is_some(), "{answer:?}");
+    let total = usage(&daemon, key, "").await["total"].clone();
+    assert_eq!((&total["valid"], &total["refused"]), (&json!(valid), &json!({"busy": 1})));
+    drop(stalled);
+    daemon.finish().await;
+}
+
+#[tokio::test]
 async fn a_report_that_cannot_be_given_is_refused_with_what_can() {
     let daemon = Daemon::start().await;
     let workspace = daemon.workspace("pro").await;
