@@ -369,7 +369,7 @@ pub fn allowed(
     wanted: &Wanted,
 ) -> Result<Admission, Denial> {
     let requirement = permits(case, wanted)?;
-    let grant = Grant { standing, rate };
+    let grant = Grant { standing, rate, decided_at: case.now.wall };
     Ok(match requirement.meter {
         None => Admission::Unmetered(Unmetered(grant)),
         Some(meter) => Admission::Metered(Metered { grant, meter, requirement }),
@@ -452,6 +452,7 @@ impl Metered {
 pub struct Grant {
     standing: Standing,
     rate: RateReceipt,
+    decided_at: Wall,
 }
 
 impl Grant {
@@ -463,6 +464,11 @@ impl Grant {
     /// On whose account.
     pub const fn workspace(&self) -> WorkspaceId {
         self.standing.workspace
+    }
+
+    /// The time by which it was decided, and its meter's period was chosen.
+    pub const fn decided_at(&self) -> Wall {
+        self.decided_at
     }
 
     /// Where the caller's rates stood when this was granted.

@@ -75,7 +75,7 @@ impl Engine {
         });
         let refusal = passed.map_or_else(Refusal::Denied, |()| refusal.into());
         let refused = Err::<(), _>(refusal.clone());
-        self.note_usage(proof.key(), place, &refused);
+        self.note_usage(proof.key(), place, now.wall, &refused);
         self.tally.count(door, &refused);
         Refused::new(refusal, &told)
     }

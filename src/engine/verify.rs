@@ -30,7 +30,7 @@ use crate::domain::profile::{MeterNo, Profile, Requirement};
 use crate::domain::rates::Rates;
 use crate::domain::signature::Signer;
 use crate::domain::tether::Tether;
-use crate::domain::time::Now;
+use crate::domain::time::{Now, Wall};
 use crate::domain::usage::Place;
 
 /// One thing that a caller wants.
@@ -81,6 +81,11 @@ impl Granted {
         &self.paces
     }
 
+    /// The time by which it was decided.
+    pub const fn decided_at(&self) -> Wall {
+        self.grant.decided_at()
+    }
+
     /// What the key holds of its profile's catalogue at this moment.
     pub fn permissions(&self) -> PermissionBits {
         self.key.facts.load().permissions()
@@ -120,7 +125,7 @@ impl From<Refusal> for Refused {
 
 impl Refused {
     pub(super) fn new(refusal: Refusal, paces: &Paces) -> Self {
-        let is_told = paces.tightest().is_some();
+        let is_told = *paces != Paces::default();
         Self { refusal, paces: is_told.then(|| Box::new(*paces)) }
     }
 
@@ -201,7 +206,7 @@ impl Engine {
                 let key = proven.proof.key();
                 let caller = Caller::new(door, attempt.address, proven, None);
                 let outcome = self.decide(caller, &mut paces, &attempt.wanted, attempt.cost).await;
-                self.note_usage(key, attempt.wanted.place(), &outcome);
+                self.note_usage(key, attempt.wanted.place(), self.decided_at(&outcome), &outcome);
                 outcome
             }
             Err(refusal) => Err(refusal),
@@ -231,21 +236,42 @@ impl Engine {
         credential: &Result<&[u8], Denial>,
         address: Option<IpAddr>,
     ) -> Result<Caller, Refusal> {
-        let outcome = match self.prove(credential, profile, address).await {
-            Ok(proven) => {
-                let signer = credential.as_ref().ok().map(|text| Signer::new(proven.proof, text));
-                let (key, stands) = (proven.proof.key(), self.stands(&proven, address));
-                if stands.is_err() {
-                    self.note_usage(key, place, &stands);
-                }
-                stands.map(|()| Caller { place, ..Caller::new(door, address, proven, signer) })
-            }
-            Err(refusal) => Err(refusal),
+        let identified = self.identified(door, profile, credential, address).await;
+        let (outcome, key) = match identified {
+            Ok(caller) => return Ok(Caller { place, ..caller }),
+            Err((key, refusal)) => (Err(refusal), key),
         };
-        if outcome.is_err() {
-            self.tally.count(door, &outcome);
+        if let Some(key) = key {
+            self.note_usage(key, place, self.clock.now().wall, &outcome);
         }
+        self.tally.count(door, &outcome);
         outcome
+    }
+
+    /// The same for a rehearsal: a refusal is counted nowhere.
+    pub async fn identify_to_rehearse(
+        &self,
+        door: Door,
+        profile: &Arc<Profile>,
+        credential: &Result<&[u8], Denial>,
+        address: Option<IpAddr>,
+    ) -> Result<Caller, Refusal> {
+        self.identified(door, profile, credential, address).await.map_err(|(_, refusal)| refusal)
+    }
+
+    /// The caller, or why there is none, and whose key it was if that was proven.
+    async fn identified(
+        &self,
+        door: Door,
+        profile: &Arc<Profile>,
+        credential: &Result<&[u8], Denial>,
+        address: Option<IpAddr>,
+    ) -> Result<Caller, (Option<KeyId>, Refusal)> {
+        let proven = self.prove(credential, profile, address).await.map_err(|refusal| (None, refusal))?;
+        let signer = credential.as_ref().ok().map(|text| Signer::new(proven.proof, text));
+        let key = proven.proof.key();
+        self.stands(&proven, address).map_err(|refusal| (Some(key), refusal))?;
+        Ok(Caller::new(door, address, proven, signer))
     }
 
     /// What an identified caller's wait hangs on, while more is read for it.
@@ -277,7 +303,7 @@ impl Engine {
         let (door, key, mut paces) = (caller.door, caller.key(), Paces::default());
         let place = if wanted.place() == Place::Other { caller.place } else { wanted.place() };
         let outcome = self.decide(caller, &mut paces, wanted, cost).await;
-        self.note_usage(key, place, &outcome);
+        self.note_usage(key, place, self.decided_at(&outcome), &outcome);
         self.tally.count(door, &outcome);
         outcome.map_err(|refusal| Refused::new(refusal, &paces))
     }
@@ -378,6 +404,11 @@ impl Engine {
         let token = pace();
         self.slots.note_key(key);
         token
+    }
+
+    /// A grant counts in the hour of its decision, like the unit that it took of its meter.
+    fn decided_at(&self, outcome: &Result<Granted, Refusal>) -> Wall {
+        outcome.as_ref().map_or_else(|_| self.clock.now().wall, Granted::decided_at)
     }
 
     fn stands(&self, proven: &CachedProof, address: Option<IpAddr>) -> Result<(), Refusal> {

@@ -67,6 +67,8 @@ async fn e06_a_report_says_what_was_asked_through_every_door_and_agrees_with_the
     daemon.revoke(&key).await;
     assert_eq!(statuses(vec![list_posts(&key)]).await, [401]);
     assert_eq!(daemon.call(&list_tools(&key)).await.status, 401);
+    let rehearsed = daemon.verify(&key.text, json!({"dry_run": true})).await;
+    assert_eq!(rehearsed["code"], "revoked", "and is counted as little");
 
     let expected = [
         r#"DELETE /v1/posts/{id} 1 0 {"permission":1} {}"#,

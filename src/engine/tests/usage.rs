@@ -21,7 +21,7 @@ impl World {
 
     fn noted(&self, key: KeyId, refused: Option<Denial>) {
         let decided = refused.map_or(Ok(()), |denial| Err(Refusal::from(denial)));
-        self.engine.note_usage(key, Place::Standing, &decided);
+        self.engine.note_usage(key, Place::Standing, self.engine.clock.now().wall, &decided);
     }
 
     /// What each step has seen, in all: granted, and refused.
@@ -83,7 +83,7 @@ async fn an_answer_counts_in_the_hour_of_its_grant_and_one_that_nobody_awaits_as
     let world = World::new();
     let (workspace, _) = world.workspace("pro").await;
     let (id, key) = world.key(workspace, &[READ]).await;
-    let granted = async || {
+    let decided = async || {
         let attempt = Attempt {
             door: Door::Rest,
             profile: &world.profile,
@@ -92,11 +92,11 @@ async fn an_answer_counts_in_the_hour_of_its_grant_and_one_that_nobody_awaits_as
             address: None,
             cost: 1,
         };
-        let granted = world.engine.verify(attempt).await.unwrap();
-        world.engine.await_answer(&granted, Place::Standing)
+        world.engine.verify(attempt).await.unwrap()
     };
+    let granted = async || world.engine.await_answer(&decided().await, Place::Standing);
     let hour = world.hour();
-    let late = granted().await;
+    let (late, slow) = (granted().await, decided().await);
     granted().await.came(503);
     granted().await.failed(&Denial::Revoked.into());
     drop(granted().await);
@@ -104,14 +104,21 @@ async fn an_answer_counts_in_the_hour_of_its_grant_and_one_that_nobody_awaits_as
     world.time.advance_micros(2 * HOUR);
     world.engine.checkpoint().await.unwrap();
     late.came(204);
+    world.engine.await_answer(&slow, Place::Standing).came(404);
     let span = UsageSpan { step: UsageStep::Hour, numbers: hour..hour + 3 };
     for _ in 0..2 {
         let report = world.engine.key_usage(id, span.clone()).await.unwrap();
         assert_eq!(report.keys().copied().collect::<Vec<_>>(), [hour]);
         let answers: Vec<_> = report[&hour].total().answers.into_iter().collect();
-        let expected = [("5xx".into(), 1), ("abandoned".into(), 1), ("ok".into(), 1), ("revoked".into(), 1)];
+        let expected = [
+            ("4xx".into(), 1),
+            ("5xx".into(), 1),
+            ("abandoned".into(), 1),
+            ("ok".into(), 1),
+            ("revoked".into(), 1),
+        ];
         assert_eq!(answers, expected);
-        assert_eq!(report[&hour].total().valid, 4);
+        assert_eq!(report[&hour].total().valid, 5);
         world.engine.checkpoint().await.unwrap();
     }
 }

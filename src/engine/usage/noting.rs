@@ -15,6 +15,7 @@ use super::super::Engine;
 use super::super::verify::Granted;
 use crate::domain::denial::Refusal;
 use crate::domain::id::KeyId;
+use crate::domain::time::Wall;
 use crate::domain::usage::{Place, RefusalNo, UpstreamAnswer, UsageOutcome, hour_of};
 
 /// Tables of notes: more than a machine that runs this has threads at work.
@@ -88,20 +89,26 @@ fn thread_number() -> usize {
 }
 
 impl Engine {
-    /// Counts what was decided about a request of this key.
-    pub(in crate::engine) fn note_usage<T>(&self, key: KeyId, place: Place, decided: &Result<T, Refusal>) {
+    /// Counts what was decided about a request of this key, in the hour of this moment.
+    pub(in crate::engine) fn note_usage<T>(
+        &self,
+        key: KeyId,
+        place: Place,
+        at: Wall,
+        decided: &Result<T, Refusal>,
+    ) {
         let outcome = match decided {
             Ok(_) => UsageOutcome::Valid,
             Err(refusal) => UsageOutcome::Refused(RefusalNo::of(refusal)),
         };
-        self.note(Note { key, hour: hour_of(self.clock.now().wall), place, outcome });
+        self.note(Note { key, hour: hour_of(at), place, outcome });
     }
 
     /// Expects the answer to what was granted, at the place where it was wanted. It counts in the hour of its
     /// grant.
     pub fn await_answer(&self, granted: &Granted, place: Place) -> AwaitedAnswer<'_> {
         let outcome = UsageOutcome::Answered(UpstreamAnswer::Abandoned);
-        let note = Note { key: granted.key(), hour: hour_of(self.clock.now().wall), place, outcome };
+        let note = Note { key: granted.key(), hour: hour_of(granted.decided_at()), place, outcome };
         AwaitedAnswer { engine: self, note }
     }
 

@@ -34,12 +34,16 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
     let wanted = wanted(&fields, profile)?;
     let cost = cost.unwrap_or_else(|| wanted.cost());
     let credential = Ok(key.as_bytes());
-    let caller =
-        match call.engine.identify_at(wanted.place(), Door::Verify, profile, &credential, address).await {
-            Ok(caller) => caller,
-            Err(Refusal::Denied(denial)) => return Ok(said(Map::new(), Err(denial))),
-            Err(fault) => return Err(fault.into()),
-        };
+    let identified = if dry_run {
+        call.engine.identify_to_rehearse(Door::Verify, profile, &credential, address).await
+    } else {
+        call.engine.identify_at(wanted.place(), Door::Verify, profile, &credential, address).await
+    };
+    let caller = match identified {
+        Ok(caller) => caller,
+        Err(Refusal::Denied(denial)) => return Ok(said(Map::new(), Err(denial))),
+        Err(fault) => return Err(fault.into()),
+    };
     let mut body = Map::new();
     body.insert("key_id".to_owned(), json!(caller.key().to_string()));
     body.insert("workspace_id".to_owned(), json!(caller.workspace().to_string()));
