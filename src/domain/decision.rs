@@ -274,6 +274,17 @@ pub fn pace_route(
     }
 }
 
+/// A refusal by the caller's own buckets, with the wait that the bucket of what is wanted would add. It gives
+/// nothing.
+pub fn refused_before_route(
+    refused: &TooFast,
+    case: &Case<'_>,
+    route: Option<&(Rate, Arc<Bucket>)>,
+) -> TooFast {
+    let route = route.map(|(rate, bucket)| bucket.pace(rate, case.now.mono));
+    too_fast(refused.retry_after_nanos, Paces { route, ..*refused.paces })
+}
+
 /// Whether [`pace`] would find its tokens.
 pub fn has_token(case: &Case<'_>, buckets: &Buckets<'_>) -> bool {
     would_pace(case, &Buckets { route: None, ..buckets.clone() }).is_ok()

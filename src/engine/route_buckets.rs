@@ -42,11 +42,19 @@ impl Engine {
         Some((rate, self.route_buckets.0.find_or_insert((key.id(), number), Arc::default)))
     }
 
+    /// The same, to be looked at: none is made for it.
+    pub(super) fn route_bucket_as_it_stands(
+        &self,
+        key: &LiveKey,
+        wanted: &Wanted,
+    ) -> Option<(Rate, Arc<Bucket>)> {
+        let (number, rate) = rate_of(key, wanted)?;
+        Some((rate, self.route_buckets.0.peek(&(key.id(), number)).unwrap_or_default()))
+    }
+
     /// All buckets that a decision may look into, none of them made for it.
     pub(super) fn buckets<'a>(&self, key: &'a LiveKey, wanted: &Wanted) -> Buckets<'a> {
-        let route = rate_of(key, wanted)
-            .map(|(number, rate)| (rate, self.route_buckets.0.peek(&(key.id(), number)).unwrap_or_default()));
-        Buckets { route, ..key.buckets() }
+        Buckets { route: self.route_bucket_as_it_stands(key, wanted), ..key.buckets() }
     }
 }
 

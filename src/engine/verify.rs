@@ -18,7 +18,7 @@ use super::tether::TetherParts;
 use crate::domain::bucket::TooFast;
 use crate::domain::decision::{
     Admission, CallerToken, Case, Grant, Identity, Metered, RateReceipt, Wanted, allowed, may, pace,
-    pace_route, rehearse, standing, stands_but_for_signature,
+    pace_route, refused_before_route, rehearse, standing, stands_but_for_signature,
 };
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::id::{KeyId, WorkspaceId};
@@ -340,8 +340,14 @@ impl Engine {
             let take = |rates: &Rates| key.tokens.take(rates, now.mono);
             let pace = || pace(&standing, case, take, &key.workspace.bucket);
             let token = token.unwrap_or_else(|| self.take_token(proof.epoch(), &key, case, pace));
-            let route = || self.route_bucket(&key, wanted);
-            let token = told_of(told, token.and_then(|token| pace_route(token, case, route().as_ref())))?;
+            let paid = match token {
+                Ok(token) => pace_route(token, case, self.route_bucket(&key, wanted).as_ref()),
+                Err(refused) => {
+                    let route = self.route_bucket_as_it_stands(&key, wanted);
+                    Err(refused_before_route(&refused, case, route.as_ref()))
+                }
+            };
+            let token = told_of(told, paid)?;
             match allowed(standing, token, case, wanted)? {
                 Admission::Unmetered(admission) => Ok(Decided::Granted(admission.grant())),
                 Admission::Metered(admission) => Ok(self.sell(&key, admission, cost, now)),

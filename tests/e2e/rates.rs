@@ -335,6 +335,15 @@ async fn e07_retry_after_is_enough_whichever_of_several_buckets_refuses() {
         daemon.advance_secs(wait);
         assert_eq!(daemon.call(&accounts(&key)).await.status, 200, "{rate} {shared}");
     }
+    // The key refuses, and the route would, 10 s later.
+    let workspace = daemon.workspace("free").await;
+    let rate = json!({"limit": 3, "window_s": 60});
+    let key = daemon.key(&workspace, json!({"permissions": ["*:*"], "rate": rate})).await;
+    for (status, wait) in [(200, None), (200, None), (429, Some("30")), (429, Some("30"))] {
+        let answer = daemon.call(&accounts(&key)).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (status, wait));
+    }
+    assert_eq!(daemon.call(&list_posts(&key)).await.header("retry-after"), Some("20"), "another route");
     // A rehearsal announces the longest as well.
     let workspace = daemon.workspace("free").await;
     daemon.patch_workspace(&workspace, json!({"overrides": {"workspace_rate": every(40)}})).await;
