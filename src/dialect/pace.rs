@@ -29,6 +29,13 @@ const QUOTA_REMAINING: HeaderName = HeaderName::from_static("x-quota-remaining")
 const QUOTA_RESET: HeaderName = HeaderName::from_static("x-quota-reset");
 const QUOTA_MARK: HeaderName = HeaderName::from_static("x-quota-mark");
 
+/// What the draft's revisions before 08 called them, which many an upstream still sends.
+const EARLIER: [HeaderName; 3] = [
+    HeaderName::from_static("ratelimit-limit"),
+    HeaderName::from_static("ratelimit-remaining"),
+    HeaderName::from_static("ratelimit-reset"),
+];
+
 /// The largest whole number of a structured field (RFC 9651, section 3.3.1).
 const FIELD_NUMBER_MAX: u64 = 999_999_999_999_999;
 
@@ -58,6 +65,9 @@ impl RateHeaders {
         for name in [POLICY, CURRENT, LIMIT, REMAINING, RESET] {
             headers.remove(name);
         }
+        for name in EARLIER {
+            headers.remove(name);
+        }
         let mut put = |name: HeaderName, value: HeaderValue| headers.insert(name, value);
         // Both are plain ASCII by their making.
         if let Ok(policies) = HeaderValue::try_from(policies(paces)) {
@@ -69,7 +79,9 @@ impl RateHeaders {
         if self == Self::Both {
             put(LIMIT, tightest.limit.into());
             put(REMAINING, tightest.remaining.into());
-            put(RESET, reset_secs(tightest).into());
+            if tightest.next_nanos.is_some() {
+                put(RESET, reset_secs(tightest).into());
+            }
         }
     }
 }
@@ -104,7 +116,12 @@ fn policies(paces: &Paces) -> String {
 }
 
 fn current(of: PaceOf, pace: &Pace) -> String {
-    format!("{};r={};t={}", Name(of), pace.remaining.min(FIELD_NUMBER_MAX), reset_secs(pace))
+    let (name, remaining) = (Name(of), pace.remaining.min(FIELD_NUMBER_MAX));
+    match pace.next_nanos {
+        Some(_) => format!("{name};r={remaining};t={}", reset_secs(pace)),
+        // It never fills, so no time is told.
+        None => format!("{name};r={remaining}"),
+    }
 }
 
 /// A policy's name, as a string of a structured field.
@@ -203,9 +220,27 @@ mod tests {
     #[test]
     fn a_rate_of_nothing_and_one_beyond_a_fields_numbers_are_told() {
         let told = written(RateHeaders::Draft, &paces(&[(0, 60)]));
-        assert_eq!(told, ["ratelimit-policy: \"default\";q=0;w=60", "ratelimit: \"default\";r=0;t=0"]);
+        assert_eq!(told, ["ratelimit-policy: \"default\";q=0;w=60", "ratelimit: \"default\";r=0"]);
         let told = written(RateHeaders::Draft, &paces(&[(2_678_400_000_000, 2_678_400)]));
         assert!(told[0].contains("q=2678400000000;"), "{told:?}");
+    }
+
+    #[test]
+    fn what_an_upstream_says_under_earlier_names_does_not_stand_beside_ours() {
+        for (paces, kept) in [(paces(&[(600, 60)]), 0), (Paces::default(), 3)] {
+            let mut headers = HeaderMap::new();
+            for name in EARLIER {
+                headers.insert(name, HeaderValue::from_static("5"));
+            }
+            RateHeaders::Both.write(&paces, &mut headers);
+            assert_eq!(EARLIER.iter().filter(|name| headers.contains_key(*name)).count(), kept);
+        }
+    }
+
+    #[test]
+    fn a_rate_that_never_fills_has_no_time_of_being_full() {
+        let told = written(RateHeaders::Both, &paces(&[(0, 60)]));
+        assert!(!told.iter().any(|line| line.starts_with("x-ratelimit-reset")), "{told:?}");
     }
 
     #[test]

@@ -66,7 +66,8 @@ impl Paces {
     /// The one with the fewest tokens left; of equals, the one that takes longest to fill. `None` without any
     /// rate.
     pub fn tightest(&self) -> Option<(PaceOf, &Pace)> {
-        self.iter().min_by_key(|(_, pace)| (pace.remaining, u64::MAX - pace.reset_nanos))
+        let fills_in = |pace: &Pace| pace.next_nanos.map_or(u64::MAX, |_| pace.reset_nanos);
+        self.iter().min_by_key(|(_, pace)| (pace.remaining, u64::MAX - fills_in(pace)))
     }
 }
 
@@ -85,6 +86,9 @@ mod tests {
         assert_eq!(paces.tightest().map(|(of, _)| of), Some(PaceOf::Window(3)));
         let paces = Paces { route: Some(pace(1, 0)), ..paces };
         assert_eq!(paces.tightest().map(|(of, _)| of), Some(PaceOf::Route));
+        let never = Pace { next_nanos: None, ..pace(0, 0) };
+        let paces = Paces { workspace: Some(never), route: Some(pace(0, 9)), ..paces };
+        assert_eq!(paces.tightest().map(|(of, _)| of), Some(PaceOf::Workspace), "one that never fills");
         assert_eq!(Paces::default().tightest(), None);
     }
 
