@@ -269,7 +269,7 @@ pub fn pace_route(
         Ok(taken) => Ok(RateReceipt { paces: Paces { route: taken.pace(), ..paces } }),
         Err(refused) => {
             let route = Some(bucket.pace(rate, case.now.mono));
-            Err(too_fast(refused.retry_after_nanos, Paces { route, ..paces }))
+            Err(too_fast(refused.retry_after_nanos, &Paces { route, ..paces }))
         }
     }
 }
@@ -282,7 +282,7 @@ pub fn refused_before_route(
     route: Option<&(Rate, Arc<Bucket>)>,
 ) -> TooFast {
     let route = route.map(|(rate, bucket)| bucket.pace(rate, case.now.mono));
-    too_fast(refused.retry_after_nanos, Paces { route, ..*refused.paces })
+    too_fast(refused.retry_after_nanos, &Paces { route, ..*refused.paces })
 }
 
 /// Whether [`pace`] would find its tokens.
@@ -302,7 +302,7 @@ fn take_tokens(
             Ok(taken) => paces.key = taken.paces(),
             Err(refused) => {
                 let workspace = shared_rate_of(case).map(shared);
-                return Err(too_fast(refused.retry_after_nanos, Paces { workspace, ..*refused.paces }));
+                return Err(too_fast(refused.retry_after_nanos, &Paces { workspace, ..*refused.paces }));
             }
         }
     }
@@ -311,7 +311,7 @@ fn take_tokens(
             Ok(taken) => paces.workspace = taken.pace(),
             Err(refused) => {
                 paces.workspace = Some(shared(rate));
-                return Err(too_fast(refused.retry_after_nanos, paces));
+                return Err(too_fast(refused.retry_after_nanos, &paces));
             }
         }
     }
@@ -320,8 +320,8 @@ fn take_tokens(
 
 /// A refusal by one bucket of several: the wait is over when all of them have a token again, also those that gave
 /// theirs to the request that is refused.
-fn too_fast(wait_nanos: Option<u64>, paces: Paces) -> TooFast {
-    TooFast { retry_after_nanos: longer_wait(wait_nanos, paces.longest_wait()), paces: Box::new(paces) }
+fn too_fast(wait_nanos: Option<u64>, paces: &Paces) -> TooFast {
+    TooFast { retry_after_nanos: longer_wait(wait_nanos, paces.longest_wait()), paces: Box::new(*paces) }
 }
 
 pub(super) fn rates_of<'a>(case: &Case<'a>) -> Option<&'a Rates> {

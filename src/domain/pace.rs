@@ -5,7 +5,6 @@
 //!
 //! Never here: a header, or a decision.
 
-use super::bucket::longer_wait;
 use super::meter::Quota;
 use super::rates::WINDOWS_MAX;
 
@@ -60,7 +59,7 @@ impl Paces {
 
     /// Nanoseconds until each of them has a token again; `None` when one of them never will.
     pub(super) fn longest_wait(&self) -> Option<u64> {
-        self.iter().fold(Some(0), |longest, (_, pace)| longer_wait(longest, pace.next_nanos))
+        self.iter().try_fold(0, |longest: u64, (_, pace)| Some(longest.max(pace.next_nanos?)))
     }
 
     /// The one with the fewest tokens left; of equals, the one that takes longest to fill. `None` without any
