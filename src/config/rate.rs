@@ -4,9 +4,10 @@
 
 use super::reader::Field;
 use crate::dialect::RateHeaders;
-use crate::domain::bucket::{FILL_SECS_MAX, Rate, RateError, TOKENS_PER_SEC_MAX, WINDOW_SECS_MAX};
 use crate::domain::profile::RouteBucketNo;
-use crate::domain::rates::{Rates, WINDOWS_MAX};
+use crate::domain::rate::{
+    FILL_SECS_MAX, Rate, RateError, Rates, TOKENS_PER_SEC_MAX, WINDOW_SECS_MAX, WINDOWS_MAX,
+};
 
 /// The highest limit or burst of a rate: the most tokens a second over the longest window.
 const RATE_LIMIT_MAX: u64 = TOKENS_PER_SEC_MAX * WINDOW_SECS_MAX as u64;

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::profile::LoadedProfile;
 use crate::domain::address::AddressRules;
-use crate::domain::bucket::Rate;
 use crate::domain::hash::SlowHashCost;
+use crate::domain::rate::Rate;
 
 /// One daemon's configuration.
 #[derive(Debug)]

@@ -10,7 +10,7 @@
 use super::{LoadedProfile, load_profile, shipped};
 use crate::domain::permission::Permission;
 use crate::domain::profile::{Found, Plan, Verb};
-use crate::domain::rates::Rates;
+use crate::domain::rate::Rates;
 
 fn loaded(name: &str) -> LoadedProfile {
     load_profile(shipped(name).unwrap(), name).unwrap()

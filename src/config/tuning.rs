@@ -14,8 +14,8 @@ use super::reader::Section;
 use super::settings::{
     CacheSettings, FingerprintSettings, LogFormat, LogLevel, LogSettings, SlowHashSettings,
 };
-use crate::domain::bucket::Rate;
 use crate::domain::hash::SlowHashCost;
+use crate::domain::rate::Rate;
 
 const PROOFS: usize = 100_000;
 const PROOFS_MOST: u64 = 10_000_000;

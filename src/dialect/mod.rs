@@ -9,8 +9,8 @@
 //! Never here: a look-up, an outcome of our own invention, a wildcard over `Denial`, `Fault` or `Invalid`.
 
 mod expected;
-mod pace;
 mod problem;
+mod rate_headers;
 mod rest;
 mod rpc;
 mod text;
@@ -22,8 +22,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::domain::profile::VerbSet;
 
-pub use pace::{RateHeaders, reset_secs};
 pub use problem::{AdminRefusal, ProblemDialect};
+pub use rate_headers::{RateHeaders, reset_secs};
 pub use rest::{Envelope, RestDialect};
 pub use rpc::{Era, RpcDialect};
 pub use words::{

@@ -16,12 +16,14 @@ mod loom_tests {
 
     use loom::thread;
 
-    use crate::domain::bucket::{Bucket, Rate};
     use crate::domain::counts::MeterRow;
-    use crate::domain::lease::MeterReceipt;
-    use crate::domain::ledger::{Ledger, MeterTerms};
-    use crate::domain::meter::{Marks, PeriodMeter};
+    use crate::domain::meter::PeriodMeter;
+    use crate::domain::meter::lease::MeterReceipt;
+    use crate::domain::meter::ledger::{Ledger, MeterTerms};
+    use crate::domain::meter::thresholds::Thresholds;
     use crate::domain::period::Period;
+    use crate::domain::rate::Rate;
+    use crate::domain::rate::bucket::Bucket;
     use crate::domain::time::{Mono, Wall};
 
     /// How many of so many takes by each of two threads pass.
@@ -48,7 +50,7 @@ mod loom_tests {
         let terms = MeterTerms { limit: Some(limit), admitted: Some(limit) };
         let mut ledger = Ledger::new(Period::containing(Wall::from_secs(0), NOW), terms);
         let spent = limit - 2;
-        ledger.open(Some(&MeterRow { reserved: spent, used: spent, marks: Marks::default() }));
+        ledger.open(Some(&MeterRow { reserved: spent, used: spent, thresholds: Thresholds::default() }));
         write(&mut ledger);
         ledger
     }

@@ -4,11 +4,11 @@
 //! Never here: the counting itself (bucket, meter, engine), or a difference to what was saved before.
 
 use super::id::WorkspaceId;
-use super::meter::Marks;
+use super::meter::thresholds::Thresholds;
 use super::period::PeriodIndex;
+use super::rate::windows::SavedWindows;
 use super::record::{KeySecret, SECRETS_MAX};
 use super::time::Wall;
-use super::windows::SavedWindows;
 
 /// What is counted of a key beside its record, as a checkpoint saves it: absolute values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -56,8 +56,8 @@ pub struct MeterRow {
     /// Units known to have been sold, when this was written. The rest of what is reserved is burnt when the
     /// process dies.
     pub used: u64,
-    /// The marks that were passed.
-    pub marks: Marks,
+    /// The thresholds that were passed.
+    pub thresholds: Thresholds,
 }
 
 /// The row of one meter of one workspace.

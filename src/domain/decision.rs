@@ -15,22 +15,22 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::bucket::{Bucket, Rate, Taken, TooFast, longer_wait};
 use super::denial::{Denial, Refusal};
 use super::facts::{KeyFacts, WorkspaceFacts};
 use super::id::{KeyId, WorkspaceId};
-use super::lease::MeterReceipt;
 use super::meter::PeriodMeter;
-use super::pace::Paces;
+use super::meter::lease::MeterReceipt;
 use super::profile::{MeterNo, Public, Requirement};
 use super::proof::Proof;
-use super::rates::Rates;
+use super::rate::bucket::{Bucket, Taken, TooFast, longer_wait};
+use super::rate::state::LimitStates;
+use super::rate::windows::Windows;
+use super::rate::{Rate, Rates};
 use super::record::{SignatureReplay, WorkspaceStatus};
 use super::replays::Replays;
 use super::signature::Signed;
 use super::time::{Mono, Now, Wall};
 use super::usage::Place;
-use super::windows::Windows;
 
 /// What an attempt is after.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -206,20 +206,20 @@ fn has_come(end: Option<Wall>, now: Now) -> bool {
 #[derive(Debug)]
 #[must_use = "paid tokens are the entrance to the checks that follow"]
 pub struct CallerToken {
-    paces: Paces,
+    limit_states: LimitStates,
 }
 
 /// All tokens of one request, those of the route among them. Only [`pace_route`] makes one.
 #[derive(Debug)]
 #[must_use = "paid tokens are the entrance to the checks that follow"]
 pub struct RateReceipt {
-    paces: Paces,
+    limit_states: LimitStates,
 }
 
 impl RateReceipt {
     /// Where the rates stand now.
-    pub const fn paces(&self) -> &Paces {
-        &self.paces
+    pub const fn limit_states(&self) -> &LimitStates {
+        &self.limit_states
     }
 }
 
@@ -260,16 +260,16 @@ pub fn pace_unread(
 
 /// Takes one token from the bucket of what is wanted, where it has one, behind those of the caller.
 pub fn pace_route(
-    CallerToken { paces }: CallerToken,
+    CallerToken { limit_states }: CallerToken,
     case: &Case<'_>,
     route: Option<&(Rate, Arc<Bucket>)>,
 ) -> Result<RateReceipt, TooFast> {
-    let Some((rate, bucket)) = route else { return Ok(RateReceipt { paces }) };
+    let Some((rate, bucket)) = route else { return Ok(RateReceipt { limit_states }) };
     match bucket.take(rate, 1, case.now.mono) {
-        Ok(taken) => Ok(RateReceipt { paces: Paces { route: taken.pace(), ..paces } }),
+        Ok(taken) => Ok(RateReceipt { limit_states: LimitStates { route: taken.state(), ..limit_states } }),
         Err(refused) => {
-            let route = Some(bucket.pace(rate, case.now.mono));
-            Err(too_fast(refused.retry_after_nanos, &Paces { route, ..paces }))
+            let route = Some(bucket.state(rate, case.now.mono));
+            Err(too_fast(refused.retry_after_nanos, &LimitStates { route, ..limit_states }))
         }
     }
 }
@@ -281,8 +281,8 @@ pub fn refused_before_route(
     case: &Case<'_>,
     route: Option<&(Rate, Arc<Bucket>)>,
 ) -> TooFast {
-    let route = route.map(|(rate, bucket)| bucket.pace(rate, case.now.mono));
-    too_fast(refused.retry_after_nanos, &Paces { route, ..*refused.paces })
+    let route = route.map(|(rate, bucket)| bucket.state(rate, case.now.mono));
+    too_fast(refused.retry_after_nanos, &LimitStates { route, ..*refused.limit_states })
 }
 
 /// Whether [`pace`] would find its tokens.
@@ -295,33 +295,39 @@ fn take_tokens(
     take: impl FnOnce(&Rates) -> Result<Taken, TooFast>,
     workspace: &Bucket,
 ) -> Result<CallerToken, TooFast> {
-    let mut paces = Paces::default();
-    let shared = |rate: &Rate| workspace.pace(rate, case.now.mono);
+    let mut limit_states = LimitStates::default();
+    let shared = |rate: &Rate| workspace.state(rate, case.now.mono);
     if let Some(rates) = rates_of(case) {
         match take(rates) {
-            Ok(taken) => paces.key = taken.paces(),
+            Ok(taken) => limit_states.key = taken.rate_states(),
             Err(refused) => {
                 let workspace = shared_rate_of(case).map(shared);
-                return Err(too_fast(refused.retry_after_nanos, &Paces { workspace, ..*refused.paces }));
+                return Err(too_fast(
+                    refused.retry_after_nanos,
+                    &LimitStates { workspace, ..*refused.limit_states },
+                ));
             }
         }
     }
     if let Some(rate) = shared_rate_of(case) {
         match workspace.take(rate, 1, case.now.mono) {
-            Ok(taken) => paces.workspace = taken.pace(),
+            Ok(taken) => limit_states.workspace = taken.state(),
             Err(refused) => {
-                paces.workspace = Some(shared(rate));
-                return Err(too_fast(refused.retry_after_nanos, &paces));
+                limit_states.workspace = Some(shared(rate));
+                return Err(too_fast(refused.retry_after_nanos, &limit_states));
             }
         }
     }
-    Ok(CallerToken { paces })
+    Ok(CallerToken { limit_states })
 }
 
 /// A refusal by one bucket of several: the wait is over when all of them have a token again, also those that gave
 /// theirs to the request that is refused.
-fn too_fast(wait_nanos: Option<u64>, paces: &Paces) -> TooFast {
-    TooFast { retry_after_nanos: longer_wait(wait_nanos, paces.longest_wait()), paces: Box::new(*paces) }
+fn too_fast(wait_nanos: Option<u64>, limit_states: &LimitStates) -> TooFast {
+    TooFast {
+        retry_after_nanos: longer_wait(wait_nanos, limit_states.longest_wait()),
+        limit_states: Box::new(*limit_states),
+    }
 }
 
 pub(super) fn rates_of<'a>(case: &Case<'a>) -> Option<&'a Rates> {
@@ -483,8 +489,8 @@ impl Grant {
     }
 
     /// Where the caller's rates stood when this was granted.
-    pub const fn paces(&self) -> &Paces {
-        self.rate.paces()
+    pub const fn limit_states(&self) -> &LimitStates {
+        self.rate.limit_states()
     }
 }
 

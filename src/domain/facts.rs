@@ -6,13 +6,12 @@
 //! Never here: a check (decision), or a fact that changes without a new version of the record.
 
 use super::address::AddressRules;
-use super::bucket::Rate;
 use super::id::{KeyId, WorkspaceId};
-use super::ledger::MeterTerms;
+use super::meter::ledger::MeterTerms;
 use super::period::{Period, PeriodIndex};
 use super::permission::{Permission, PermissionBits};
 use super::profile::{MeterNo, Profile};
-use super::rates::Rates;
+use super::rate::{Rate, Rates};
 use super::record::{KeyRecord, SECRETS_MAX, SignatureReplay, WorkspaceRecord, WorkspaceStatus};
 use super::time::Wall;
 

@@ -8,11 +8,10 @@
 
 use std::collections::HashMap;
 
-use super::bucket::Rate;
 use super::key::Tag;
 use super::meter::Grace;
 use super::permission::{Catalogue, Permission, PermissionBits, PermissionNo};
-use super::rates::Rates;
+use super::rate::{Rate, Rates};
 use super::signature::SigningHeaders;
 use super::usage::Place;
 

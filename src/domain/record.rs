@@ -8,13 +8,12 @@
 use std::collections::BTreeMap;
 
 use super::address::AddressRules;
-use super::bucket::Rate;
 use super::hash::{SecretId, StoredFingerprint, StoredHash};
 use super::id::{KeyId, WorkspaceId};
 use super::key::Prefix;
 use super::legacy::{Handle, ImportedText};
 use super::permission::Permission;
-use super::rates::Rates;
+use super::rate::{Rate, Rates};
 use super::time::Wall;
 
 /// The most characters of a name or brand.

@@ -79,7 +79,7 @@ impl Engine {
     }
 
     fn meters_to_save(&self, workspace: &Arc<LiveWorkspace>) -> Arc<dyn MeterRows> {
-        workspace.take_mark();
+        workspace.take_dirty();
         Arc::new(self.meter_write(workspace))
     }
 

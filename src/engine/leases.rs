@@ -16,7 +16,7 @@ use crate::domain::causes::Causes;
 use crate::domain::counts::MeterCount;
 use crate::domain::denial::{Denial, Fault, Refusal};
 use crate::domain::facts::WorkspaceFacts;
-use crate::domain::lease::MeterReceipt;
+use crate::domain::meter::lease::MeterReceipt;
 use crate::domain::profile::MeterNo;
 use crate::domain::record::WorkspaceRecord;
 use crate::domain::time::Wall;

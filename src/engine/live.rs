@@ -5,9 +5,9 @@
 //!
 //! Never here: a read of the file, a map.
 
+mod bucket;
 mod key;
 mod meters;
-mod tokens;
 mod workspace;
 
 pub(super) use key::{CachedProof, LiveKey};

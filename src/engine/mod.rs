@@ -45,13 +45,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
-use crate::domain::bucket::{Bucket, Rate};
 use crate::domain::causes::Causes;
 use crate::domain::decision::OpenPass;
 use crate::domain::denial::{Denial, Fault};
 use crate::domain::hash::{Fingerprint, SlowHashCost};
 use crate::domain::key::PresentedKey;
 use crate::domain::profile::{Profile, Public};
+use crate::domain::rate::Rate;
+use crate::domain::rate::bucket::Bucket;
 use crate::store::{Store, StoreError};
 
 pub use changes::{

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use super::Engine;
 use super::generations::Generations;
 use super::live::LiveKey;
-use crate::domain::bucket::{Bucket, Rate};
 use crate::domain::decision::{Buckets, Wanted};
 use crate::domain::id::KeyId;
 use crate::domain::profile::RouteBucketNo;
+use crate::domain::rate::Rate;
+use crate::domain::rate::bucket::Bucket;
 
 /// The most buckets that are remembered.
 const ROUTE_BUCKETS_MAX: usize = 200_000;
@@ -61,7 +62,7 @@ impl Engine {
 impl LiveKey {
     /// The buckets of the key and its workspace.
     pub(super) fn buckets(&self) -> Buckets<'_> {
-        Buckets { key: self.tokens.windows(), workspace: &self.workspace.bucket, route: None }
+        Buckets { key: self.bucket.windows(), workspace: &self.workspace.bucket, route: None }
     }
 }
 

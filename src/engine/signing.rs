@@ -13,9 +13,9 @@ use crate::domain::decision::{
     Case, Standing, has_token, pace_route, pace_unread, standing, standing_signed, stands_but_for_signature,
 };
 use crate::domain::denial::{Denial, Refusal};
-use crate::domain::pace::Paces;
 use crate::domain::proof::Proof;
-use crate::domain::rates::Rates;
+use crate::domain::rate::Rates;
+use crate::domain::rate::state::LimitStates;
 use crate::domain::signature::{Sent, Signable, Signed};
 
 /// What is known of a request's signature.
@@ -60,14 +60,14 @@ impl Engine {
         let Caller { door, address, proven: CachedProof { proof, key }, token, signature, place, .. } =
             caller;
         let now = self.clock.now();
-        let mut told = Paces::default();
+        let mut told = LimitStates::default();
         let passed = key.with_case(address, now, |case| {
             early_denial(&key)?;
             match signature {
                 Signature::NotSent => standing(proof, case).map(drop),
                 Signature::Unproven | Signature::Proven(_) => stands_but_for_signature(proof, case),
             }?;
-            let take = |rates: &Rates| key.tokens.take(rates, now.mono);
+            let take = |rates: &Rates| key.bucket.take(rates, now.mono);
             let pace = || pace_unread(proof, case, take, &key.workspace.bucket);
             let token = token.map_or_else(|| self.take_token(proof.epoch(), &key, case, pace), Ok)?;
             // Nothing is known of what it wanted, so no route's bucket is asked.

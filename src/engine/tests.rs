@@ -366,7 +366,7 @@ async fn a_token_is_paid_once_whether_before_the_body_or_with_the_decision() {
         world.engine.pace(&mut caller);
         assert!(!caller.is_too_fast());
         let granted = world.engine.admit(caller, &Wanted::Known(Requirement::default()), 1).await.unwrap();
-        assert_eq!(granted.paces().tightest().map(|(_, pace)| pace.remaining), Some(left));
+        assert_eq!(granted.limit_states().tightest().map(|(_, state)| state.remaining), Some(left));
     }
     let text = Ok(key.reveal().as_bytes());
     let mut caller = world.engine.identify(Door::Rpc, &world.profile, &text, None).await.unwrap();

@@ -15,19 +15,19 @@ use super::live::{CachedProof, LiveKey, LiveWorkspace};
 use super::signing::Signature;
 use super::tally::Door;
 use super::tether::TetherParts;
-use crate::domain::bucket::TooFast;
 use crate::domain::decision::{
     Admission, CallerToken, Case, Grant, Identity, Metered, RateReceipt, Wanted, allowed, may, pace,
     pace_route, refused_before_route, rehearse, standing, stands_but_for_signature,
 };
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::id::{KeyId, WorkspaceId};
-use crate::domain::ledger::Ledger;
+use crate::domain::meter::ledger::Ledger;
 use crate::domain::meter::{PeriodMeter, Quota};
-use crate::domain::pace::Paces;
 use crate::domain::permission::PermissionBits;
 use crate::domain::profile::{MeterNo, Profile, Requirement};
-use crate::domain::rates::Rates;
+use crate::domain::rate::Rates;
+use crate::domain::rate::bucket::TooFast;
+use crate::domain::rate::state::LimitStates;
 use crate::domain::signature::Signer;
 use crate::domain::tether::Tether;
 use crate::domain::time::{Now, Wall};
@@ -62,7 +62,7 @@ pub struct Granted {
     grant: Grant,
     key: Arc<LiveKey>,
     tether_parts: TetherParts,
-    paces: Paces,
+    limit_states: LimitStates,
 }
 
 impl Granted {
@@ -77,8 +77,8 @@ impl Granted {
     }
 
     /// Where the caller's rates stood when it was granted, and its month once it was.
-    pub const fn paces(&self) -> &Paces {
-        &self.paces
+    pub const fn limit_states(&self) -> &LimitStates {
+        &self.limit_states
     }
 
     /// The time by which it was decided.
@@ -113,25 +113,25 @@ impl Granted {
 pub struct Refused {
     /// The refusal.
     pub refusal: Refusal,
-    paces: Option<Box<Paces>>,
+    limit_states: Option<Box<LimitStates>>,
 }
 
 impl From<Refusal> for Refused {
     /// A refusal that came before the rate was looked at.
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, paces: None }
+        Self { refusal, limit_states: None }
     }
 }
 
 impl Refused {
-    pub(super) fn new(refusal: Refusal, paces: &Paces) -> Self {
-        let is_told = *paces != Paces::default();
-        Self { refusal, paces: is_told.then(|| Box::new(*paces)) }
+    pub(super) fn new(refusal: Refusal, limit_states: &LimitStates) -> Self {
+        let is_told = *limit_states != LimitStates::default();
+        Self { refusal, limit_states: is_told.then(|| Box::new(*limit_states)) }
     }
 
     /// Where the caller's rates stood; empty for whoever proved nothing, and without a rate.
-    pub fn paces(&self) -> Paces {
-        self.paces.as_deref().copied().unwrap_or_default()
+    pub fn limit_states(&self) -> LimitStates {
+        self.limit_states.as_deref().copied().unwrap_or_default()
     }
 
     /// The word of the denial or fault.
@@ -200,19 +200,19 @@ impl Caller {
 impl Engine {
     /// Decides one attempt and spends what it costs.
     pub async fn verify(&self, attempt: Attempt<'_>) -> Result<Granted, Refused> {
-        let (door, mut paces) = (attempt.door, Paces::default());
+        let (door, mut limit_states) = (attempt.door, LimitStates::default());
         let outcome = match self.prove(&attempt.credential, attempt.profile, attempt.address).await {
             Ok(proven) => {
                 let key = proven.proof.key();
                 let caller = Caller::new(door, attempt.address, proven, None);
-                let outcome = self.decide(caller, &mut paces, &attempt.wanted, attempt.cost).await;
+                let outcome = self.decide(caller, &mut limit_states, &attempt.wanted, attempt.cost).await;
                 self.note_usage(key, attempt.wanted.place(), self.decided_at(&outcome), &outcome);
                 outcome
             }
             Err(refusal) => Err(refusal),
         };
         self.tally.count(door, &outcome);
-        outcome.map_err(|refusal| Refused::new(refusal, &paces))
+        outcome.map_err(|refusal| Refused::new(refusal, &limit_states))
     }
 
     /// Proves a credential and checks its standing but for a signature, for a door that must read more before it
@@ -290,7 +290,7 @@ impl Engine {
                 return (None, !is_there);
             }
             let taken = standing(*proof, case).ok().map(|standing| {
-                let take = |rates: &Rates| key.tokens.take(rates, now.mono);
+                let take = |rates: &Rates| key.bucket.take(rates, now.mono);
                 let pace = || pace(&standing, case, take, &key.workspace.bucket);
                 self.take_token(proof.epoch(), key, case, pace)
             });
@@ -300,12 +300,12 @@ impl Engine {
 
     /// Decides what an identified caller wants, by the facts of this moment, and spends what it costs.
     pub async fn admit(&self, caller: Caller, wanted: &Wanted, cost: u64) -> Result<Granted, Refused> {
-        let (door, key, mut paces) = (caller.door, caller.key(), Paces::default());
+        let (door, key, mut limit_states) = (caller.door, caller.key(), LimitStates::default());
         let place = if wanted.place() == Place::Other { caller.place } else { wanted.place() };
-        let outcome = self.decide(caller, &mut paces, wanted, cost).await;
+        let outcome = self.decide(caller, &mut limit_states, wanted, cost).await;
         self.note_usage(key, place, self.decided_at(&outcome), &outcome);
         self.tally.count(door, &outcome);
-        outcome.map_err(|refusal| Refused::new(refusal, &paces))
+        outcome.map_err(|refusal| Refused::new(refusal, &limit_states))
     }
 
     /// What [`Engine::admit`] would say, without spending anything or noting a use.
@@ -328,7 +328,7 @@ impl Engine {
     async fn decide(
         &self,
         caller: Caller,
-        told: &mut Paces,
+        told: &mut LimitStates,
         wanted: &Wanted,
         cost: u64,
     ) -> Result<Granted, Refusal> {
@@ -337,7 +337,7 @@ impl Engine {
         let decided = key.with_case(address, now, |case| -> Result<_, Refusal> {
             early_denial(&key)?;
             let standing = self.standing_of(proof, &signature, case)?;
-            let take = |rates: &Rates| key.tokens.take(rates, now.mono);
+            let take = |rates: &Rates| key.bucket.take(rates, now.mono);
             let pace = || pace(&standing, case, take, &key.workspace.bucket);
             let token = token.unwrap_or_else(|| self.take_token(proof.epoch(), &key, case, pace));
             let paid = match token {
@@ -360,7 +360,7 @@ impl Engine {
         };
         told.quota = quota_of(&granted, wanted, &key.workspace, now);
         let tether_parts = TetherParts { proof, address, clock: self.clock.clone() };
-        Ok(Granted { grant: granted?, key, tether_parts, paces: *told })
+        Ok(Granted { grant: granted?, key, tether_parts, limit_states: *told })
     }
 
     /// Sells out of the lease at hand, and sees to it that there will be more.
@@ -397,7 +397,7 @@ impl Engine {
         .map_err(Refusal::Denied)
     }
 
-    /// Notes a successful authentication and takes its token. The mark for the checkpoint comes last, when
+    /// Notes a successful authentication and takes its token. The flag for the checkpoint comes last, when
     /// everything is counted.
     pub(super) fn take_token<T>(
         &self,
@@ -444,8 +444,11 @@ fn quota_of(
 }
 
 /// Notes where the rates stand, whatever came of them.
-pub(super) fn told_of(told: &mut Paces, paid: Result<RateReceipt, TooFast>) -> Result<RateReceipt, Denial> {
-    *told = paid.as_ref().map_or_else(|refused| *refused.paces, |receipt| *receipt.paces());
+pub(super) fn told_of(
+    told: &mut LimitStates,
+    paid: Result<RateReceipt, TooFast>,
+) -> Result<RateReceipt, Denial> {
+    *told = paid.as_ref().map_or_else(|refused| *refused.limit_states, |receipt| *receipt.limit_states());
     Ok(paid?)
 }
 

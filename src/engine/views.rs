@@ -13,7 +13,7 @@ use crate::domain::audit::chain::{AuditChain, AuditVerdict};
 use crate::domain::audit::seal::AuditHead;
 use crate::domain::counts::KeyCounters;
 use crate::domain::id::{KeyId, WorkspaceId};
-use crate::domain::meter::Marks;
+use crate::domain::meter::thresholds::Thresholds;
 use crate::domain::record::{KeyRecord, KeyStatus, WorkspaceRecord, WorkspaceStatus};
 use crate::domain::time::Wall;
 use crate::store::{KeyFilter, Listed, Page, Store, StoreError, WorkspaceFilter};
@@ -62,8 +62,8 @@ pub struct MeterView {
     pub started_at: Wall,
     /// When the next period starts.
     pub resets_at: Wall,
-    /// The marks that were passed in this period.
-    pub marks: Marks,
+    /// The thresholds that were passed in this period.
+    pub thresholds: Thresholds,
 }
 
 impl KeyView {
@@ -154,7 +154,7 @@ impl Engine {
                 admitted: terms.admitted,
                 started_at: book.period.start,
                 resets_at: book.period.end,
-                marks: book.marks,
+                thresholds: book.thresholds,
             }
         });
         Ok(views.collect())

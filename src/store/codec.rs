@@ -24,8 +24,7 @@ use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::StoreError;
-use crate::domain::bucket::Rate;
-use crate::domain::rates::Rates;
+use crate::domain::rate::{Rate, Rates};
 
 /// The format that every record is written in. Each format added fields to the one before; all are read.
 pub(super) const FORMAT: u8 = 3;

@@ -36,11 +36,11 @@ use crate::domain::hash::{
     Fingerprint, SALT_LEN, SecretId, SlowHashCost, SlowHashMemory, StoredFingerprint, StoredHash,
 };
 use crate::domain::key::{MINT_RANDOM_BYTES, Prefix, RawKey, Tag};
+use crate::domain::rate::windows::SavedWindows;
 use crate::domain::record::{
     KeyPatch, KeySecret, Label, Overrides, SignatureReplay, WorkspacePatch, WorkspaceStatus,
 };
 use crate::domain::time::Wall;
-use crate::domain::windows::SavedWindows;
 
 const SYSTEM: WorkspaceId = WorkspaceId::from_u128(1);
 const AT: Wall = Wall::from_secs(1_700_000_000);

@@ -20,8 +20,8 @@ use super::{readable, rest, rpc};
 use crate::dialect::{Era, RateHeaders, RestDialect, RpcDialect};
 use crate::domain::address::AddressRules;
 use crate::domain::denial::{Denial, Refusal};
-use crate::domain::pace::Paces;
 use crate::domain::profile::{Profile, RestDoor, RpcDoor};
+use crate::domain::rate::state::LimitStates;
 use crate::engine::{Engine, Granted, Refused};
 use crate::gateway::Upstream;
 use crate::http::forwarded::caller_address;
@@ -64,12 +64,15 @@ pub(super) struct Exchange<'a> {
     pub(super) address: Option<IpAddr>,
     pub(super) request_id: String,
     /// Where the caller's rates stand, once that was looked at: what any answer tells it.
-    pub(super) paces: &'a mut Paces,
+    pub(super) limit_states: &'a mut LimitStates,
 }
 
 /// Notes where a caller's rates stand, whatever was decided about it.
-pub(super) fn noted(paces: &mut Paces, decided: Result<Granted, Refused>) -> Result<Granted, Refusal> {
-    *paces = decided.as_ref().map_or_else(Refused::paces, |granted| *granted.paces());
+pub(super) fn noted(
+    limit_states: &mut LimitStates,
+    decided: Result<Granted, Refused>,
+) -> Result<Granted, Refusal> {
+    *limit_states = decided.as_ref().map_or_else(Refused::limit_states, |granted| *granted.limit_states());
     decided.map_err(|refused| refused.refusal)
 }
 
@@ -112,7 +115,7 @@ impl DataSurface {
         let (parts, body) = request.into_parts();
         let mut body = Some(body);
         let expect = parts.headers.get(EXPECT).cloned();
-        let (product, mut paces) = (door.product(), Paces::default());
+        let (product, mut limit_states) = (door.product(), LimitStates::default());
         let exchange = Exchange {
             engine: &self.engine,
             product,
@@ -121,7 +124,7 @@ impl DataSurface {
             request_id: self.request_ids.next(),
             parts,
             body: &mut body,
-            paces: &mut paces,
+            limit_states: &mut limit_states,
         };
         let said = match (&door, &readable) {
             (DoorFound::Rest(_, door, dialect), Ok(())) => rest::answer(exchange, door, dialect).await,
@@ -134,7 +137,7 @@ impl DataSurface {
             Err(spoken) if readable.is_ok() => refuse(spoken, expect, body).await,
             Err(spoken) => refuse_for_good(spoken),
         };
-        product.rate_headers.write(&paces, response.headers_mut());
+        product.rate_headers.write(&limit_states, response.headers_mut());
         response
     }
 

@@ -36,7 +36,7 @@ pub(super) async fn answer(
 }
 
 async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Refusal> {
-    let Exchange { engine, product, mut parts, body, buffers, address, request_id, paces } = exchange;
+    let Exchange { engine, product, mut parts, body, buffers, address, request_id, limit_states } = exchange;
     let found = door.routes.find(Verb::of_method(parts.method.as_str()), parts.uri.path());
     let max_body_bytes = match found {
         Found::Route(route) => route.max_body_bytes,
@@ -49,17 +49,17 @@ async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Ref
     let (granted, signed_body) = if matches!(sent, Sent::Nothing) {
         let cost = wanted.cost();
         let attempt = Attempt { door: Door::Rest, profile, credential, wanted, address, cost };
-        (noted(paces, engine.verify(attempt).await)?, None)
+        (noted(limit_states, engine.verify(attempt).await)?, None)
     } else {
         let caller = engine.identify_at(place, Door::Rest, profile, &credential, address).await?;
         let (caller, read, held) =
             signature::read_signed(engine, caller, &sent, &parts, body.as_mut(), max_body_bytes, buffers)
                 .await
                 .map_err(|refused| {
-                    *paces = refused.paces();
+                    *limit_states = refused.limit_states();
                     refused.refusal
                 })?;
-        (noted(paces, engine.admit(caller, &wanted, wanted.cost()).await)?, Some((read, held)))
+        (noted(limit_states, engine.admit(caller, &wanted, wanted.cost()).await)?, Some((read, held)))
     };
     // Its room is taken until the upstream has answered.
     let (signed_body, _held) = signed_body.unzip();

@@ -70,7 +70,7 @@ pub(super) async fn answer(
 
 /// A GET of something public, or of nothing.
 async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
-    let Exchange { engine, product, parts, address, request_id, paces, .. } = exchange;
+    let Exchange { engine, product, parts, address, request_id, limit_states, .. } = exchange;
     let reads = parts.method == Method::GET || parts.method == Method::HEAD;
     let public = door.public_path(parts.uri.path()).filter(|_| reads);
     let anonymous = is_anonymous(&parts, product);
@@ -89,12 +89,12 @@ async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Re
         let sent = signature::sent(&parts.headers, profile);
         let granted = if matches!(sent, Sent::Nothing) {
             let attempt = Attempt { door: Door::Rpc, profile, credential, wanted, address, cost: 1 };
-            noted(paces, engine.verify(attempt).await)?
+            noted(limit_states, engine.verify(attempt).await)?
         } else {
             let mut caller = engine.identify(Door::Rpc, profile, &credential, address).await?;
             // No body goes on, so none is signed.
             caller.check_signature(&sent, &signature::signable(&parts, &[]));
-            noted(paces, engine.admit(caller, &wanted, 1).await)?
+            noted(limit_states, engine.admit(caller, &wanted, 1).await)?
         };
         let answer = engine.await_answer(&granted, place);
         let (grant, identity, tether) = granted.into_parts();
@@ -115,10 +115,10 @@ fn allowed(door: &RpcDoor, path: &str) -> VerbSet {
 
 /// A POST of one message.
 async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
-    let Exchange { engine, product, parts, body, buffers, address, request_id, paces } = exchange;
+    let Exchange { engine, product, parts, body, buffers, address, request_id, limit_states } = exchange;
     let mut refuse = |caller, refusal: Refusal| {
         let refused = engine.refuse(caller, refusal);
-        *paces = refused.paces();
+        *limit_states = refused.limit_states();
         Refused::from(refused.refusal)
     };
     let credential = rpc_credential(&parts, product);
@@ -185,7 +185,8 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
     let (pass, reach, answer) = if let Some(mut caller) = caller {
         caller.check_signature(&sent, &signature::signable(&parts, &read));
         let cost = asked.wanted.cost();
-        let granted = noted(paces, engine.admit(caller, &asked.wanted, cost).await).map_err(refused)?;
+        let granted =
+            noted(limit_states, engine.admit(caller, &asked.wanted, cost).await).map_err(refused)?;
         let reach = asked.lists_tools.then(|| granted.reach());
         let answer = engine.await_answer(&granted, asked.wanted.place());
         let (grant, identity, tether) = granted.into_parts();

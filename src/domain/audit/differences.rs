@@ -8,9 +8,8 @@
 
 use super::FieldChange;
 use crate::domain::address::AddressRules;
-use crate::domain::bucket::Rate;
 use crate::domain::permission::Permission;
-use crate::domain::rates::Rates;
+use crate::domain::rate::{Rate, Rates};
 use crate::domain::record::{KeyRecord, KeySecret, Label, Overrides, SignatureReplay, WorkspaceRecord};
 use crate::domain::time::Wall;
 

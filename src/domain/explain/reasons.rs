@@ -6,12 +6,12 @@
 //! Never here: an outcome (the checks decide that), or a word that a caller sees.
 
 use super::{Explained, Finding};
-use crate::domain::bucket::Rate;
 use crate::domain::decision::{Buckets, Case, Check, rates_of, shared_rate_of, would_buy};
 use crate::domain::denial::Denial;
 use crate::domain::meter::PeriodMeter;
-use crate::domain::pace::Pace;
 use crate::domain::profile::{MeterNo, Profile, Requirement};
+use crate::domain::rate::Rate;
+use crate::domain::rate::state::RateState;
 use crate::domain::record::WorkspaceStatus;
 use crate::domain::time::Wall;
 use std::cmp::Ordering;
@@ -69,18 +69,18 @@ fn of_address(case: &Case<'_>) -> String {
 pub(super) fn of_rate(case: &Case<'_>, buckets: &Buckets<'_>, outcome: &Result<(), Denial>) -> String {
     let now = case.now.mono;
     let key = rates_of(case).into_iter().flat_map(|rates| {
-        let paces = buckets.key.paces(rates, now).into_iter().flatten();
-        rates.iter().zip(paces).map(|(rate, pace)| ("", *rate, pace))
+        let states = buckets.key.rate_states(rates, now).into_iter().flatten();
+        rates.iter().zip(states).map(|(rate, state)| ("", *rate, state))
     });
     let workspace = shared_rate_of(case)
-        .map(|rate| (" for all keys of the workspace", *rate, buckets.workspace.pace(rate, now)));
+        .map(|rate| (" for all keys of the workspace", *rate, buckets.workspace.state(rate, now)));
     let route =
-        buckets.route.as_ref().map(|(rate, bucket)| (" for this alone", *rate, bucket.pace(rate, now)));
+        buckets.route.as_ref().map(|(rate, bucket)| (" for this alone", *rate, bucket.state(rate, now)));
     let all: Vec<_> = key.chain(workspace).chain(route).collect();
-    let Some(least) = all.iter().map(|(_, _, pace)| pace.remaining).min() else {
+    let Some(least) = all.iter().map(|(_, _, state)| state.remaining).min() else {
         return "no rate applies".to_owned();
     };
-    let is = |(whose, rate, _): &(&str, Rate, Pace)| {
+    let is = |(whose, rate, _): &(&str, Rate, RateState)| {
         format!("{} each {} s, at most {} at once{whose}", rate.limit(), rate.window_secs(), rate.burst())
     };
     let are = all.iter().map(is).collect::<Vec<_>>().join("; ");

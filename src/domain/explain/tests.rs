@@ -6,25 +6,24 @@ use std::sync::Arc;
 
 use super::*;
 use crate::domain::address::AddressRules;
-use crate::domain::bucket::Bucket;
-use crate::domain::bucket::Rate;
 use crate::domain::counts::MeterRow;
 use crate::domain::decision::rehearse;
 use crate::domain::facts::{KeyFacts, WorkspaceFacts};
 use crate::domain::hash::{Fingerprinter, StoredFingerprint, StoredHash};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::{MINT_RANDOM_BYTES, RawKey, Tag};
-use crate::domain::ledger::Ledger;
 use crate::domain::meter::Grace;
+use crate::domain::meter::ledger::Ledger;
 use crate::domain::permission::{Catalogue, Permission};
 use crate::domain::profile::{Plan, Requirement, Terms, VerbSet};
 use crate::domain::proof::{Compared, Proof};
-use crate::domain::rates::Rates;
+use crate::domain::rate::bucket::Bucket;
+use crate::domain::rate::windows::Windows;
+use crate::domain::rate::{Rate, Rates};
 use crate::domain::record::{
     KeyRecord, KeySecret, Label, Overrides, SignatureReplay, WorkspaceRecord, WorkspaceStatus,
 };
 use crate::domain::time::{Mono, Now, Wall};
-use crate::domain::windows::Windows;
 use proptest::prelude::*;
 
 const PHC: &str =

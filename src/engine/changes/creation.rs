@@ -14,7 +14,7 @@ use crate::domain::denial::Fault;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::{MINT_RANDOM_BYTES, RawKey, Tag};
 use crate::domain::permission::Permission;
-use crate::domain::rates::Rates;
+use crate::domain::rate::Rates;
 use crate::domain::record::{
     KeyRecord, KeySecret, Label, Overrides, SignatureReplay, WorkspaceRecord, WorkspaceStatus,
 };

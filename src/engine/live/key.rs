@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::tokens::Tokens;
+use super::bucket::KeyBucket;
 use super::workspace::LiveWorkspace;
 use crate::domain::counts::{KeyCounters, SecretUse, SecretUses};
 use crate::domain::facts::KeyFacts;
@@ -41,7 +41,7 @@ pub(in crate::engine) struct LiveKey {
     secret_used_micros: [AtomicI64; 2],
     /// The last use by secrets that are gone.
     used_before_micros: AtomicI64,
-    pub(in crate::engine) tokens: Tokens,
+    pub(in crate::engine) bucket: KeyBucket,
     pub(in crate::engine) facts: ArcSwap<KeyFacts>,
     pub(in crate::engine) workspace: Arc<LiveWorkspace>,
 }
@@ -67,7 +67,7 @@ impl LiveKey {
             dirty: AtomicBool::new(false),
             secret_used_micros: [0, 1].map(|parity| AtomicI64::new(used(parity).map_or(NEVER, Wall::micros))),
             used_before_micros: AtomicI64::new(counters.last_used_at.map_or(NEVER, Wall::micros)),
-            tokens: Tokens::restored(&counters.windows, elapsed_nanos, now.mono),
+            bucket: KeyBucket::restored(&counters.windows, elapsed_nanos, now.mono),
             facts: ArcSwap::from_pointee(facts),
             workspace,
         }
@@ -139,14 +139,14 @@ impl LiveKey {
         if is_present { moment(self.secret_word(epoch).load(Ordering::Relaxed)) } else { None }
     }
 
-    /// Marks the counters as changed, after they were; true for whoever did it first since the last
-    /// checkpoint. A swap and not a load: the checkpoint's own swap comes before this one and marks anew, or
-    /// after it and sees what was counted.
+    /// Flags the counters as changed, after they were; true for whoever did it first since the last checkpoint.
+    /// A swap and not a load: the checkpoint's own swap comes before this one, which sets the flag anew, or after
+    /// it and sees what was counted.
     pub(in crate::engine) fn mark_dirty(&self) -> bool {
         !self.dirty.swap(true, Ordering::AcqRel)
     }
 
-    /// The counters as they are now. The mark is taken off first, so that a change meanwhile marks anew.
+    /// The counters as they are now. The flag is taken off first, so that a change meanwhile sets it anew.
     pub(in crate::engine) fn take_counters(&self, now: Now) -> KeyCounters {
         self.dirty.swap(false, Ordering::AcqRel);
         let mut secret_uses = SecretUses::default();
@@ -156,7 +156,7 @@ impl LiveKey {
         KeyCounters {
             last_used_at: self.last_used_at(),
             secret_uses: Some(secret_uses),
-            windows: self.tokens.saved(now.mono),
+            windows: self.bucket.saved(now.mono),
             saved_at_micros: now.wall.micros(),
         }
     }

@@ -16,9 +16,10 @@ use crate::domain::causes::Causes;
 use crate::domain::counts::{MeterCount, MeterRow};
 use crate::domain::facts::WorkspaceFacts;
 use crate::domain::id::WorkspaceId;
-use crate::domain::lease::MeterReceipt;
-use crate::domain::ledger::Ledger;
-use crate::domain::meter::{Marks, PeriodMeter};
+use crate::domain::meter::PeriodMeter;
+use crate::domain::meter::lease::MeterReceipt;
+use crate::domain::meter::ledger::Ledger;
+use crate::domain::meter::thresholds::Thresholds;
 use crate::domain::period::Period;
 use crate::domain::profile::MeterNo;
 use crate::domain::time::Wall;
@@ -89,7 +90,7 @@ pub(in crate::engine) struct BookView {
     pub(in crate::engine) spent: u64,
     pub(in crate::engine) burnt: u64,
     pub(in crate::engine) reserved: u64,
-    pub(in crate::engine) marks: Marks,
+    pub(in crate::engine) thresholds: Thresholds,
 }
 
 impl LiveMeters {
@@ -221,7 +222,7 @@ impl LiveMeters {
     pub(in crate::engine) fn settle(&self, is_durable: bool) -> bool {
         let books = &mut *self.books();
         if !is_durable {
-            // A write that broke off may not have drawn up, and then nobody else takes the mark off.
+            // A write that broke off may not have drawn up, and then nobody else takes the threshold off.
             books.is_queued = false;
         }
         for book in &mut books.meters {
@@ -321,7 +322,7 @@ impl LiveMeters {
             spent: book.ledger.spent(),
             burnt: book.ledger.burnt(),
             reserved: book.ledger.reserved(),
-            marks: *book.ledger.marks(),
+            thresholds: *book.ledger.thresholds(),
         };
         self.books().meters.iter().map(view).collect()
     }

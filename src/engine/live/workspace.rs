@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use super::meters::LiveMeters;
-use crate::domain::bucket::Bucket;
 use crate::domain::counts::MeterRow;
 use crate::domain::facts::WorkspaceFacts;
 use crate::domain::profile::Profile;
+use crate::domain::rate::bucket::Bucket;
 use crate::domain::record::{WorkspaceRecord, WorkspaceStatus};
 use crate::domain::time::Wall;
 use crate::store::StoreError;
@@ -107,8 +107,8 @@ impl LiveWorkspace {
         !self.dirty.swap(true, Ordering::AcqRel)
     }
 
-    /// Takes the mark off, before the meters are saved, so that a change meanwhile marks anew.
-    pub(in crate::engine) fn take_mark(&self) {
+    /// Takes the flag off, before the meters are saved, so that a change meanwhile sets it anew.
+    pub(in crate::engine) fn take_dirty(&self) {
         self.dirty.swap(false, Ordering::AcqRel);
     }
 }

@@ -282,18 +282,18 @@ async fn a_new_month_begins_at_its_instant_and_the_old_one_keeps_its_row() {
 #[tokio::test]
 async fn marks_are_passed_once_in_a_period_and_again_under_a_higher_limit() {
     let metered = Metered::of(10).await;
-    let marks = async || {
+    let thresholds = async || {
         metered.world.engine.checkpoint().await.unwrap();
-        metered.meter().await.marks.iter().map(|(mark, _)| mark.name()).collect::<Vec<_>>()
+        metered.meter().await.thresholds.iter().map(|(threshold, _)| threshold.name()).collect::<Vec<_>>()
     };
     assert_eq!(metered.calls(7).await, 7);
-    assert_eq!(marks().await, [""; 0]);
+    assert_eq!(thresholds().await, [""; 0]);
     assert_eq!(metered.calls(1).await, 1);
-    assert_eq!(marks().await, ["80%"]);
+    assert_eq!(thresholds().await, ["80%"]);
     assert_eq!(metered.calls(2).await, 2);
-    assert_eq!(marks().await, ["80%", "100%"]);
+    assert_eq!(thresholds().await, ["80%", "100%"]);
     metered.change(limited(Some(12))).await;
-    assert_eq!(marks().await, ["80%"]);
+    assert_eq!(thresholds().await, ["80%"]);
 }
 
 /// One step of the model below.

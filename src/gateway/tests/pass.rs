@@ -5,7 +5,6 @@
 //!
 //! Never here: a way around the checks.
 
-use crate::domain::bucket::{Bucket, Rate, TooFast};
 use crate::domain::decision::{
     Admission, Case, Identity, OpenPass, Wanted, allowed, pace, pace_route, standing,
 };
@@ -17,6 +16,8 @@ use crate::domain::key::{RawKey, Tag};
 use crate::domain::permission::Catalogue;
 use crate::domain::profile::{Profile, Requirement, RpcDoor};
 use crate::domain::proof::Compared;
+use crate::domain::rate::Rate;
+use crate::domain::rate::bucket::{Bucket, TooFast};
 use crate::domain::record::{
     KeyRecord, KeySecret, Label, Overrides, SignatureReplay, WorkspaceRecord, WorkspaceStatus,
 };

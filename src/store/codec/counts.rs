@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::{Place, decode, encode};
 use crate::domain::counts::{KeyCounters, MeterRow, SecretUse, SecretUses};
 use crate::domain::id::{KeyId, WorkspaceId};
-use crate::domain::meter::{Mark, Marks};
+use crate::domain::meter::thresholds::{Threshold, Thresholds};
 use crate::domain::period::PeriodIndex;
+use crate::domain::rate::windows::SavedWindows;
 use crate::domain::time::Wall;
-use crate::domain::windows::SavedWindows;
 use crate::store::error::StoreError;
 
 #[derive(Serialize, Deserialize)]
@@ -118,10 +118,15 @@ pub(in crate::store) fn counters_from_bytes(id: KeyId, bytes: &[u8]) -> Result<K
 
 /// Writes a meter's row down.
 pub(in crate::store) fn meter_to_bytes(row: &MeterRow) -> Result<Vec<u8>, StoreError> {
-    let at = |wanted: Mark| row.marks.iter().find(|(mark, _)| *mark == wanted).map(|(_, at)| at.micros());
-    let marks =
-        MarksTwin { eighty_us: at(Mark::Eighty), limit_us: at(Mark::Limit), grace_us: at(Mark::Grace) };
-    let marks = row.marks.furthest().map(|_| marks);
+    let at = |wanted: Threshold| {
+        row.thresholds.iter().find(|(threshold, _)| *threshold == wanted).map(|(_, at)| at.micros())
+    };
+    let marks = MarksTwin {
+        eighty_us: at(Threshold::Eighty),
+        limit_us: at(Threshold::Limit),
+        grace_us: at(Threshold::Grace),
+    };
+    let marks = row.thresholds.furthest().map(|_| marks);
     encode(&MeterTwin { used: row.used, reserved: Some(row.reserved), marks })
 }
 
@@ -140,10 +145,14 @@ pub(in crate::store) fn meter_from_bytes(
         return Err(place.corrupt("more is used than reserved"));
     }
     let passed = twin.marks.into_iter().flat_map(|marks| {
-        [(Mark::Eighty, marks.eighty_us), (Mark::Limit, marks.limit_us), (Mark::Grace, marks.grace_us)]
+        [
+            (Threshold::Eighty, marks.eighty_us),
+            (Threshold::Limit, marks.limit_us),
+            (Threshold::Grace, marks.grace_us),
+        ]
     });
-    let passed = passed.filter_map(|(mark, at)| Some((mark, Wall::from_micros(at?))));
-    Ok(MeterRow { reserved, used: twin.used, marks: Marks::of(passed) })
+    let passed = passed.filter_map(|(threshold, at)| Some((threshold, Wall::from_micros(at?))));
+    Ok(MeterRow { reserved, used: twin.used, thresholds: Thresholds::of(passed) })
 }
 
 #[cfg(test)]
@@ -204,21 +213,22 @@ mod tests {
     #[test]
     fn formats_1_and_3_of_meters_are_pinned() {
         let read = |bytes: &[u8]| meter_from_bytes(WorkspaceId::from_u128(7), "ai", 2, bytes).unwrap();
-        let spent = MeterRow { reserved: 70_000, used: 70_000, marks: Marks::default() };
+        let spent = MeterRow { reserved: 70_000, used: 70_000, thresholds: Thresholds::default() };
         assert_eq!(read(&hex::decode(METER_SINCE_1).unwrap()), spent);
         check_golden(&meter_to_bytes(&meter()).unwrap(), METER, read, &meter());
     }
 
     #[test]
     fn more_used_than_reserved_is_damage() {
-        let bytes = meter_to_bytes(&MeterRow { reserved: 1, used: 2, marks: Marks::default() }).unwrap();
+        let bytes =
+            meter_to_bytes(&MeterRow { reserved: 1, used: 2, thresholds: Thresholds::default() }).unwrap();
         let read = meter_from_bytes(WorkspaceId::from_u128(7), "ai", 2, &bytes);
         assert!(matches!(read, Err(StoreError::Corrupt { .. })));
     }
 
     fn meter() -> MeterRow {
-        let marks = Marks::of([(Mark::Eighty, Wall::from_secs(1_700_000_000))]);
-        MeterRow { reserved: 70_700, used: 70_000, marks }
+        let thresholds = Thresholds::of([(Threshold::Eighty, Wall::from_secs(1_700_000_000))]);
+        MeterRow { reserved: 70_700, used: 70_000, thresholds }
     }
 
     #[test]

@@ -186,8 +186,7 @@ impl SecretTwin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::bucket::Rate;
-    use crate::domain::rates::Rates;
+    use crate::domain::rate::{Rate, Rates};
     use crate::store::codec::golden::{check_golden, check_no_damage_panics};
 
     const PHC: &str =

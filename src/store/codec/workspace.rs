@@ -94,8 +94,7 @@ pub(in crate::store) fn from_bytes(id: WorkspaceId, bytes: &[u8]) -> Result<Work
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::bucket::Rate;
-    use crate::domain::rates::Rates;
+    use crate::domain::rate::{Rate, Rates};
     use crate::store::codec::golden::{check_golden, check_no_damage_panics};
 
     fn full() -> WorkspaceRecord {

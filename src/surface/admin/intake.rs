@@ -12,12 +12,11 @@ use serde_json::value::RawValue;
 use super::super::members::Members;
 use crate::dialect::AdminRefusal;
 use crate::domain::address::{ADDRESS_RULES_MAX, AddressRules, AddressRulesError};
-use crate::domain::bucket::Rate;
 use crate::domain::denial::Invalid;
 use crate::domain::id::WorkspaceId;
 use crate::domain::permission::{CATALOGUE_MAX, Permission};
 use crate::domain::profile::Profile;
-use crate::domain::rates::{Rates, WINDOWS_MAX};
+use crate::domain::rate::{Rate, Rates, WINDOWS_MAX};
 use crate::domain::record::{
     BRANDS_MAX, DESCRIPTION_CHARS_MAX, LABEL_CHARS_MAX, Label, METADATA_BYTES_MAX, PERMISSIONS_MAX,
 };

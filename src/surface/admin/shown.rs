@@ -5,10 +5,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::audit::{Actor, AuditRow, FieldChange, Subject};
-use crate::domain::bucket::Rate;
-use crate::domain::meter::Mark;
+use crate::domain::meter::thresholds::Threshold;
 use crate::domain::permission::Permission;
-use crate::domain::rates::Rates;
+use crate::domain::rate::{Rate, Rates};
 use crate::domain::record::{KeyRecord, KeyStatus, Label, Overrides, SignatureReplay, WorkspaceRecord};
 use crate::domain::time::Wall;
 use crate::engine::{KeyView, MeterView};
@@ -99,12 +98,12 @@ pub(super) fn meter(view: &MeterView) -> Value {
         "admitted": view.admitted,
         "started_at": view.started_at.to_rfc3339(),
         "resets_at": view.resets_at.to_rfc3339(),
-        "marks": view.marks.iter().map(mark).collect::<Vec<_>>(),
+        "marks": view.thresholds.iter().map(threshold).collect::<Vec<_>>(),
     })
 }
 
-fn mark((mark, at): (Mark, Wall)) -> Value {
-    json!({"mark": mark.name(), "at": at.to_rfc3339()})
+fn threshold((threshold, at): (Threshold, Wall)) -> Value {
+    json!({"mark": threshold.name(), "at": at.to_rfc3339()})
 }
 
 pub(super) fn audit_row(row: &AuditRow) -> Value {

@@ -51,12 +51,13 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
         return Ok(said(body, call.engine.rehearse(&caller, &wanted, cost)));
     }
     let admitted = call.engine.admit(caller, &wanted, cost).await;
-    let paces = admitted.as_ref().map_or_else(Refused::paces, |granted| *granted.paces());
-    if let Some((_, pace)) = paces.tightest() {
+    let limit_states =
+        admitted.as_ref().map_or_else(Refused::limit_states, |granted| *granted.limit_states());
+    if let Some((_, rate)) = limit_states.tightest() {
         if admitted.is_ok() {
-            body.insert("remaining".to_owned(), json!(pace.remaining));
+            body.insert("remaining".to_owned(), json!(rate.remaining));
         }
-        let (limit, remaining, reset_s) = (pace.limit, pace.remaining, reset_secs(pace));
+        let (limit, remaining, reset_s) = (rate.limit, rate.remaining, reset_secs(rate));
         body.insert("rate".to_owned(), json!({"limit": limit, "remaining": remaining, "reset_s": reset_s}));
     }
     match admitted.map(drop).map_err(|refused| refused.refusal) {

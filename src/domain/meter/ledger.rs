@@ -12,11 +12,12 @@
 
 use std::sync::Arc;
 
-use super::counts::MeterRow;
+use super::super::counts::MeterRow;
+use super::super::period::Period;
+use super::super::time::Wall;
+use super::PeriodMeter;
 use super::lease::{LEASE_UNITS_MAX, Lease, MeterReceipt};
-use super::meter::{Marks, PeriodMeter};
-use super::period::Period;
-use super::time::Wall;
+use super::thresholds::Thresholds;
 
 /// What a meter may sell in a period.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,7 +51,7 @@ pub struct Ledger {
     is_open: bool,
     /// Units that were reserved when a process died, and are not known to have been used.
     burnt: u64,
-    marks: Marks,
+    thresholds: Thresholds,
     /// The row as it stands in the file, when that is known.
     durable: Option<MeterRow>,
     /// The row that was drawn up last, and what became of it is not known yet.
@@ -68,7 +69,7 @@ impl Ledger {
             terms,
             is_open: false,
             burnt: 0,
-            marks: Marks::default(),
+            thresholds: Thresholds::default(),
             durable: None,
             pending: None,
             is_sealed: false,
@@ -85,7 +86,7 @@ impl Ledger {
         if let Some(row) = row {
             self.lease.set_reserved(row.reserved);
             self.burnt = row.reserved.saturating_sub(row.used);
-            self.marks = row.marks;
+            self.thresholds = row.thresholds;
             self.durable = Some(row.clone());
         }
     }
@@ -125,9 +126,9 @@ impl Ledger {
         self.is_sealed
     }
 
-    /// Which marks were passed.
-    pub const fn marks(&self) -> &Marks {
-        &self.marks
+    /// Which thresholds were passed.
+    pub const fn thresholds(&self) -> &Thresholds {
+        &self.thresholds
     }
 
     /// Whether the terms admit `cost` more, once it is reserved.
@@ -155,8 +156,8 @@ impl Ledger {
         }
         self.take_off(self.lease.sweep_returned());
         let (spent, reserved) = (self.spent(), self.target(waiting));
-        self.marks.pass(self.terms.limit, spent, now);
-        let row = MeterRow { reserved, used: spent.saturating_sub(self.burnt), marks: self.marks };
+        self.thresholds.pass(self.terms.limit, spent, now);
+        let row = MeterRow { reserved, used: spent.saturating_sub(self.burnt), thresholds: self.thresholds };
         let is_written = self.pending.is_none() && self.durable.as_ref() == Some(&row);
         // Also a row that stands in the file already is settled: what came back may be reserved there still.
         self.pending = Some(row.clone());
@@ -209,7 +210,7 @@ impl Ledger {
         self.take_off(self.lease.resize(size));
         let over = self.reserved().saturating_sub(terms.admitted.unwrap_or(u64::MAX));
         self.take_off(self.lease.take_up_to(over));
-        self.marks.keep_those_of(terms.limit, self.spent());
+        self.thresholds.keep_those_of(terms.limit, self.spent());
         self.check();
     }
 
@@ -330,7 +331,7 @@ mod tests {
     #[test]
     fn what_was_reserved_when_the_process_died_is_burnt() {
         let mut ledger = Ledger::new(month(), up_to(500));
-        ledger.open(Some(&MeterRow { reserved: 105, used: 102, marks: Marks::default() }));
+        ledger.open(Some(&MeterRow { reserved: 105, used: 102, thresholds: Thresholds::default() }));
         assert_eq!((ledger.spent(), ledger.burnt()), (105, 3));
         assert_eq!(write(&mut ledger, 0), 110);
         assert_eq!(sell(&ledger, 2), 2);
@@ -371,7 +372,7 @@ mod tests {
     #[test]
     fn what_came_back_is_sold_again_where_the_file_has_it_reserved_already() {
         let mut ledger = Ledger::new(month(), up_to(300));
-        ledger.open(Some(&MeterRow { reserved: 298, used: 298, marks: Marks::default() }));
+        ledger.open(Some(&MeterRow { reserved: 298, used: 298, thresholds: Thresholds::default() }));
         write(&mut ledger, 0);
         drop(ledger.sell(2));
         assert!(ledger.draw_up(0, NOW).is_none(), "the row is as it was");
@@ -454,7 +455,7 @@ mod tests {
         assert!(late.sell(1).is_none(), "a late sale of the old period finds nothing");
         assert!(!ledger.is_open() && ledger.sell(1).is_none());
         assert_eq!(ledger.settle(true), 0, "a row of the old period is not this one's");
-        ledger.open(Some(&MeterRow { reserved: 7, used: 7, marks: Marks::default() }));
+        ledger.open(Some(&MeterRow { reserved: 7, used: 7, thresholds: Thresholds::default() }));
         assert_eq!((ledger.spent(), ledger.burnt()), (7, 0));
     }
 
@@ -462,7 +463,7 @@ mod tests {
     fn e16_the_count_saturates_and_then_refuses() {
         let near = u64::MAX - 3;
         let mut ledger = Ledger::new(month(), UNLIMITED);
-        ledger.open(Some(&MeterRow { reserved: near, used: near, marks: Marks::default() }));
+        ledger.open(Some(&MeterRow { reserved: near, used: near, thresholds: Thresholds::default() }));
         write(&mut ledger, 0);
         assert_eq!((sell(&ledger, 10), ledger.spent()), (3, u64::MAX));
         assert!(!ledger.admits(1));

@@ -6,12 +6,10 @@
 //!
 //! Never here: the lock under which a step runs (engine).
 
-use super::bucket::{
-    Bucket, FILL_SECS_MAX, Rate, TICKS_PER_NANO, Taken, TooFast, clamped, longer_wait, pace, step, ticks,
-};
-use super::pace::{Pace, Paces};
-use super::rates::{Rates, WINDOWS_MAX};
-use super::time::Mono;
+use super::super::time::Mono;
+use super::bucket::{Bucket, Taken, TooFast, clamped, longer_wait, state_of, step, ticks};
+use super::state::{LimitStates, RateState};
+use super::{FILL_SECS_MAX, Rate, Rates, TICKS_PER_NANO, WINDOWS_MAX};
 
 /// The words of several windows, or of one, as they stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -59,7 +57,7 @@ impl Windows {
         }
         let after = self.stepped(rates, cost, now)?;
         *self = after;
-        Ok(Taken::new(after.paces(rates, now)))
+        Ok(Taken::new(after.rate_states(rates, now)))
     }
 
     /// What `take` would say, without taking.
@@ -68,18 +66,18 @@ impl Windows {
     }
 
     /// Where each rate stands.
-    pub fn paces(&self, rates: &Rates, now: Mono) -> [Option<Pace>; WINDOWS_MAX] {
+    pub fn rate_states(&self, rates: &Rates, now: Mono) -> [Option<RateState>; WINDOWS_MAX] {
         let fitted = self.fitted(rates, now);
-        let mut paces = [None; WINDOWS_MAX];
-        for ((told, word), rate) in paces.iter_mut().zip(&fitted.words).zip(rates.iter()) {
-            *told = Some(pace(word.full_at_ticks, rate, ticks(now)));
+        let mut rate_states = [None; WINDOWS_MAX];
+        for ((told, word), rate) in rate_states.iter_mut().zip(&fitted.words).zip(rates.iter()) {
+            *told = Some(state_of(word.full_at_ticks, rate, ticks(now)));
         }
-        paces
+        rate_states
     }
 
     /// The same, as a caller is told.
-    pub fn told(&self, rates: &Rates, now: Mono) -> Paces {
-        Paces { key: self.paces(rates, now), ..Paces::default() }
+    pub fn told(&self, rates: &Rates, now: Mono) -> LimitStates {
+        LimitStates { key: self.rate_states(rates, now), ..LimitStates::default() }
     }
 
     /// What a checkpoint saves.
@@ -137,7 +135,7 @@ impl Windows {
         match longest {
             None => Ok(after),
             Some(retry_after_nanos) => {
-                Err(TooFast { retry_after_nanos, paces: Box::new(self.told(rates, now)) })
+                Err(TooFast { retry_after_nanos, limit_states: Box::new(self.told(rates, now)) })
             }
         }
     }
@@ -178,8 +176,9 @@ mod tests {
         for _ in 0..9 {
             assert_eq!(windows.take(&two, 1, at(0)).unwrap_err().retry_after_nanos, Some(SECOND / 2));
         }
-        let left =
-            |windows: &Windows, now| windows.paces(&two, at(now)).map(|pace| pace.map(|pace| pace.remaining));
+        let left = |windows: &Windows, now| {
+            windows.rate_states(&two, at(now)).map(|state| state.map(|state| state.remaining))
+        };
         assert_eq!(left(&windows, 0), [Some(0), Some(1), None, None]);
         assert!(windows.take(&two, 1, at(SECOND)).is_ok());
         // The minute is the slower one now.
@@ -194,7 +193,7 @@ mod tests {
         let two = rates(&[(5, 1), (0, 60)]);
         let mut windows = Windows::default();
         assert_eq!(windows.take(&two, 1, at(0)).unwrap_err().retry_after_nanos, None);
-        assert_eq!(windows.paces(&two, at(0))[0].map(|pace| pace.remaining), Some(5));
+        assert_eq!(windows.rate_states(&two, at(0))[0].map(|state| state.remaining), Some(5));
     }
 
     /// What the windows must never admit more than, kept as naively as can be: a list of what was taken.
@@ -260,7 +259,7 @@ mod tests {
                         windows = Windows::restored(&saved, down, at(now));
                     }
                     Step::Change(other) => {
-                        let left = |of: &Rates| windows.paces(of, at(now));
+                        let left = |of: &Rates| windows.rate_states(of, at(now));
                         let before = left(rates);
                         chosen = other;
                         let after = left(&choices[chosen]);
@@ -305,11 +304,11 @@ mod tests {
             for _ in 0..taken {
                 let _ = windows.take(&chosen(paths[0]), 1, now);
             }
-            let before = windows.paces(&chosen(paths[0]), now);
+            let before = windows.rate_states(&chosen(paths[0]), now);
             for bits in &paths {
                 let _ = windows.take(&chosen(*bits), 1, now);
             }
-            let after = windows.paces(&chosen(paths[0]), now);
+            let after = windows.rate_states(&chosen(paths[0]), now);
             for (before, after) in before.iter().flatten().zip(after.iter().flatten()) {
                 prop_assert!(after.remaining <= before.remaining, "{before:?} {after:?}");
             }
@@ -321,8 +320,8 @@ mod tests {
             let (bucket, mut windows, mut now) = (Bucket::default(), Windows::default(), 0);
             for wait in waits {
                 now += wait;
-                let one = bucket.take(&rate, 1, at(now)).map(|taken| taken.pace());
-                let other = windows.take(&rate.into(), 1, at(now)).map(|taken| taken.pace());
+                let one = bucket.take(&rate, 1, at(now)).map(|taken| taken.state());
+                let other = windows.take(&rate.into(), 1, at(now)).map(|taken| taken.state());
                 prop_assert_eq!(one, other);
             }
         }

@@ -10,29 +10,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 
-use crate::domain::bucket::{Bucket, Taken, TooFast};
-use crate::domain::rates::Rates;
+use crate::domain::rate::Rates;
+use crate::domain::rate::bucket::{Bucket, Taken, TooFast};
+use crate::domain::rate::windows::{SavedWindows, Windows};
 use crate::domain::time::Mono;
-use crate::domain::windows::{SavedWindows, Windows};
 
 /// Where one key's tokens lie.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Tokens {
+pub(in crate::engine) struct KeyBucket {
     word: Bucket,
     several: ArcSwapOption<Mutex<Windows>>,
 }
 
-impl Tokens {
+impl KeyBucket {
     /// What a checkpoint saved `elapsed_nanos` ago.
     pub(in crate::engine) fn restored(saved: &SavedWindows, elapsed_nanos: u64, now: Mono) -> Self {
-        let tokens =
+        let bucket =
             Self { word: Bucket::restored(saved.nanos_to_full, elapsed_nanos, now), ..Self::default() };
         if saved.each.iter().any(Option::is_some) {
             let windows = Windows::restored(saved, elapsed_nanos, now);
-            tokens.several.store(Some(Arc::new(Mutex::new(windows))));
-            tokens.locked(|_| ());
+            bucket.several.store(Some(Arc::new(Mutex::new(windows))));
+            bucket.locked(|_| ());
         }
-        tokens
+        bucket
     }
 
     /// Takes one token from each window, all or none.
@@ -80,7 +80,7 @@ fn lock(windows: &Mutex<Windows>) -> MutexGuard<'_, Windows> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::bucket::Rate;
+    use crate::domain::rate::Rate;
 
     fn rates(rates: &[(u64, u32)]) -> Rates {
         Rates::new(rates.iter().map(|(limit, window)| Rate::new(*limit, *window, None).unwrap()).collect())
@@ -94,11 +94,11 @@ mod tests {
     #[test]
     fn several_windows_are_sold_once_under_threads_also_while_they_come() {
         let (one, two) = (rates(&[(100, 3600)]), rates(&[(100, 3600), (1000, 7200)]));
-        let tokens = Tokens::default();
+        let bucket = KeyBucket::default();
         let sold: usize = std::thread::scope(|scope| {
             let takers: Vec<_> = [&one, &one, &two, &two]
                 .map(|rates| {
-                    let take = || (0..100).filter(|_| tokens.take(rates, at(0)).is_ok()).count();
+                    let take = || (0..100).filter(|_| bucket.take(rates, at(0)).is_ok()).count();
                     scope.spawn(take)
                 })
                 .into_iter()
@@ -111,28 +111,28 @@ mod tests {
     #[test]
     fn debt_is_carried_over_whichever_way_the_rates_change() {
         let (one, two) = (rates(&[(60, 60)]), rates(&[(10, 1), (60, 60)]));
-        let tokens = Tokens::default();
-        assert_eq!((0..99).filter(|_| tokens.take(&one, at(0)).is_ok()).count(), 60);
-        assert_eq!(tokens.take(&two, at(0)).unwrap_err().retry_after_nanos, Some(1_000_000_000));
-        assert_eq!(tokens.take(&one, at(0)).unwrap_err().retry_after_nanos, Some(1_000_000_000));
+        let bucket = KeyBucket::default();
+        assert_eq!((0..99).filter(|_| bucket.take(&one, at(0)).is_ok()).count(), 60);
+        assert_eq!(bucket.take(&two, at(0)).unwrap_err().retry_after_nanos, Some(1_000_000_000));
+        assert_eq!(bucket.take(&one, at(0)).unwrap_err().retry_after_nanos, Some(1_000_000_000));
         // A window that was away comes back with its debt, and a new one starts with the longest there is.
         let (ten, second) = (rates(&[(10, 1)]), 1_000_000_000);
-        assert_eq!(tokens.take(&ten, at(second)).unwrap_err().retry_after_nanos, Some(second / 10));
-        assert!(tokens.take(&ten, at(second + second / 10)).is_ok());
-        assert!(tokens.take(&two, at(second + second / 5)).is_ok());
-        let refused = tokens.take(&two, at(2 * second - 1)).unwrap_err();
+        assert_eq!(bucket.take(&ten, at(second)).unwrap_err().retry_after_nanos, Some(second / 10));
+        assert!(bucket.take(&ten, at(second + second / 10)).is_ok());
+        assert!(bucket.take(&two, at(second + second / 5)).is_ok());
+        let refused = bucket.take(&two, at(2 * second - 1)).unwrap_err();
         assert_eq!(refused.retry_after_nanos, Some(1), "a minute's token comes each second");
     }
 
     #[test]
     fn what_was_saved_comes_back_with_what_refilled_meanwhile() {
         let two = rates(&[(10, 10), (60, 60)]);
-        let tokens = Tokens::default();
-        assert_eq!((0..99).filter(|_| tokens.take(&two, at(0)).is_ok()).count(), 10);
-        let saved = tokens.saved(at(0));
-        let restored = Tokens::restored(&saved, 3_000_000_000, at(77));
+        let bucket = KeyBucket::default();
+        assert_eq!((0..99).filter(|_| bucket.take(&two, at(0)).is_ok()).count(), 10);
+        let saved = bucket.saved(at(0));
+        let restored = KeyBucket::restored(&saved, 3_000_000_000, at(77));
         assert_eq!((0..99).filter(|_| restored.take(&two, at(77)).is_ok()).count(), 3);
-        let fresh = Tokens::restored(&SavedWindows::default(), 0, at(77));
+        let fresh = KeyBucket::restored(&SavedWindows::default(), 0, at(77));
         assert!(!fresh.word.is_retired());
     }
 }

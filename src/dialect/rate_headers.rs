@@ -16,7 +16,7 @@ use std::fmt::Write;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::domain::meter::Quota;
-use crate::domain::pace::{Pace, PaceOf, Paces};
+use crate::domain::rate::state::{LimitStates, RateOf, RateState};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const CURRENT: HeaderName = HeaderName::from_static("ratelimit");
@@ -54,14 +54,14 @@ pub enum RateHeaders {
 impl RateHeaders {
     /// Writes them over whatever an upstream said under these names. Without a rate there is nothing to say, and
     /// what an upstream said stays.
-    pub fn write(self, paces: &Paces, headers: &mut HeaderMap) {
+    pub fn write(self, limit_states: &LimitStates, headers: &mut HeaderMap) {
         if self == Self::None {
             return;
         }
-        if let Some(quota) = &paces.quota {
+        if let Some(quota) = &limit_states.quota {
             write_quota(quota, headers);
         }
-        let Some((of, tightest)) = paces.tightest() else { return };
+        let Some((of, tightest)) = limit_states.tightest() else { return };
         for name in [POLICY, CURRENT, LIMIT, REMAINING, RESET] {
             headers.remove(name);
         }
@@ -70,7 +70,7 @@ impl RateHeaders {
         }
         let mut put = |name: HeaderName, value: HeaderValue| headers.insert(name, value);
         // Both are plain ASCII by their making.
-        if let Ok(policies) = HeaderValue::try_from(policies(paces)) {
+        if let Ok(policies) = HeaderValue::try_from(policies(limit_states)) {
             put(POLICY, policies);
         }
         if let Ok(current) = HeaderValue::try_from(current(of, tightest)) {
@@ -93,47 +93,47 @@ fn write_quota(quota: &Quota, headers: &mut HeaderMap) {
     if let Ok(reset) = HeaderValue::try_from(quota.resets_at.to_rfc3339()) {
         headers.insert(QUOTA_RESET, reset);
     }
-    match quota.mark {
-        Some(mark) => headers.insert(QUOTA_MARK, HeaderValue::from_static(mark.name())),
+    match quota.threshold {
+        Some(threshold) => headers.insert(QUOTA_MARK, HeaderValue::from_static(threshold.name())),
         None => headers.remove(QUOTA_MARK),
     };
 }
 
 /// Whole seconds until a rate is full if nobody takes, rounded up.
-pub fn reset_secs(pace: &Pace) -> u64 {
-    pace.reset_nanos.div_ceil(1_000_000_000)
+pub fn reset_secs(state: &RateState) -> u64 {
+    state.reset_nanos.div_ceil(1_000_000_000)
 }
 
-fn policies(paces: &Paces) -> String {
+fn policies(limit_states: &LimitStates) -> String {
     let mut text = String::new();
-    for (of, pace) in paces.iter() {
+    for (of, state) in limit_states.iter() {
         let between = if text.is_empty() { "" } else { ", " };
-        let (quota, window_secs) = (pace.limit.min(FIELD_NUMBER_MAX), pace.window_secs);
+        let (quota, window_secs) = (state.limit.min(FIELD_NUMBER_MAX), state.window_secs);
         // A text takes every write.
         let _ = write!(text, "{between}{};q={quota};w={window_secs}", Name(of));
     }
     text
 }
 
-fn current(of: PaceOf, pace: &Pace) -> String {
-    let (name, remaining) = (Name(of), pace.remaining.min(FIELD_NUMBER_MAX));
-    match pace.next_nanos {
-        Some(_) => format!("{name};r={remaining};t={}", reset_secs(pace)),
+fn current(of: RateOf, state: &RateState) -> String {
+    let (name, remaining) = (Name(of), state.remaining.min(FIELD_NUMBER_MAX));
+    match state.next_nanos {
+        Some(_) => format!("{name};r={remaining};t={}", reset_secs(state)),
         // It never fills, so no time is told.
         None => format!("{name};r={remaining}"),
     }
 }
 
 /// A policy's name, as a string of a structured field.
-struct Name(PaceOf);
+struct Name(RateOf);
 
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            PaceOf::Key => f.write_str("\"default\""),
-            PaceOf::Window(number) => write!(f, "\"w{number}\""),
-            PaceOf::Workspace => f.write_str("\"workspace\""),
-            PaceOf::Route => f.write_str("\"route\""),
+            RateOf::Key => f.write_str("\"default\""),
+            RateOf::Window(number) => write!(f, "\"w{number}\""),
+            RateOf::Workspace => f.write_str("\"workspace\""),
+            RateOf::Route => f.write_str("\"route\""),
         }
     }
 }
@@ -141,34 +141,34 @@ impl std::fmt::Display for Name {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::bucket::{Bucket, Rate};
-    use crate::domain::meter::Mark;
-    use crate::domain::rates::Rates;
+    use crate::domain::meter::thresholds::Threshold;
+    use crate::domain::rate::bucket::Bucket;
+    use crate::domain::rate::windows::Windows;
+    use crate::domain::rate::{Rate, Rates};
     use crate::domain::time::Mono;
-    use crate::domain::windows::Windows;
 
-    fn paces(rates: &[(u64, u32)]) -> Paces {
+    fn limit_states(rates: &[(u64, u32)]) -> LimitStates {
         let rates = rates.iter().map(|(limit, window)| Rate::new(*limit, *window, None).unwrap()).collect();
         let (rates, now) = (Rates::new(rates).unwrap(), Mono::from_nanos(0));
         let mut windows = Windows::of(&Bucket::default()).unwrap();
         // A caller learns of its rates by taking, or by a refusal.
         match windows.take(&rates, 1, now) {
             Ok(_) => windows.told(&rates, now),
-            Err(refused) => *refused.paces,
+            Err(refused) => *refused.limit_states,
         }
     }
 
-    fn of_month(quota: Quota) -> Paces {
-        let mut paces = Paces::default();
-        paces.quota = Some(quota);
-        paces
+    fn of_month(quota: Quota) -> LimitStates {
+        let mut limit_states = LimitStates::default();
+        limit_states.quota = Some(quota);
+        limit_states
     }
 
-    fn written(of: RateHeaders, paces: &Paces) -> Vec<String> {
+    fn written(of: RateHeaders, limit_states: &LimitStates) -> Vec<String> {
         let mut headers = HeaderMap::new();
         headers.insert("ratelimit", HeaderValue::from_static("the upstream's"));
         headers.insert("x-ratelimit-limit", HeaderValue::from_static("the upstream's"));
-        of.write(paces, &mut headers);
+        of.write(limit_states, &mut headers);
         let mut lines: Vec<_> =
             headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         lines.sort();
@@ -184,13 +184,13 @@ mod tests {
             "x-ratelimit-remaining: 599",
             "x-ratelimit-reset: 1",
         ];
-        assert_eq!(written(RateHeaders::Both, &paces(&[(600, 60)])), both);
-        assert_eq!(written(RateHeaders::Draft, &paces(&[(600, 60)])), both[..2]);
+        assert_eq!(written(RateHeaders::Both, &limit_states(&[(600, 60)])), both);
+        assert_eq!(written(RateHeaders::Draft, &limit_states(&[(600, 60)])), both[..2]);
     }
 
     #[test]
     fn of_several_the_tightest_is_told_and_all_are_policies() {
-        let told = written(RateHeaders::Draft, &paces(&[(600, 60), (10, 1)]));
+        let told = written(RateHeaders::Draft, &limit_states(&[(600, 60), (10, 1)]));
         assert_eq!(
             told,
             ["ratelimit-policy: \"w1\";q=600;w=60, \"w2\";q=10;w=1", "ratelimit: \"w2\";r=9;t=1"]
@@ -199,10 +199,10 @@ mod tests {
 
     #[test]
     fn a_month_is_told_beside_the_rates_and_its_mark_once_it_is_passed() {
-        let quota = |spent: u64, mark| Quota {
+        let quota = |spent: u64, threshold| Quota {
             limit: 10,
             remaining: 10 - spent,
-            mark,
+            threshold,
             resets_at: crate::domain::time::Wall::from_secs(1_800_000_000),
         };
         let told = |quota| {
@@ -213,40 +213,40 @@ mod tests {
             told(quota(7, None)),
             ["x-quota-limit: 10", "x-quota-remaining: 3", "x-quota-reset: 2027-01-15T08:00:00.000Z"]
         );
-        assert_eq!(told(quota(8, Some(Mark::Eighty)))[1], "x-quota-mark: 80%");
+        assert_eq!(told(quota(8, Some(Threshold::Eighty)))[1], "x-quota-mark: 80%");
         assert_eq!(written(RateHeaders::None, &of_month(quota(7, None))).len(), 2);
     }
 
     #[test]
     fn a_rate_of_nothing_and_one_beyond_a_fields_numbers_are_told() {
-        let told = written(RateHeaders::Draft, &paces(&[(0, 60)]));
+        let told = written(RateHeaders::Draft, &limit_states(&[(0, 60)]));
         assert_eq!(told, ["ratelimit-policy: \"default\";q=0;w=60", "ratelimit: \"default\";r=0"]);
-        let told = written(RateHeaders::Draft, &paces(&[(2_678_400_000_000, 2_678_400)]));
+        let told = written(RateHeaders::Draft, &limit_states(&[(2_678_400_000_000, 2_678_400)]));
         assert!(told[0].contains("q=2678400000000;"), "{told:?}");
     }
 
     #[test]
     fn what_an_upstream_says_under_earlier_names_does_not_stand_beside_ours() {
-        for (paces, kept) in [(paces(&[(600, 60)]), 0), (Paces::default(), 3)] {
+        for (limit_states, kept) in [(limit_states(&[(600, 60)]), 0), (LimitStates::default(), 3)] {
             let mut headers = HeaderMap::new();
             for name in EARLIER {
                 headers.insert(name, HeaderValue::from_static("5"));
             }
-            RateHeaders::Both.write(&paces, &mut headers);
+            RateHeaders::Both.write(&limit_states, &mut headers);
             assert_eq!(EARLIER.iter().filter(|name| headers.contains_key(*name)).count(), kept);
         }
     }
 
     #[test]
     fn a_rate_that_never_fills_has_no_time_of_being_full() {
-        let told = written(RateHeaders::Both, &paces(&[(0, 60)]));
+        let told = written(RateHeaders::Both, &limit_states(&[(0, 60)]));
         assert!(!told.iter().any(|line| line.starts_with("x-ratelimit-reset")), "{told:?}");
     }
 
     #[test]
     fn without_a_rate_or_a_wish_to_tell_the_upstreams_own_stay() {
         let own = ["ratelimit: the upstream's", "x-ratelimit-limit: the upstream's"];
-        assert_eq!(written(RateHeaders::Both, &Paces::default()), own);
-        assert_eq!(written(RateHeaders::None, &paces(&[(600, 60)])), own);
+        assert_eq!(written(RateHeaders::Both, &LimitStates::default()), own);
+        assert_eq!(written(RateHeaders::None, &limit_states(&[(600, 60)])), own);
     }
 }

@@ -10,13 +10,10 @@
 //! Never here: a clock, or a refund. A proven request takes its token whatever follows, so [`Taken`]
 //! gives nothing back.
 
-use super::atomic::{AtomicU64, Ordering};
-use super::pace::{Pace, Paces};
-use super::rates::WINDOWS_MAX;
-use super::time::Mono;
-
-/// Ticks in a nanosecond. 64 bits of ticks are 36 years of uptime.
-pub(super) const TICKS_PER_NANO: u64 = 16;
+use super::super::atomic::{AtomicU64, Ordering};
+use super::super::time::Mono;
+use super::state::{LimitStates, RateState};
+use super::{FILL_SECS_MAX, Rate, TICKS_PER_NANO, WINDOWS_MAX};
 
 /// How far a word may lie beyond its rate's depth and be kept: a request that read the clock and was held up meets
 /// the words of those that read it later, and must not take them for what a slower rate left.
@@ -24,79 +21,6 @@ const SLACK_TICKS: u64 = 10 * 1_000_000_000 * TICKS_PER_NANO;
 
 /// The word of a bucket that several windows have taken over.
 const RETIRED: u64 = u64::MAX;
-
-/// The longest window of a rate: 31 days, in seconds.
-pub const WINDOW_SECS_MAX: u32 = 31 * 24 * 60 * 60;
-/// The most tokens that a rate may yield in one second.
-pub const TOKENS_PER_SEC_MAX: u64 = 1_000_000;
-/// The longest time that a drained bucket may take to fill: 366 days, in seconds.
-pub const FILL_SECS_MAX: u64 = 366 * 24 * 60 * 60;
-
-/// A rate as people set it: `limit` tokens each `window_secs`, at most `burst` at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rate {
-    limit: u64,
-    window_secs: u32,
-    burst: u64,
-    interval_ticks: u64,
-    depth_ticks: u64,
-}
-
-/// Why a rate was not taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RateError {
-    /// The window is 0 or longer than [`WINDOW_SECS_MAX`].
-    Window,
-    /// More than [`TOKENS_PER_SEC_MAX`].
-    TooFast,
-    /// The burst is 0 beside a limit that is not, or takes longer than [`FILL_SECS_MAX`] to fill.
-    Burst,
-}
-
-impl Rate {
-    /// A rate of `limit` tokens each `window_secs`; `burst` is the capacity, by default the limit. A limit of
-    /// 0 admits nothing, ever.
-    pub fn new(limit: u64, window_secs: u32, burst: Option<u64>) -> Result<Self, RateError> {
-        if window_secs == 0 || window_secs > WINDOW_SECS_MAX {
-            return Err(RateError::Window);
-        }
-        if limit > TOKENS_PER_SEC_MAX * u64::from(window_secs) {
-            return Err(RateError::TooFast);
-        }
-        let burst = burst.unwrap_or(limit);
-        if limit == 0 {
-            return Ok(Self { limit, window_secs, burst, interval_ticks: 0, depth_ticks: 0 });
-        }
-        let window_ticks = u64::from(window_secs) * 1_000_000_000 * TICKS_PER_NANO;
-        let interval_ticks = window_ticks.div_ceil(limit);
-        let depth_ticks = burst.checked_mul(interval_ticks).ok_or(RateError::Burst)?;
-        if burst == 0 || depth_ticks > FILL_SECS_MAX * 1_000_000_000 * TICKS_PER_NANO {
-            return Err(RateError::Burst);
-        }
-        Ok(Self { limit, window_secs, burst, interval_ticks, depth_ticks })
-    }
-
-    /// Tokens each window.
-    pub const fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    /// The window in seconds.
-    pub const fn window_secs(&self) -> u32 {
-        self.window_secs
-    }
-
-    /// The word of a new bucket of this rate that owes what another one owes, and no more than it can.
-    pub(super) fn within_depth(&self, full_at_ticks: u64, now: Mono) -> u64 {
-        let deepest = ticks(now).saturating_add(self.depth_ticks);
-        if self.limit == 0 { full_at_ticks } else { full_at_ticks.min(deepest) }
-    }
-
-    /// Tokens that a full bucket holds.
-    pub const fn burst(&self) -> u64 {
-        self.burst
-    }
-}
 
 /// The state of one key's bucket.
 #[derive(Debug, Default)]
@@ -108,23 +32,23 @@ pub struct Bucket {
 #[derive(Debug)]
 #[must_use = "taken tokens are the entrance to the checks that follow"]
 pub struct Taken {
-    paces: [Option<Pace>; WINDOWS_MAX],
+    rate_states: [Option<RateState>; WINDOWS_MAX],
 }
 
 impl Taken {
-    pub(super) const fn new(paces: [Option<Pace>; WINDOWS_MAX]) -> Self {
-        Self { paces }
+    pub(super) const fn new(rate_states: [Option<RateState>; WINDOWS_MAX]) -> Self {
+        Self { rate_states }
     }
 
     /// Where the rates stand now.
-    pub const fn paces(&self) -> [Option<Pace>; WINDOWS_MAX] {
-        self.paces
+    pub const fn rate_states(&self) -> [Option<RateState>; WINDOWS_MAX] {
+        self.rate_states
     }
 
     /// Where the one rate stands now.
-    pub const fn pace(&self) -> Option<Pace> {
-        let [pace, ..] = self.paces;
-        pace
+    pub const fn state(&self) -> Option<RateState> {
+        let [state, ..] = self.rate_states;
+        state
     }
 }
 
@@ -134,13 +58,13 @@ pub struct TooFast {
     /// Nanoseconds until the same take would succeed if nobody else takes; `None` when it never would.
     pub retry_after_nanos: Option<u64>,
     /// Where the rates stood.
-    pub paces: Box<Paces>,
+    pub limit_states: Box<LimitStates>,
 }
 
 impl TooFast {
     /// The refusal of what cannot be looked at.
     pub fn never() -> Self {
-        Self { retry_after_nanos: None, paces: Box::default() }
+        Self { retry_after_nanos: None, limit_states: Box::default() }
     }
 }
 
@@ -167,10 +91,10 @@ impl Bucket {
                         full_at_ticks = self.full_at_ticks.load(Ordering::Acquire);
                         continue;
                     }
-                    let key = alone(pace(full_at_ticks, rate, now_ticks));
+                    let key = alone(state_of(full_at_ticks, rate, now_ticks));
                     return Some(Err(TooFast {
                         retry_after_nanos,
-                        paces: Box::new(Paces { key, ..Paces::default() }),
+                        limit_states: Box::new(LimitStates { key, ..LimitStates::default() }),
                     }));
                 }
             };
@@ -181,7 +105,7 @@ impl Bucket {
                 Ordering::Acquire,
             );
             match swapped {
-                Ok(_) => return Some(Ok(Taken::new(alone(pace(step, rate, now_ticks))))),
+                Ok(_) => return Some(Ok(Taken::new(alone(state_of(step, rate, now_ticks))))),
                 Err(newer) => full_at_ticks = newer,
             }
         }
@@ -217,17 +141,17 @@ impl Bucket {
     /// What `take` would say, without taking.
     pub fn peek(&self, rate: &Rate, cost: u64, now: Mono) -> Result<(), TooFast> {
         let full_at_ticks = self.full_at_ticks();
-        let key = || alone(pace(full_at_ticks, rate, ticks(now)));
+        let key = || alone(state_of(full_at_ticks, rate, ticks(now)));
         let too_fast = |retry_after_nanos| TooFast {
             retry_after_nanos,
-            paces: Box::new(Paces { key: key(), ..Paces::default() }),
+            limit_states: Box::new(LimitStates { key: key(), ..LimitStates::default() }),
         };
         step(full_at_ticks, rate, cost, ticks(now)).map(|_| ()).map_err(too_fast)
     }
 
     /// Where a rate stands.
-    pub fn pace(&self, rate: &Rate, now: Mono) -> Pace {
-        pace(self.full_at_ticks(), rate, ticks(now))
+    pub fn state(&self, rate: &Rate, now: Mono) -> RateState {
+        state_of(self.full_at_ticks(), rate, ticks(now))
     }
 
     /// Nanoseconds until the bucket is full: what a checkpoint saves.
@@ -273,9 +197,9 @@ fn debt(full_at_ticks: u64, rate: &Rate, now_ticks: u64) -> u64 {
 }
 
 /// Where a rate stands whose bucket is full at `full_at_ticks`.
-pub(super) fn pace(full_at_ticks: u64, rate: &Rate, now_ticks: u64) -> Pace {
+pub(super) fn state_of(full_at_ticks: u64, rate: &Rate, now_ticks: u64) -> RateState {
     let debt = debt(full_at_ticks, rate, now_ticks);
-    Pace {
+    RateState {
         limit: rate.limit,
         window_secs: rate.window_secs,
         remaining: rate.depth_ticks.saturating_sub(debt).checked_div(rate.interval_ticks).unwrap_or(0),
@@ -285,12 +209,12 @@ pub(super) fn pace(full_at_ticks: u64, rate: &Rate, now_ticks: u64) -> Pace {
 }
 
 /// The longer of two waits; never is the longest.
-pub(super) fn longer_wait(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+pub(in crate::domain) fn longer_wait(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     one.zip(other).map(|(one, other)| one.max(other))
 }
 
-const fn alone(pace: Pace) -> [Option<Pace>; WINDOWS_MAX] {
-    [Some(pace), None, None, None]
+const fn alone(state: RateState) -> [Option<RateState>; WINDOWS_MAX] {
+    [Some(state), None, None, None]
 }
 
 #[cfg(test)]
@@ -307,7 +231,7 @@ mod tests {
         let rate = Rate::new(600, 60, None).unwrap();
         let bucket = Bucket::default();
         for left in (0..600).rev() {
-            assert_eq!(bucket.take(&rate, 1, at(5)).unwrap().pace().unwrap().remaining, left);
+            assert_eq!(bucket.take(&rate, 1, at(5)).unwrap().state().unwrap().remaining, left);
         }
         let refused = bucket.take(&rate, 1, at(5)).unwrap_err();
         assert_eq!(refused.retry_after_nanos, Some(100_000_000));
@@ -321,16 +245,6 @@ mod tests {
         assert_eq!(Bucket::default().take(&none, 1, at(0)).unwrap_err().retry_after_nanos, None);
         let ten = Rate::new(10, 60, None).unwrap();
         assert_eq!(Bucket::default().take(&ten, 11, at(0)).unwrap_err().retry_after_nanos, None);
-    }
-
-    #[test]
-    fn a_rate_outside_its_range_is_refused() {
-        assert_eq!(Rate::new(1, 0, None), Err(RateError::Window));
-        assert_eq!(Rate::new(1, WINDOW_SECS_MAX + 1, None), Err(RateError::Window));
-        assert_eq!(Rate::new(u64::MAX, 60, None), Err(RateError::TooFast));
-        assert_eq!(Rate::new(1, 60, Some(0)), Err(RateError::Burst));
-        assert_eq!(Rate::new(1, WINDOW_SECS_MAX, Some(13)), Err(RateError::Burst));
-        assert_eq!(Rate::new(1, WINDOW_SECS_MAX, Some(u64::MAX)), Err(RateError::Burst));
     }
 
     #[test]
@@ -349,7 +263,7 @@ mod tests {
         let bucket = Bucket::default();
         assert!(bucket.take(&slow.unwrap(), 60, at(0)).is_ok());
         assert!(bucket.take(&none.unwrap(), 1, at(0)).is_err());
-        assert_eq!(bucket.pace(&slow.unwrap(), at(0)).remaining, 0, "a rate of nothing lets nothing go");
+        assert_eq!(bucket.state(&slow.unwrap(), at(0)).remaining, 0, "a rate of nothing lets nothing go");
         let wait = bucket.take(&fast.unwrap(), 1, at(0)).unwrap_err().retry_after_nanos;
         assert_eq!(wait, Some(100_000_000));
         assert!(bucket.take(&fast.unwrap(), 1, at(99_999_999)).is_err());
@@ -375,7 +289,7 @@ mod tests {
         let saved = bucket.nanos_to_full(at(1_000_000_000));
         assert_eq!(saved, 9_000_000_000);
         let restored = Bucket::restored(saved, 2_000_000_000, at(50));
-        assert_eq!(restored.take(&rate, 1, at(50)).unwrap().pace().unwrap().remaining, 2);
+        assert_eq!(restored.take(&rate, 1, at(50)).unwrap().state().unwrap().remaining, 2);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::atomic::{AtomicU64, Ordering};
+use super::super::atomic::{AtomicU64, Ordering};
 
 /// The most units that a lease holds, however large the limit is: what a crash may cost of an unlimited meter.
 pub const LEASE_UNITS_MAX: u64 = 10_000;
@@ -125,7 +125,7 @@ impl MeterReceipt {
     }
 
     /// Makes the sale final: nothing comes back from here on.
-    pub(super) fn keep(mut self) {
+    pub(in crate::domain) fn keep(mut self) {
         self.sold_by = None;
     }
 }
