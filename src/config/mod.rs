@@ -14,16 +14,13 @@ mod profile;
 mod quantity;
 mod rate;
 mod reader;
-#[cfg(test)]
-mod refusals;
 mod settings;
 mod shipped;
-#[cfg(test)]
-mod spoken;
-#[cfg(test)]
-mod tables;
 mod tuning;
 mod words;
+
+#[cfg(test)]
+mod tests;
 
 pub use file::{ConfigFile, load, resolve, template};
 pub use overlay::{Flags, environment};

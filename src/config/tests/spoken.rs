@@ -5,11 +5,9 @@
 //!
 //! Never here: a computed expectation.
 
-#![cfg(test)]
-
 use serde_json::{Value, json};
 
-use super::{LoadedProfile, load_profile, shipped};
+use super::super::{LoadedProfile, load_profile, shipped};
 use crate::dialect::{Era, Spoken};
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
 use crate::domain::permission::Permission;

@@ -4,11 +4,9 @@
 //!
 //! Never here: a computed expectation.
 
-#![cfg(test)]
-
 use serde_json::{Value, json};
 
-use super::{LoadedProfile, load_profile, shipped};
+use super::super::{LoadedProfile, load_profile, shipped};
 use crate::dialect::Era;
 use crate::domain::denial::{Denial, Fault, Invalid, REFUSAL_NAMES, Refusal};
 use crate::domain::permission::Permission;

@@ -5,9 +5,7 @@
 //!
 //! Never here: an expectation read out of the profile that is looked at.
 
-#![cfg(test)]
-
-use super::{LoadedProfile, load_profile, shipped};
+use super::super::{LoadedProfile, load_profile, shipped};
 use crate::domain::permission::Permission;
 use crate::domain::profile::{Found, Plan, Verb};
 use crate::domain::rate::Rates;
