@@ -16,6 +16,8 @@ use keyward::domain::profile::{Profile, Requirement};
 use keyward::engine::{Attempt, Door, Engine};
 use world::World;
 
+use crate::random::Random;
+
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Texts with one thing changed and the check characters left as they were; nearly all are seen as typos.
 const TYPOS: u64 = 1_000_000;
@@ -35,20 +37,8 @@ async fn passes(engine: &Engine, profile: &Arc<Profile>, text: &[u8]) -> bool {
     engine.verify(attempt).await.is_ok()
 }
 
-/// A small generator of numbers that look random and are the same in every run (xorshift64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % end as u64).unwrap()
-    }
-}
-
 /// The key's text with one thing changed: a character, its case, two neighbours, the length, a stray byte.
-fn typo(text: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+fn typo(text: &[u8], numbers: &mut Random) -> Vec<u8> {
     let mut typo = text.to_vec();
     let place = numbers.below(text.len());
     match numbers.below(8) {
@@ -63,7 +53,7 @@ fn typo(text: &[u8], numbers: &mut Numbers) -> Vec<u8> {
 }
 
 /// The key with one or two characters of its prefix or secret changed, and the check made to fit.
-fn forgery(raw: &RawKey, profile: &Profile, numbers: &mut Numbers) -> RawKey {
+fn forgery(raw: &RawKey, profile: &Profile, numbers: &mut Random) -> RawKey {
     let body = &raw.reveal().as_bytes()[profile.tag.as_str().len()..][..BODY_LEN - CHECK_LEN];
     // A random byte below 62 becomes the character at that place of the alphabet.
     let mut drawn = [0; MINT_RANDOM_BYTES];
@@ -88,7 +78,7 @@ fn a_million_near_misses_of_a_good_key_are_refused_cold_and_warm() {
             for thread in 0..THREADS {
                 let (world, accepted) = (&world, &accepted);
                 scope.spawn(move || {
-                    let mut numbers = Numbers(0x9E37_79B9_7F4A_7C15 ^ thread);
+                    let mut numbers = Random::from_seed(0x9E37_79B9_7F4A_7C15 ^ thread);
                     world.runtime.block_on(async {
                         for _ in 0..TYPOS / THREADS {
                             let text = typo(good.reveal().as_bytes(), &mut numbers);

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::counting::{CountingUpstream, in_front_of, rewrite};
 use crate::daemon::Hidden;
 use crate::program::{Program, text};
+use crate::random::Random;
 use crate::wire::{Call, Connection, PATIENCE};
 
 /// What a month sells, who calls, and how often the daemon ends.
@@ -94,25 +95,6 @@ struct Month {
     ends: u32,
     /// Units that the admin API counts and the upstream never saw.
     lost: u64,
-}
-
-/// Random numbers (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn seeded() -> Self {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).unwrap();
-        Self(u64::from_le_bytes(bytes) | 1)
-    }
-
-    /// A number from 0 to `most`.
-    fn up_to(&mut self, most: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % (most + 1)
-    }
 }
 
 impl Month {
@@ -265,7 +247,7 @@ async fn finish(daemon: Program, end: End) {
 /// Months of every sort, one after the other, under ends of one kind.
 async fn months_under(end: End) {
     let mut random = Random::seeded();
-    let shown = ShowSeed(random.0);
+    let shown = ShowSeed(random.seed());
     let upstream = CountingUpstream::start().await;
     let dir = in_front_of(&upstream);
     let mut daemon = Program::serve(dir.path()).await;

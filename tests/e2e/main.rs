@@ -34,6 +34,7 @@ mod plans;
 mod products;
 mod program;
 mod races;
+mod random;
 mod rates;
 mod rotation;
 mod routes;

@@ -18,6 +18,7 @@ use crate::counting::{CountingUpstream, HALF, METERED, in_front_of, rewrite};
 use crate::credentials::near_miss;
 use crate::daemon::{Hidden, Key};
 use crate::program::{Program, text};
+use crate::random::Random;
 use crate::wire::{Call, Connection, PATIENCE, call_once};
 
 /// Clients at once; each has a key of its own in each workspace.
@@ -109,22 +110,15 @@ struct Client {
     admin_key: Hidden,
     upstream: Arc<CountingUpstream>,
     keys: Vec<Held>,
-    random: u64,
+    random: Random,
 }
 
 impl Client {
-    fn draw(&mut self, below: usize) -> usize {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        usize::try_from(self.random % below as u64).unwrap()
-    }
-
     async fn run(mut self) -> Vec<Held> {
         let mut connection = Connection::open(self.data).await.unwrap();
         for _ in 0..CALLS {
-            let (step, place) = (STEPS[self.draw(STEPS.len())], self.draw(self.keys.len()));
-            let cost = 2 + self.draw(6) as u64;
+            let (step, place) = (STEPS[self.random.below(STEPS.len())], self.random.below(self.keys.len()));
+            let cost = 2 + self.random.below(6) as u64;
             let key = self.keys[place].key.text.clone();
             let (forwarded, units) = match step {
                 Rewrite => passed(&mut connection, &rewrite(&key), 1).await,
@@ -304,7 +298,7 @@ async fn e06_after_mixed_load_the_meter_the_clients_the_upstream_and_the_reports
         keys.push(key(&daemon, 4, &workspaces[4], json!(["posts:read"]), 1_000_000).await);
         keys.push(key(&daemon, 4, &workspaces[4], json!(["*:*"]), 12).await);
         let (data, admin, admin_key) = (daemon.data(), daemon.admin, daemon.admin_key.clone());
-        let random = 0x9E37_79B9_7F4A_7C15u64.wrapping_mul(client as u64 + 1);
+        let random = Random::from_seed(0x9E37_79B9_7F4A_7C15u64.wrapping_mul(client as u64 + 1));
         let upstream = Arc::clone(&upstream);
         clients.spawn(Client { data, admin, admin_key, upstream, keys, random }.run());
     }
