@@ -46,14 +46,9 @@ pub(super) fn show(value: &Value, output: &mut Output) {
     let (data, places) = (list("data"), list("places"));
     let total = row("TOTAL".to_owned(), value.get("total").unwrap_or(&Value::Null));
     let busy = data.iter().filter(is_busy).map(|entry| row(cell(entry.get("at")), entry));
+    let columns = ["requests", "valid", "refused", "answers", "error rate"];
     let head = |first: &str| {
-        ["requests", "valid", "refused", "answers", "error rate"].iter().fold(
-            vec![first.to_owned()],
-            |mut head, name| {
-                head.push(name.to_uppercase());
-                head
-            },
-        )
+        std::iter::once(first.to_owned()).chain(columns.map(str::to_uppercase)).collect::<Vec<_>>()
     };
     output.table(&std::iter::once(head("AT")).chain(busy).chain([total]).collect::<Vec<_>>());
     if !places.is_empty() {

@@ -1,9 +1,9 @@
 //! The one order of checks, as types: who skips one does not compile.
 //!
 //! ```text
-//! Proof ─ standing ─► Standing ─┐              (with a signature: Signed ─ standing_signed ─► Standing)
-//! buckets ─► CallerToken ─► RateReceipt ─┴─ allowed ─► Admission ─┬─ no meter ────────────► Grant
-//!                                                   meter ─► MeterReceipt ─┘
+//! Proof ─ standing ─► Standing ──────────────┐     (with a signature: Signed ─ standing_signed ─► Standing)
+//! buckets ─► CallerToken ─► RateReceipt ─────┴─ allowed ─► Admission ─┬─ no meter ─────────────► Grant
+//!                                                                     └─ meter ─► MeterReceipt ─► Grant
 //! ```
 //!
 //! standing: not revoked → workspace active → secret not ended → not expired → address → signature. allowed:
