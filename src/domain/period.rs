@@ -97,7 +97,9 @@ mod tests {
                 assert!(period.start < period.end);
                 assert_eq!(Period::containing(anchor, period.start), period);
                 assert_eq!(Period::containing(anchor, before), period);
+                let after = Wall::from_micros(period.end.micros() + 1_000_000);
                 assert_eq!(Period::containing(anchor, period.end), Period::numbered(anchor, index + 1));
+                assert_eq!(Period::containing(anchor, after), Period::numbered(anchor, index + 1));
                 assert_eq!(Period::numbered(anchor, index + 1).start, period.end);
             }
         }
