@@ -87,6 +87,8 @@ impl Ledger {
             self.lease.set_reserved(row.reserved);
             self.burnt = row.reserved.saturating_sub(row.used);
             self.thresholds = row.thresholds;
+            // Another profile may have come with the start.
+            self.thresholds.keep_those_of(self.terms.limit, row.reserved);
             self.durable = Some(row.clone());
         }
     }
