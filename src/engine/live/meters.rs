@@ -222,7 +222,7 @@ impl LiveMeters {
     pub(in crate::engine) fn settle(&self, is_durable: bool) -> bool {
         let books = &mut *self.books();
         if !is_durable {
-            // A write that broke off may not have drawn up, and then nobody else takes the threshold off.
+            // A write that broke off may not have drawn up, and then nobody else takes the flag off.
             books.is_queued = false;
         }
         for book in &mut books.meters {
