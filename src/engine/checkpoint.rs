@@ -1,8 +1,8 @@
 //! Saving what is counted in memory: last uses, buckets, meters, usage.
 //!
 //! Values are absolute, so saving twice is harmless. A crash loses at most what was counted since the last
-//! checkpoint began. A checkpoint that fails is logged and counted, its records stay on the list, and the
-//! next one saves them.
+//! checkpoint began; of meters that is only how much of a lease was used, never a unit. A checkpoint that fails
+//! is logged and counted, its records stay on the list, and the next one saves them.
 //!
 //! Never here: the timer that asks for it (app), or anything that a request waits for.
 
