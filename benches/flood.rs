@@ -37,8 +37,7 @@ const FLOOD_CONNECTIONS: u32 = 50;
 const VICTIMS: usize = 4;
 
 fn main() {
-    // `cargo bench` says so; `cargo test --bench` says nothing.
-    let is_test = !std::env::args().any(|argument| argument == "--bench");
+    let is_test = world::is_smoke_run();
     let time = if is_test { Duration::from_millis(200) } else { Duration::from_secs(20) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let cost = if is_test { world::cheap() } else { SlowHashCost::DEFAULT };

@@ -44,8 +44,7 @@ struct Scale {
 }
 
 fn main() {
-    // `cargo bench` says so; `cargo test --bench` says nothing.
-    let is_test = !std::env::args().any(|argument| argument == "--bench");
+    let is_test = world::is_smoke_run();
     let scale = if is_test {
         Scale { time: Duration::from_millis(300), delay: Duration::from_millis(50) }
     } else {

@@ -43,8 +43,7 @@ const CALLS: u64 = 2_000_000;
 const RUNS: usize = 3;
 
 fn main() {
-    // `cargo bench` says so; `cargo test --bench` says nothing.
-    let is_test = !std::env::args().any(|argument| argument == "--bench");
+    let is_test = world::is_smoke_run();
     let (keys, calls, runs) = if is_test { (500, 2_000, 1) } else { (KEYS, CALLS, RUNS) };
     println!("{:<40} {:>10} {:>10} {:>8} {:>9}", "hot verify", "1 thread", "2 threads", "scaling", "waited");
     let many = warmed(keys, WORKSPACES);

@@ -36,6 +36,12 @@ pub(crate) struct World {
     dir: tempfile::TempDir,
 }
 
+/// Whether a bench that prints a table of its own shall only show that it works: `cargo bench` says that it
+/// measures, `cargo test --bench` says nothing.
+pub(crate) fn is_smoke_run() -> bool {
+    !std::env::args().any(|argument| argument == "--bench")
+}
+
 /// The cheapest hash there is: the benches measure what happens without one.
 pub(crate) fn cheap() -> SlowHashCost {
     SlowHashCost::new(8, 1).unwrap()
