@@ -381,12 +381,12 @@ pub struct Metered {
 /// Second decision: may a key in good standing, with its token taken, do this?
 pub fn allowed(
     standing: Standing,
-    rate: RateReceipt,
+    _: RateReceipt,
     case: &Case<'_>,
     wanted: &Wanted,
 ) -> Result<Admission, Denial> {
     let requirement = permits(case, wanted)?;
-    let grant = Grant { standing, rate, decided_at: case.now.wall };
+    let grant = Grant { standing, decided_at: case.now.wall };
     Ok(match requirement.meter {
         None => Admission::Unmetered(Unmetered(grant)),
         Some(meter) => Admission::Metered(Metered { grant, meter, requirement }),
@@ -440,10 +440,6 @@ impl Metered {
 
     /// Buys `cost` units out of the lease at hand and makes the sale final; gives itself back when there are not
     /// as many.
-    #[expect(
-        clippy::result_large_err,
-        reason = "not an error: the admission itself, to be sold after a wait"
-    )]
     pub fn buy(self, meter: &PeriodMeter, cost: u64) -> Result<Grant, Self> {
         match meter.sell(cost) {
             Some(sale) => {
@@ -468,7 +464,6 @@ impl Metered {
 #[derive(Debug)]
 pub struct Grant {
     standing: Standing,
-    rate: RateReceipt,
     decided_at: Wall,
 }
 
@@ -486,11 +481,6 @@ impl Grant {
     /// The time by which it was decided, and its meter's period was chosen.
     pub const fn decided_at(&self) -> Wall {
         self.decided_at
-    }
-
-    /// Where the caller's rates stood when this was granted.
-    pub const fn limit_states(&self) -> &LimitStates {
-        self.rate.limit_states()
     }
 }
 

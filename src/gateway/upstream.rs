@@ -99,7 +99,6 @@ pub enum UpstreamError {
 
 /// What entitles a request to be forwarded.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every pass is a granted one")]
 pub enum Pass {
     /// A key passed the order of checks; what it opens lasts as long as it stands.
     Granted(Grant, Identity, Tether),
