@@ -31,9 +31,9 @@ pub(crate) fn check(data: &[u8]) {
         headers.append("x-forwarded-for", value);
     }
     let trusted = AddressRules::parse(["10.0.0.0/8", "2001:db8::/32"]).expect("these are rules");
-    let from = |peer: Ipv4Addr| caller_address(peer.into(), &headers, Some(&trusted));
+    let from = |peer: Ipv4Addr| caller_address(Some(peer.into()), &headers, Some(&trusted));
     assert!(from(STRANGER) == Some(STRANGER.into()), "a stranger chose its address");
-    assert!(caller_address(TRUSTED.into(), &headers, None) == Some(TRUSTED.into()));
+    assert!(caller_address(Some(TRUSTED.into()), &headers, None) == Some(TRUSTED.into()));
     if let Some(address) = from(TRUSTED) {
         let is_named = named.iter().any(|named| named.to_canonical() == address);
         assert!(is_named || address == IpAddr::from(TRUSTED), "an address that nobody named");

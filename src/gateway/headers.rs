@@ -7,8 +7,6 @@
 //!
 //! Never here: a header of ours that a caller could have written.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
@@ -16,6 +14,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::upstream::Arrival;
 use crate::domain::decision::Identity;
 
 /// What begins the name of every header that speaks of identity.
@@ -79,20 +78,16 @@ pub(super) fn identify(headers: &mut HeaderMap, identity: Identity) -> Option<()
 }
 
 /// Says which request this is, and how it reached the gate.
-pub(super) fn describe(
-    headers: &mut HeaderMap,
-    request_id: String,
-    address: Option<IpAddr>,
-    host: Option<HeaderValue>,
-) -> Option<()> {
-    headers.insert(REQUEST_ID, value(request_id)?);
-    if let Some(address) = address {
+pub(super) fn describe(headers: &mut HeaderMap, arrival: Arrival, host: Option<HeaderValue>) -> Option<()> {
+    headers.insert(REQUEST_ID, value(arrival.request_id)?);
+    if let Some(address) = arrival.address {
         headers.insert(FORWARDED_FOR, value(address.to_string())?);
     }
     if let Some(host) = host {
         headers.insert(FORWARDED_HOST, host);
     }
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let scheme = if arrival.is_secure { "https" } else { "http" };
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     Some(())
 }
 
@@ -263,7 +258,9 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         strip_request(&mut headers, &[], Encodings::AsAsked);
-        describe(&mut headers, "r1".to_owned(), None, None).unwrap();
+        let arrival = Arrival { address: None, is_secure: true, request_id: "r1".to_owned() };
+        describe(&mut headers, arrival, None).unwrap();
+        assert_eq!(headers[FORWARDED_PROTO], "https");
         assert!(!headers.contains_key("x-custom"));
         assert_eq!(headers[REQUEST_ID], "r1");
         assert_eq!(headers["accept"], "b");

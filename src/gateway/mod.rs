@@ -14,7 +14,7 @@ mod upstream;
 
 pub use headers::Encodings;
 pub use link::MemoryDialer;
-pub use upstream::{Outgoing, Pass, Upstream, UpstreamError, UpstreamOptions};
+pub use upstream::{Arrival, Outgoing, Pass, Upstream, UpstreamError, UpstreamOptions};
 
 #[cfg(test)]
 mod tests;

@@ -36,8 +36,11 @@ fn outgoing(request: Request<Body>) -> Outgoing<'static> {
     Outgoing {
         head,
         body,
-        address: Some([192, 0, 2, 7].into()),
-        request_id: "req-1".into(),
+        arrival: Arrival {
+            address: Some([192, 0, 2, 7].into()),
+            is_secure: false,
+            request_id: "req-1".into(),
+        },
         key_headers: KEY_HEADERS,
         encodings: Encodings::AsAsked,
     }

@@ -113,14 +113,23 @@ pub struct Outgoing<'a> {
     pub head: request::Parts,
     /// Its body: read already, or relayed as it comes.
     pub body: Body,
-    /// The caller's address, when it is known.
-    pub address: Option<IpAddr>,
-    /// This request's id.
-    pub request_id: String,
+    /// How it came.
+    pub arrival: Arrival,
     /// Headers beside `Authorization` that may carry a key, in lower case.
     pub key_headers: &'a [String],
     /// Whether the answer may be encoded.
     pub encodings: Encodings,
+}
+
+/// How a request came to the gate: what the upstream is told of it.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The caller's address, when it is known.
+    pub address: Option<IpAddr>,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
+    /// This request's id.
+    pub request_id: String,
 }
 
 impl Pass {
@@ -224,7 +233,7 @@ impl Upstream {
 
     /// The request as the upstream shall see it, and word of when a relayed body has gone.
     fn prepare(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Prepared, Refusal> {
-        let Outgoing { mut head, body, address, request_id, key_headers, encodings } = outgoing;
+        let Outgoing { mut head, body, arrival, key_headers, encodings } = outgoing;
         let tether = pass.tether();
         let (body, sent) = match body {
             Body::Relayed(relayed) if !relayed.is_end() => {
@@ -240,7 +249,7 @@ impl Upstream {
         if let Pass::Granted(_, identity, _) = pass {
             headers::identify(&mut head.headers, identity).ok_or(Fault::Internal)?;
         }
-        headers::describe(&mut head.headers, request_id, address, asked_host).ok_or(Fault::Internal)?;
+        headers::describe(&mut head.headers, arrival, asked_host).ok_or(Fault::Internal)?;
         head.headers.insert(HOST, self.0.host.clone());
         frame(&mut head, &body);
         head.uri = self.target(head.uri)?;

@@ -15,10 +15,14 @@ use crate::domain::address::AddressRules;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The caller's address; `None` when a trusted proxy did not tell one that can be read.
-pub fn caller_address(peer: IpAddr, headers: &HeaderMap, trusted: Option<&AddressRules>) -> Option<IpAddr> {
-    let Some(trusted) = trusted.filter(|trusted| trusted.admit(Some(peer))) else { return Some(peer) };
-    let mut caller = peer;
+/// The caller's address; `None` when the peer has none, or is a trusted proxy that told none that can be read.
+pub fn caller_address(
+    peer: Option<IpAddr>,
+    headers: &HeaderMap,
+    trusted: Option<&AddressRules>,
+) -> Option<IpAddr> {
+    let mut caller = peer?;
+    let Some(trusted) = trusted.filter(|trusted| trusted.admit(peer)) else { return peer };
     for value in headers.get_all(X_FORWARDED_FOR).iter().rev() {
         for hop in value.to_str().ok()?.rsplit(',') {
             caller = hop.trim_matches([' ', '\t']).parse::<IpAddr>().ok()?.to_canonical();
@@ -40,7 +44,7 @@ mod tests {
         for value in forwarded {
             headers.append(X_FORWARDED_FOR, value.parse().unwrap());
         }
-        caller_address(peer.parse().unwrap(), &headers, Some(&trusted)).map(|address| address.to_string())
+        caller_address(peer.parse().ok(), &headers, Some(&trusted)).map(|address| address.to_string())
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod answer;
 pub mod body;
+mod connection;
 pub mod forwarded;
 pub mod framing;
 pub mod server;

@@ -1,41 +1,22 @@
-//! The accept loop and the life of one connection.
+//! The accept loop: lets in as many connections as there are places, and waits for the last of them.
 //!
 //! The listener, the shutdown signal and the handler come from outside. At most so many connections are open;
-//! each is bounded in the time its heads, its stalled writes and its end may take. A client whose request was
-//! answered early sees its answer: what it still sends is read and dropped for a while before the connection
-//! closes. A panic in a handler costs that connection and nothing else.
+//! what each of them may do is `connection`'s.
 //!
-//! Never here: a look into a request, beyond where it ends. hyper answers unreadable heads itself, with 400,
-//! 414 or 431 and no body.
+//! Never here: a byte of a connection.
 
-use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
-use http::StatusCode;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::tethered::CurrentTether;
-use super::watch::Doubts;
-use super::wire::Wire;
-use super::{Request, Response, answer};
-use crate::domain::causes::Causes;
+use super::{Request, Response, connection};
 
 /// The most bytes of one request head: far above what clients send, small enough to hold for every
 /// connection.
@@ -80,8 +61,10 @@ impl Default for ServerOptions {
 /// The other end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peer {
-    /// Its address; an IPv4 address is never written as IPv6.
-    pub address: IpAddr,
+    /// Its address, where its kind of socket has one; an IPv4 address is never written as IPv6.
+    pub address: Option<IpAddr>,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
 }
 
 /// Serves until `shutdown`, then lets requests in flight end. Returns when no connection is left.
@@ -104,7 +87,7 @@ pub async fn serve<S, F>(
         };
         let (options, shutdown, handler) = (Arc::clone(&options), shutdown.child_token(), handler.clone());
         connections.spawn(async move {
-            connection(socket, peer, &options, &shutdown, handler).await;
+            connection::http1(socket, peer, &options, &shutdown, handler).await;
             drop(place);
         });
     }
@@ -120,7 +103,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, Peer) {
                 // Answers go out whole; waiting for more to send would only delay them. A socket that refuses
                 // is already dead.
                 let _ = socket.set_nodelay(true);
-                return (socket, Peer { address: address.ip().to_canonical() });
+                return (socket, Peer { address: Some(address.ip().to_canonical()), is_secure: false });
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -134,98 +117,6 @@ async fn accept(listener: &TcpListener) -> (TcpStream, Peer) {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-async fn connection<S, F>(
-    socket: TcpStream,
-    peer: Peer,
-    options: &ServerOptions,
-    shutdown: &CancellationToken,
-    handler: S,
-) where
-    S: Fn(Request, Peer) -> F + Send + 'static,
-    F: Future<Output = Response> + Send + 'static,
-{
-    let doubts = Doubts::new();
-    let current_tether = CurrentTether::default();
-    let wire = Wire::new(socket, doubts.clone(), options.stall_max, current_tether.clone());
-    let requests = AtomicU64::new(0);
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
-        if let Some(doubt) = doubts.about(requests.fetch_add(1, Ordering::Relaxed)) {
-            request.extensions_mut().insert(doubt);
-        }
-        let answering = answered(catch_unwind(AssertUnwindSafe(|| handler(request, peer))).ok());
-        let current_tether = current_tether.clone();
-        async move { answering.await.inspect(|answer| current_tether.follow(answer)) }
-    });
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(options.head_time_max)
-        .max_header_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .half_close(false)
-        .serve_connection(TokioIo::new(wire), service);
-
-    let running = shutdown.run_until_cancelled(&mut connection).await;
-    let outcome = if let Some(outcome) = running {
-        outcome
-    } else {
-        Pin::new(&mut connection).graceful_shutdown();
-        let Ok(outcome) = timeout(options.drain_max, &mut connection).await else {
-            tracing::debug!("a request in flight was cut off by the shutdown");
-            return;
-        };
-        outcome
-    };
-    if let Err(error) = &outcome {
-        tracing::debug!(error = %Causes(error), "a connection broke off");
-    }
-    // hyper has flushed the answer and shut the write side by now, also behind its own 400. To close while
-    // bytes are still coming would reset the connection and could take the answer away from a client that has
-    // not read it yet.
-    if outcome.is_ok() || outcome.is_err_and(|error| error.is_parse()) {
-        let parts = connection.into_parts();
-        let wire = parts.io.into_inner();
-        if !wire.is_between_requests() || !parts.read_buf.is_empty() {
-            let _ = timeout(options.linger_max, linger(wire.into_socket())).await;
-        }
-    }
-}
-
-/// Awaits a handler's answer. A panic becomes a bare 500 that ends the connection, since nobody knows what
-/// was left undone.
-async fn answered<F: Future<Output = Response>>(handling: Option<F>) -> Result<Response, Infallible> {
-    let answered = match handling {
-        Some(handling) => {
-            let mut handling = pin!(handling);
-            poll_fn(|cx| {
-                let polled = catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx)));
-                polled.map_or(Poll::Ready(None), |answer| answer.map(Some))
-            })
-            .await
-        }
-        None => None,
-    };
-    Ok(answered.unwrap_or_else(|| {
-        tracing::error!("a handler panicked; its connection is closed");
-        let mut response = answer::empty(StatusCode::INTERNAL_SERVER_ERROR);
-        answer::close(&mut response);
-        response
-    }))
-}
-
-/// Reads and drops what a client still sends, until it closes too.
-async fn linger(mut socket: TcpStream) {
-    let _ = socket.shutdown().await;
-    let mut dropped = vec![0; 16 * 1024];
-    let mut left = LINGER_BYTES_MAX;
-    while left > 0 {
-        match socket.read(&mut dropped).await {
-            Ok(0) | Err(_) => return,
-            Ok(read) => left = left.saturating_sub(read),
-        }
-    }
 }
 
 #[cfg(test)]

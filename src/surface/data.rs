@@ -6,7 +6,6 @@
 //!
 //! Never here: a decision about a key.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -23,7 +22,7 @@ use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::{Profile, RestDoor, RpcDoor};
 use crate::domain::rate::state::LimitStates;
 use crate::engine::{Engine, Granted, Refused};
-use crate::gateway::Upstream;
+use crate::gateway::{Arrival, Upstream};
 use crate::http::forwarded::caller_address;
 use crate::http::{Peer, Request, Response, framing};
 
@@ -60,9 +59,7 @@ pub(super) struct Exchange<'a> {
     /// Whoever passes the body on takes it; what is left is drained.
     pub(super) body: &'a mut Option<Incoming>,
     pub(super) buffers: &'a Buffers,
-    /// The caller's address, when it is known.
-    pub(super) address: Option<IpAddr>,
-    pub(super) request_id: String,
+    pub(super) arrival: Arrival,
     /// Where the caller's rates stand, once that was looked at: what any answer tells it.
     pub(super) limit_states: &'a mut LimitStates,
 }
@@ -120,8 +117,11 @@ impl DataSurface {
             engine: &self.engine,
             product,
             buffers: &self.buffers,
-            address: caller_address(peer.address, &parts.headers, self.trusted.as_ref().as_ref()),
-            request_id: self.request_ids.next(),
+            arrival: Arrival {
+                address: caller_address(peer.address, &parts.headers, self.trusted.as_ref().as_ref()),
+                is_secure: peer.is_secure,
+                request_id: self.request_ids.next(),
+            },
             parts,
             body: &mut body,
             limit_states: &mut limit_states,

@@ -36,7 +36,8 @@ pub(super) async fn answer(
 }
 
 async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Refusal> {
-    let Exchange { engine, product, mut parts, body, buffers, address, request_id, limit_states } = exchange;
+    let Exchange { engine, product, mut parts, body, buffers, arrival, limit_states } = exchange;
+    let address = arrival.address;
     let found = door.routes.find(Verb::of_method(parts.method.as_str()), parts.uri.path());
     let max_body_bytes = match found {
         Found::Route(route) => route.max_body_bytes,
@@ -73,8 +74,7 @@ async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Ref
             (None, Some(body)) => relayed(body, max_body_bytes),
             (None, None) => Body::Empty,
         },
-        address,
-        request_id,
+        arrival,
         key_headers: product.profile.key_headers(),
         encodings: Encodings::AsAsked,
     };

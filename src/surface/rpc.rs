@@ -28,7 +28,7 @@ use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
 use crate::domain::profile::{Public, RefusedKeyId, Requirement, RpcDoor, Verb, VerbSet};
 use crate::domain::signature::Sent;
 use crate::engine::{Attempt, Door, Reach};
-use crate::gateway::{Encodings, Outgoing, Pass};
+use crate::gateway::{Arrival, Encodings, Outgoing, Pass};
 use crate::http::body::BodyError;
 use crate::http::{Body, Response, body, tethered};
 
@@ -70,7 +70,8 @@ pub(super) async fn answer(
 
 /// A GET of something public, or of nothing.
 async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
-    let Exchange { engine, product, parts, address, request_id, limit_states, .. } = exchange;
+    let Exchange { engine, product, parts, arrival, limit_states, .. } = exchange;
+    let address = arrival.address;
     let reads = parts.method == Method::GET || parts.method == Method::HEAD;
     let public = door.public_path(parts.uri.path()).filter(|_| reads);
     let anonymous = is_anonymous(&parts, product);
@@ -100,7 +101,7 @@ async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Re
         let (grant, identity, tether) = granted.into_parts();
         (Pass::Granted(grant, identity, tether), Some(answer))
     };
-    let outgoing = outgoing(product, parts, Body::Empty, address, request_id);
+    let outgoing = outgoing(product, parts, Body::Empty, arrival);
     let forwarded = product.upstream.forward(pass, outgoing).await;
     Ok(match answer {
         Some(answer) => answered(answer, forwarded)?,
@@ -115,7 +116,8 @@ fn allowed(door: &RpcDoor, path: &str) -> VerbSet {
 
 /// A POST of one message.
 async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
-    let Exchange { engine, product, parts, body, buffers, address, request_id, limit_states } = exchange;
+    let Exchange { engine, product, parts, body, buffers, arrival, limit_states } = exchange;
+    let address = arrival.address;
     let mut refuse = |caller, refusal: Refusal| {
         let refused = engine.refuse(caller, refusal);
         *limit_states = refused.limit_states();
@@ -196,7 +198,7 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
         let pass = engine.open_pass(public, address).map_err(|denial| refused(denial.into()))?;
         (Pass::Open(pass), None, None)
     };
-    let outgoing = outgoing(product, parts, Body::Whole(read), address, request_id);
+    let outgoing = outgoing(product, parts, Body::Whole(read), arrival);
     let forwarded = product.upstream.forward(pass, outgoing).await;
     let shown = match (forwarded, reach) {
         (Ok(forwarded), Some(reach)) => filtered(forwarded, door, &reach, buffers, holder).await,
@@ -284,16 +286,10 @@ impl Asked {
     }
 }
 
-fn outgoing(
-    product: &Product,
-    mut head: Parts,
-    body: Body,
-    address: Option<IpAddr>,
-    request_id: String,
-) -> Outgoing<'_> {
+fn outgoing(product: &Product, mut head: Parts, body: Body, arrival: Arrival) -> Outgoing<'_> {
     signature::strip(&mut head.headers, &product.profile);
     let key_headers = product.profile.key_headers();
-    Outgoing { head, body, address, request_id, key_headers, encodings: Encodings::Plain }
+    Outgoing { head, body, arrival, key_headers, encodings: Encodings::Plain }
 }
 
 /// What a message asks for. The headers that the modern era adds must agree with it.

@@ -7,10 +7,12 @@
 
 use super::*;
 use crate::http::body::{self, BodyError, Rest};
-use crate::http::{Body, framing};
+use crate::http::{Body, answer, framing};
+use http::StatusCode;
 use std::net::SocketAddr;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// The most bytes of body that the test handler takes.
 const TAKEN_MAX: u64 = 1024 * 1024;
@@ -50,7 +52,7 @@ impl Running {
 
 /// Says what the checks say, refuses `/early` without reading, panics at `/panic`, counts the body otherwise.
 async fn handle(request: Request, peer: Peer) -> Response {
-    assert!(peer.address.is_ipv4());
+    assert!(peer.address.is_some_and(|address| address.is_ipv4()));
     if let Err(invalid) = framing::check(&request) {
         let mut refused = answer::json(StatusCode::BAD_REQUEST, format!("{invalid:?}"));
         answer::close(&mut refused);

@@ -183,7 +183,7 @@ impl AdminSurface {
             Found::Route(route) => route.requirement.place,
             Found::OtherVerbs(_) | Found::Nothing => Place::Other,
         };
-        let (engine, address) = (&self.engine, Some(peer.address));
+        let (engine, address) = (&self.engine, peer.address);
         let mut caller = engine.identify_at(place, Door::Admin, &self.profile, &credential, address).await?;
         let sent = signature::sent(&parts.headers, &self.profile);
         caller.announce_signature(&sent);
