@@ -14,6 +14,7 @@ pub mod framing;
 pub mod server;
 pub mod target;
 mod tethered;
+pub mod tls;
 mod watch;
 mod wire;
 
