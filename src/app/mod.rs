@@ -9,8 +9,10 @@
 mod bootstrap;
 mod files;
 mod hardening;
+mod listening;
 mod tasks;
 mod timekeeping;
+mod upstreams;
 mod verification;
 
 pub(crate) use files::write_key;
@@ -22,23 +24,22 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::{LoadedProfile, ProfileSettings, Settings, UpstreamSetting, system_profile};
+use crate::config::{LoadedProfile, Settings, UpstreamSetting, system_profile};
 use crate::engine::{ChangeRefused, Engine, EngineOptions, InstallSecretError, SlowHashOptions};
-use crate::gateway::{Upstream, UpstreamOptions};
-use crate::sandbox::{Sandbox, SandboxError, SandboxProduct};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::store::{ChangeError, Store, StoreError, StoreOptions};
 use crate::surface::admin::AdminSurface;
 use crate::surface::data::{DataSurface, Product};
 
+use listening::{bind, local_address};
+use upstreams::{open_sandbox, upstream};
+
 /// The store's file in the data directory.
 const STORE_FILE: &str = "keyward.redb";
-/// The sandbox's file in the data directory.
-const SANDBOX_FILE: &str = "sandbox.redb";
 /// The install secret's file in the data directory.
 const INSTALL_SECRET_FILE: &str = "install.secret";
 
@@ -341,58 +342,6 @@ async fn open_store(settings: &Settings) -> Result<Store, StartError> {
     let cache_bytes = usize::try_from(settings.cache.store_bytes).unwrap_or(usize::MAX);
     let opened = blocking(move || Store::open(&path, StoreOptions { cache_bytes })).await;
     Ok(opened.ok_or(StartError::BrokeOff("the store"))??)
-}
-
-async fn open_sandbox(data_dir: &Path, clock: &Clock) -> Result<Sandbox, StartError> {
-    let (path, clock) = (data_dir.join(SANDBOX_FILE), clock.clone());
-    let opened = blocking(move || Sandbox::open(&path, Arc::new(move || clock.now().wall))).await;
-    Ok(opened.ok_or(StartError::BrokeOff("the sandbox"))??)
-}
-
-fn upstream(
-    profile: &ProfileSettings,
-    sandbox: Option<&Sandbox>,
-    shutdown: &CancellationToken,
-    tasks: &TaskTracker,
-) -> Result<Upstream, StartError> {
-    let refused = |why: String| StartError::Upstream { profile: profile.loaded.profile.name.clone(), why };
-    match (&profile.upstream, sandbox) {
-        (UpstreamSetting::Http(base), _) => Upstream::http(&base.to_string(), UpstreamOptions::default())
-            .map_err(|error| refused(error.to_string())),
-        (UpstreamSetting::Sandbox, Some(sandbox)) => {
-            let sandbox = sandbox.behind(sandbox_product(&profile.loaded));
-            Ok(tasks::sandbox(tasks, &sandbox, shutdown))
-        }
-        (UpstreamSetting::Sandbox, None) => Err(refused("the sandbox is not open".to_owned())),
-    }
-}
-
-/// What the sandbox is told of a product.
-fn sandbox_product(loaded: &LoadedProfile) -> SandboxProduct {
-    let rpc = loaded.profile.rpc.as_ref();
-    let mut tools: Vec<_> = rpc.iter().flat_map(|door| door.tools.keys().cloned()).collect();
-    tools.sort_unstable();
-    SandboxProduct {
-        endpoint: rpc.map(|door| door.endpoint.clone()),
-        tools,
-        not_built: loaded.rest.as_ref().map(|dialect| dialect.not_built().body),
-    }
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let why = match error.kind() {
-            std::io::ErrorKind::AddrInUse => format!("another process listens there (ss -ltnp 'sport = :{}' shows which); stop it, or choose another port", address.port()),
-            std::io::ErrorKind::PermissionDenied => "ports below 1024 need the capability CAP_NET_BIND_SERVICE".to_owned(),
-            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-            _ => error.to_string(),
-        };
-        StartError::Listen { address, why }
-    })
-}
-
-fn local_address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|_| StartError::BrokeOff("a listener without an address"))
 }
 
 /// Runs what blocks on a thread made for it; `None` when it broke off.

@@ -18,6 +18,7 @@ use super::reader::{Field, Report, Section};
 use super::settings::{AdminSettings, ProfileSettings, Settings, UpstreamSetting};
 use super::shipped::{shipped, shipped_names, system_profile};
 use super::tuning;
+use super::upstream::upstream;
 use crate::domain::address::{ADDRESS_RULES_MAX, AddressRules};
 use crate::domain::profile::{Profile, SYSTEM_PROFILE};
 
@@ -215,32 +216,6 @@ fn check_distinct<'p>(
             section.problem(&format!("{} and {} have the same tag", other.name, new.name));
         }
     }
-}
-
-fn upstream(field: &Field<'_>) -> Option<UpstreamSetting> {
-    if !field.is_text() {
-        return field.refused("expected \"sandbox\" or an http:// URL; a command is not supported yet");
-    }
-    let text = field.text()?;
-    if text == "sandbox" {
-        return Some(UpstreamSetting::Sandbox);
-    }
-    if text.starts_with("https://") || text.starts_with("unix:") {
-        return field
-            .refused("expected \"sandbox\" or an http:// URL; https:// and unix: are not supported yet");
-    }
-    let form =
-        "\"sandbox\" or an http:// URL of a host and perhaps a port, such as \"http://127.0.0.1:3000\"";
-    field.parsed(form, |text| {
-        let uri: http::Uri = text.parse().ok()?;
-        let authority = uri.authority()?;
-        let fits = uri.scheme_str() == Some("http")
-            && uri.path() == "/"
-            && uri.query().is_none()
-            && !authority.as_str().contains('@')
-            && !authority.host().is_empty();
-        fits.then_some(UpstreamSetting::Http(uri))
-    })
 }
 
 /// Two sockets on one address cannot be, and an upstream that is one of our own would be a loop or a way to

@@ -17,6 +17,7 @@ mod reader;
 mod settings;
 mod shipped;
 mod tuning;
+mod upstream;
 mod words;
 
 #[cfg(test)]

@@ -28,10 +28,10 @@ pub enum Envelope {
 /// How one REST door refuses.
 #[derive(Debug)]
 pub struct RestDialect {
+    envelope: Envelope,
     words: Words<Said>,
     /// In the catalogue's order.
     permissions: Vec<Said>,
-    not_built: Said,
 }
 
 impl RestDialect {
@@ -45,18 +45,12 @@ impl RestDialect {
         let mut said = words.map(|word| Said::new(envelope, word, None));
         said.invalid = Said::new(envelope, &words.invalid, WordKind::Invalid.placeholder());
         said.too_large = Said::new(envelope, &words.too_large, WordKind::TooLarge.placeholder());
-        let not_built = RestWord {
-            status: StatusCode::NOT_IMPLEMENTED,
-            code: "not_implemented".to_owned(),
-            kind: words.internal_fault.kind.clone(),
-            message: "The sandbox does not have this route yet.".to_owned(),
-        };
-        Self { words: said, permissions, not_built: Said::new(envelope, &not_built, None) }
+        Self { envelope, words: said, permissions }
     }
 
-    /// What the built-in upstream says of a route that it does not have, in this door's envelope.
-    pub fn not_built(&self) -> Spoken {
-        self.not_built.plain()
+    /// The shape of its errors.
+    pub const fn envelope(&self) -> Envelope {
+        self.envelope
     }
 
     /// Says a refusal.

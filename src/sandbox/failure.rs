@@ -72,8 +72,8 @@ pub enum SandboxError {
 pub(super) enum Failure {
     /// The caller's input is wrong; the sentence names the field.
     Invalid(String),
-    /// This workspace has no such post.
-    NoSuchPost,
+    /// This workspace has no such thing; the word says what was asked for.
+    NotFound(&'static str),
     /// This workspace holds as many records of this kind as the sandbox keeps.
     Full,
     /// Ours, not the caller's.
@@ -99,7 +99,7 @@ impl Failure {
     pub(super) fn message(&self) -> String {
         match self {
             Self::Invalid(message) => message.clone(),
-            Self::NoSuchPost => "No post with this id.".to_owned(),
+            Self::NotFound(what) => format!("No {what} with this id."),
             Self::Full => format!(
                 "The sandbox keeps at most {} of these per workspace. Delete some first.",
                 super::file::RECORDS_MAX

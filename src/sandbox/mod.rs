@@ -1,12 +1,12 @@
-//! The built-in upstream that lets people try Keyward with nothing beside it: `SocialCRM`'s posts and
-//! accounts, as REST and as MCP tools, kept per workspace in a redb file of its own.
+//! The built-in upstream that lets people try Keyward with nothing beside it: posts and accounts, as REST and
+//! as MCP tools, kept per workspace in a redb file of its own.
 //!
 //! It is reached only as an HTTP/1.1 upstream over an in-memory connection, and it believes the identity
 //! headers on it, since the gateway alone can write them. `rest` and `mcp` are two thin doors onto the rules
 //! in `posts` and `accounts`; what is not built yet, of this product or another, says so and invents nothing.
 //!
 //! Never here: a credential, a permission, a limit (they were decided before), a call into another room but
-//! `domain`, a database call on an async thread.
+//! `domain` (and `dialect`, for the shape of an error), a database call on an async thread.
 
 mod accounts;
 mod answer;
@@ -41,8 +41,8 @@ use crate::domain::time::Wall;
 use answer::Answer;
 pub use failure::SandboxError;
 use failure::{Failure, Fault};
-pub use product::SandboxProduct;
 use product::Server;
+pub use product::{RestShape, SandboxProduct};
 use records::Records;
 
 /// Where the gateway names the workspace whose key was proven. Absent on keyless requests.

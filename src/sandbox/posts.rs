@@ -112,7 +112,7 @@ impl Sandbox {
     /// One post.
     pub(super) async fn post(&self, workspace: WorkspaceId, id: &str) -> Result<Post, Failure> {
         let document = self.records.find(posts(workspace), number(id)?).await?;
-        Ok(read(&document.ok_or(Failure::NoSuchPost)?)?)
+        Ok(read(&document.ok_or(Failure::NotFound("post"))?)?)
     }
 
     /// Changes a post and returns it as it is then.
@@ -130,13 +130,13 @@ impl Sandbox {
             post.updated_at = time;
             written(&post)
         });
-        Ok(read(&document.await?.ok_or(Failure::NoSuchPost)?)?)
+        Ok(read(&document.await?.ok_or(Failure::NotFound("post"))?)?)
     }
 
     /// Deletes a post.
     pub(super) async fn delete_post(&self, workspace: WorkspaceId, id: &str) -> Result<(), Failure> {
         let removed = self.records.remove(posts(workspace), number(id)?).await?;
-        if removed { Ok(()) } else { Err(Failure::NoSuchPost) }
+        if removed { Ok(()) } else { Err(Failure::NotFound("post")) }
     }
 }
 
@@ -186,7 +186,7 @@ fn number(id: &str) -> Result<u128, Failure> {
     let digits = id.strip_prefix(ID_WORD).filter(|digits| {
         digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     });
-    digits.and_then(|digits| u128::from_str_radix(digits, 16).ok()).ok_or(Failure::NoSuchPost)
+    digits.and_then(|digits| u128::from_str_radix(digits, 16).ok()).ok_or(Failure::NotFound("post"))
 }
 
 fn read(document: &[u8]) -> Result<Post, SandboxError> {

@@ -1,20 +1,15 @@
-//! What the sandbox says for the parts of a product that it does not have yet.
+//! What the sandbox knows of the product that it stands behind: where its doors are and how it speaks.
 //!
-//! It has `SocialCRM`'s posts and accounts. Of any other product it knows what the profile names: a route answers
-//! 501 in the product's own envelope, and the tools are listed so that what a key may see of them can be tried,
-//! but none can be called.
+//! What is built is found by path, whatever product it belongs to. Of what is not built it knows the names: a
+//! route answers 501, and tools are listed so that what a key may see of them can be tried, but not called.
 //!
 //! Never here: a product's name, or an answer that looks like a real one.
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::answer::Answer;
 use super::discovery;
 use super::tools;
+use crate::dialect::Envelope;
 
 /// What the sandbox knows of the product that it stands behind.
 #[derive(Clone, Debug, Default)]
@@ -23,16 +18,17 @@ pub struct SandboxProduct {
     pub endpoint: Option<String>,
     /// The names of its tools, in the order of the list.
     pub tools: Vec<String>,
-    /// How its REST door says that something is not built; without it, what is not there is not found.
-    pub not_built: Option<Bytes>,
+    /// Its REST door, if it has one.
+    pub rest: Option<RestShape>,
 }
 
-/// The answer to a route that a profile names and the sandbox does not have.
-pub(super) fn not_built(body: &Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body.clone()));
-    *answer.status_mut() = StatusCode::NOT_IMPLEMENTED;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
+/// What an upstream knows of the REST door in front of it.
+#[derive(Clone, Debug)]
+pub struct RestShape {
+    /// The path that all its routes lie under, such as `/v1`.
+    pub base: String,
+    /// The shape of its errors.
+    pub envelope: Envelope,
 }
 
 /// The server that an MCP endpoint shows.

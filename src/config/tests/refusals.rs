@@ -108,13 +108,6 @@ fn every_refusal_of_mcp_cloud_is_the_pages() {
         let body = format!(r#"{{"error":{{"code":"{code}","message":"{message}","type":"{kind}"}}}}"#);
         assert_eq!(spoken.body, body, "{}", refusal.name());
     }
-    let not_built = dialect.not_built();
-    let body: Value = serde_json::from_slice(&not_built.body).unwrap();
-    assert_eq!(not_built.status.as_u16(), 501);
-    assert_eq!(
-        (&body["error"]["code"], &body["error"]["type"]),
-        (&json!("not_implemented"), &json!("api_error"))
-    );
 }
 
 #[test]

@@ -15,7 +15,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::Sandbox;
+use super::{RestShape, Sandbox, SandboxProduct};
+use crate::dialect::Envelope;
 use crate::domain::id::WorkspaceId;
 use crate::domain::time::Wall;
 
@@ -144,7 +145,9 @@ impl Play {
 fn open(directory: &TempDir, seconds: &Arc<AtomicI64>) -> Sandbox {
     let seconds = Arc::clone(seconds);
     let wall = Arc::new(move || Wall::from_secs(seconds.load(Ordering::Relaxed)));
-    Sandbox::open(&directory.path().join("sandbox.redb"), wall).unwrap()
+    let sandbox = Sandbox::open(&directory.path().join("sandbox.redb"), wall).unwrap();
+    let rest = RestShape { base: "/v1".to_owned(), envelope: Envelope::Error };
+    sandbox.behind(SandboxProduct { rest: Some(rest), ..SandboxProduct::default() })
 }
 
 async fn connect(sandbox: &Sandbox) -> SendRequest<Full<Bytes>> {

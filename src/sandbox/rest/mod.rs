@@ -1,0 +1,144 @@
+//! The REST door: finds what is built by its path behind the product's base.
+//!
+//! Path before method, so a known path with another method is 405 with `Allow`; then the query, then the
+//! body. What is not built says 501. Errors have the shape that the product's door gives them.
+//!
+//! Never here: a rule about anything that is kept.
+
+mod insights;
+mod posts;
+
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use super::answer::{self, Answer};
+use super::failure::Failure;
+use super::intake::{self, Unread};
+use super::members::Members;
+use super::{Sandbox, workspace};
+use crate::dialect::Envelope;
+
+/// Answers one request.
+pub(super) async fn answer(sandbox: &Sandbox, request: Request<Incoming>) -> Answer {
+    let Some(shape) = &sandbox.product.rest else {
+        return error(Envelope::Error, StatusCode::NOT_FOUND, "not_found", "No such route.");
+    };
+    // Owned, since the body takes the request with it.
+    let path = request.uri().path().to_owned();
+    let Some(behind) = path.strip_prefix(&*shape.base).and_then(|rest| rest.strip_prefix('/')) else {
+        return error(shape.envelope, StatusCode::NOT_FOUND, "not_found", "No such route.");
+    };
+    let segments: Vec<_> = behind.split('/').collect();
+    let answered = match segments.as_slice() {
+        ["posts", rest @ ..] => posts::answer(sandbox, request, rest).await,
+        ["accounts" | "persona" | "trending", ..] => insights::answer(sandbox, &request, &segments),
+        _ => Err(Trouble::NotBuilt),
+    };
+    answered.unwrap_or_else(|trouble| trouble.answer(shape.envelope))
+}
+
+/// Refuses a method that is not among those that `allow` lists.
+fn check_method(request: &Request<Incoming>, allow: &'static str) -> Result<(), Trouble> {
+    let fits = allow.split(", ").any(|method| method == request.method().as_str());
+    if fits { Ok(()) } else { Err(Trouble::Method(allow)) }
+}
+
+async fn body(request: Request<Incoming>) -> Result<Members, Trouble> {
+    no_query(&request)?;
+    let bytes = intake::json(request).await.map_err(Trouble::Unread)?;
+    Ok(Members::parse(&bytes, "The body")?)
+}
+
+fn no_query(request: &Request<Incoming>) -> Result<(), Failure> {
+    match request.uri().query() {
+        None | Some("") => Ok(()),
+        Some(_) => Err(Failure::Invalid("This route takes no query parameters.".to_owned())),
+    }
+}
+
+#[derive(Serialize)]
+struct Data<T> {
+    data: T,
+}
+
+/// Why a route has no good answer.
+enum Trouble {
+    /// Nothing is built at this path.
+    NotBuilt,
+    /// What is built takes these methods, as `Allow` lists them.
+    Method(&'static str),
+    /// The body could not be read.
+    Unread(Unread),
+    /// What was asked could not be done.
+    Failed(Failure),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Trouble {
+    fn answer(&self, envelope: Envelope) -> Answer {
+        let error = |status, code, message: &str| error(envelope, status, code, message);
+        match self {
+            Self::NotBuilt => {
+                let message = "The sandbox does not have this route yet.";
+                error(StatusCode::NOT_IMPLEMENTED, "not_implemented", message)
+            }
+            Self::Method(allow) => {
+                let message = format!("This route allows {allow}.");
+                let refused = error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", &message);
+                answer::with_allow(refused, allow)
+            }
+            Self::Unread(unread) => {
+                let status = match unread {
+                    Unread::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    Unread::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                    Unread::Broken => StatusCode::BAD_REQUEST,
+                };
+                error(status, "invalid_request", &unread.message())
+            }
+            Self::Failed(failure) => {
+                let message = failure.message();
+                match failure {
+                    Failure::Invalid(_) | Failure::Full => {
+                        error(StatusCode::BAD_REQUEST, "invalid_request", &message)
+                    }
+                    Failure::NotFound(_) => error(StatusCode::NOT_FOUND, "not_found", &message),
+                    Failure::Fault(fault) => {
+                        fault.log();
+                        if fault.is_passing() {
+                            let refused = error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &message);
+                            answer::with_retry(refused)
+                        } else {
+                            error(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", &message)
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn error(envelope: Envelope, status: StatusCode, code: &str, message: &str) -> Answer {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        error: Inner<'a>,
+    }
+    #[derive(Serialize)]
+    struct Inner<'a> {
+        code: &'a str,
+        message: &'a str,
+        #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+        kind: Option<&'a str>,
+    }
+    let kind = match envelope {
+        Envelope::Error => None,
+        Envelope::ErrorType if status.is_server_error() => Some("api_error"),
+        Envelope::ErrorType => Some("invalid_request_error"),
+    };
+    answer::json(status, &Body { error: Inner { code, message, kind } })
+}
