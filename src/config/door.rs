@@ -1,7 +1,6 @@
 //! The doors of a profile's file: REST routes and JSON-RPC tools, each with the permission it asks for.
 //!
-//! A path here is plain: literal segments of unreserved characters, or one name in braces for a whole
-//! segment. What could be read two ways as a path cannot be written as a route.
+//! A door is read with the words in which it refuses, so that one that cannot say something does not load.
 //!
 //! Never here: a route or tool that is open because nobody said otherwise.
 
@@ -11,12 +10,13 @@ use std::ops::RangeInclusive;
 use super::profile::TermsTable;
 use super::quantity;
 use super::reader::{Field, Section};
+use super::route::{self, is_pattern};
 use super::words;
 use crate::dialect::{Envelope, RestDialect, RpcDialect};
 use crate::domain::permission::Permission;
-use crate::domain::profile::{
-    COST_MAX, Cost, RefusedKeyId, Requirement, RestDoor, Route, Routes, RpcDoor, Verb,
-};
+use crate::domain::profile::{COST_MAX, Cost, RefusedKeyId, Requirement, RestDoor, Routes, RpcDoor};
+
+pub(super) use super::route::overlap;
 
 /// The most routes of one profile.
 const ROUTES_MAX: usize = 2_000;
@@ -26,12 +26,10 @@ const TOOLS_MAX: usize = 2_000;
 const KEY_HEADERS_MAX: usize = 4;
 /// The most public paths, and the most methods in one list.
 const LIST_MAX: usize = 64;
-/// The longest path, in bytes.
-const PATH_LEN_MAX: usize = 500;
 /// The longest name of a method or tool, in bytes.
 const METHOD_LEN_MAX: usize = 128;
 /// The largest bound on a body that can be set, in bytes.
-const MAX_BODY_BYTES: u64 = 1 << 30;
+pub(super) const MAX_BODY_BYTES: u64 = 1 << 30;
 
 /// The REST door and its dialect.
 pub(super) fn rest(section: &Section<'_>, terms: &mut TermsTable) -> Option<(RestDoor, RestDialect)> {
@@ -51,7 +49,10 @@ pub(super) fn rest(section: &Section<'_>, terms: &mut TermsTable) -> Option<(Res
         section.problem("expected at least one [[rest.route]]");
     }
     let under = base.as_deref().unwrap_or_default();
-    let read: Vec<_> = routes.iter().filter_map(|route| read_route(route, under, max_body, terms)).collect();
+    let mut read: Vec<_> =
+        routes.iter().filter_map(|section| route::keyed(section, under, max_body, terms)).collect();
+    let public = section.sections("public", ROUTES_MAX);
+    read.extend(public.iter().filter_map(|section| route::public(section, under, max_body, terms)));
     let words = words::rest(section, envelope.unwrap_or(Envelope::Error));
     section.close();
     let table = match Routes::new(read) {
@@ -63,30 +64,6 @@ pub(super) fn rest(section: &Section<'_>, terms: &mut TermsTable) -> Option<(Res
     };
     let dialect = RestDialect::new(envelope?, &words?, &terms.words);
     Some((RestDoor { base: base?, key_headers, routes: table? }, dialect))
-}
-
-fn read_route(
-    section: &Section<'_>,
-    base: &str,
-    max_body: Option<u64>,
-    terms: &mut TermsTable,
-) -> Option<Route> {
-    let verb = section
-        .required("method")
-        .and_then(|field| field.parsed("GET, POST, PUT, PATCH or DELETE", Verb::parse));
-    let form = format!("a path under {base}, its segments plain or one {{name}} each");
-    let pattern = section.required("path").and_then(|field| {
-        field.parsed(&form, |text| (is_pattern(text) && lies_under(text, base)).then_some(text))
-    });
-    let asked = own_terms(section, terms);
-    let own_max = section.field("max_body").and_then(|field| size(&field, 0..=MAX_BODY_BYTES));
-    section.close();
-    Some(Route {
-        verb: verb?,
-        pattern: pattern?.to_owned(),
-        requirement: asked?,
-        max_body_bytes: own_max.or(max_body),
-    })
 }
 
 /// The JSON-RPC door and its dialect. `rest` is the other door of the same profile: their paths may not
@@ -159,7 +136,7 @@ fn tool(field: &Field<'_>, terms: &mut TermsTable) -> Option<Requirement> {
 }
 
 /// What the permission of a route or tool asks for, with what is set for this one alone.
-fn own_terms(section: &Section<'_>, terms: &mut TermsTable) -> Option<Requirement> {
+pub(super) fn own_terms(section: &Section<'_>, terms: &mut TermsTable) -> Option<Requirement> {
     let asked = section.required("permission").and_then(|field| requirement(&field, terms));
     let paid = section.field("paid").and_then(|field| field.boolean());
     let meter = section.field("meter").and_then(|field| terms.meters.used_by(&field));
@@ -258,30 +235,6 @@ fn outside(field: &Field<'_>, rest: Option<&Section<'_>>) -> Option<String> {
     Some(path)
 }
 
-/// Whether one path is the other or lies under it.
-pub(super) fn overlap(one: &str, other: &str) -> bool {
-    lies_under(one, other) || lies_under(other, one)
-}
-
-fn lies_under(path: &str, base: &str) -> bool {
-    path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn is_pattern(text: &str) -> bool {
-    let segments = text.strip_prefix('/').map(|rest| rest.split('/'));
-    text.len() <= PATH_LEN_MAX && segments.is_some_and(|mut segments| segments.all(is_segment))
-}
-
-fn is_segment(segment: &str) -> bool {
-    let word = |text: &str, extra: &[u8]| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))
-    };
-    match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-        Some(name) => word(name, b"_"),
-        None => word(segment, b"._~-") && segment != "." && segment != "..",
-    }
-}
-
 fn method(field: &Field<'_>) -> Option<String> {
     let form =
         format!("a method of 1 to {METHOD_LEN_MAX} of A-Z, a-z, 0-9, _, /, $, - and ., not tools/call");
@@ -297,33 +250,7 @@ fn is_method(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::config::{LoadedProfile, load_profile, shipped};
-    use crate::domain::profile::Found;
-
-    #[test]
-    fn a_path_that_could_be_read_two_ways_is_no_route() {
-        for good in ["/v1", "/v1/posts/{id}", "/.well-known/x", "/a~b/c_d"] {
-            assert!(is_pattern(good), "{good}");
-        }
-        let bad = [
-            "",
-            "/",
-            "v1",
-            "/v1/",
-            "//v1",
-            "/v1/..",
-            "/./a",
-            "/a%2Fb",
-            "/{*rest}",
-            "/{}",
-            "/a{id}",
-            "/{id}.json",
-            "/a;b",
-            "/ä",
-        ];
-        for bad in bad {
-            assert!(!is_pattern(bad), "{bad}");
-        }
-    }
+    use crate::domain::profile::{Found, Verb};
 
     /// The shipped profile after these edits, or its problems.
     fn edited(edits: &[(&str, &str)]) -> Result<LoadedProfile, Vec<String>> {
@@ -379,19 +306,5 @@ mod tests {
         assert_eq!(id(&[("[rpc]", &with("\"null\""))]).unwrap(), RefusedKeyId::Null);
         assert_eq!(id(&[("[rpc]", &with("\"echo\""))]).unwrap(), RefusedKeyId::Echo);
         assert!(id(&[("[rpc]", &with("\"mine\""))]).unwrap_err()[0].contains("rpc.refused_key_id: expected"));
-    }
-
-    #[test]
-    fn paths_overlap_by_whole_segments() {
-        let cases = [
-            ("/v1", "/v1", true),
-            ("/v1", "/v1/posts", true),
-            ("/v1/posts", "/v1", true),
-            ("/v1", "/v10", false),
-            ("/api/mcp-app", "/api/mcp", false),
-        ];
-        for (one, other, overlapping) in cases {
-            assert_eq!(overlap(one, other), overlapping, "{one} {other}");
-        }
     }
 }

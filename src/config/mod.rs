@@ -14,6 +14,7 @@ mod profile;
 mod quantity;
 mod rate;
 mod reader;
+mod route;
 mod settings;
 mod shipped;
 mod tuning;

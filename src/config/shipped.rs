@@ -11,7 +11,7 @@ use crate::domain::key::Tag;
 use crate::domain::meter::Grace;
 use crate::domain::permission::{Catalogue, Permission};
 use crate::domain::profile::{
-    Plan, Profile, Requirement, RestDoor, Route, Routes, SYSTEM_PROFILE, Terms, Verb,
+    Access, Plan, Profile, Requirement, RestDoor, Route, Routes, SYSTEM_PROFILE, Terms, Verb,
 };
 
 /// The most bytes that the admin API takes: the largest key that can be made (256 permissions, 64 address
@@ -126,6 +126,7 @@ fn route(catalogue: &Catalogue, verb: Verb, pattern: &str, asked: &str) -> Optio
         } else {
             ADMIN_BODY_BYTES_MAX
         }),
+        access: Access::Keyed,
     })
 }
 

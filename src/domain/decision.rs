@@ -537,4 +537,9 @@ impl OpenPass {
             None => Ok(Self(())),
         }
     }
+
+    /// The same, when a second bucket has a token left as well. The first one's is spent either way.
+    pub fn paced_again(self, rate: &Rate, bucket: &Bucket, now: Mono) -> Result<Self, Denial> {
+        Ok(bucket.take(rate, 1, now).map(|_token| self)?)
+    }
 }

@@ -272,6 +272,25 @@ pub struct Route {
     pub requirement: Requirement,
     /// The most bytes of body; `None` leaves it to the upstream.
     pub max_body_bytes: Option<u64>,
+    /// Who may come.
+    pub access: Access,
+}
+
+/// Who may come to a route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Access {
+    /// Whoever holds a key that meets the route's requirement.
+    #[default]
+    Keyed,
+    /// Anyone. A key that is sent all the same must be good.
+    Public,
+}
+
+impl Route {
+    /// What opens this route to a caller without a key.
+    pub fn public(&self) -> Option<Public> {
+        (self.access == Access::Public).then_some(Public { bucket: self.requirement.bucket })
+    }
 }
 
 /// What a method and a path lead to.
@@ -376,7 +395,18 @@ pub enum RefusedKeyId {
 
 /// Something that a profile opens to callers without a key. Only a profile's own list makes one.
 #[derive(Clone, Copy, Debug)]
-pub struct Public(());
+pub struct Public {
+    bucket: Option<RouteBucketNo>,
+}
+
+impl Public {
+    const UNPACED: Self = Self { bucket: None };
+
+    /// The rate that each address has here alone, beside the one for everything without a key.
+    pub const fn bucket(self) -> Option<RouteBucketNo> {
+        self.bucket
+    }
+}
 
 impl RpcDoor {
     /// Whether a path is this door's.
@@ -386,12 +416,12 @@ impl RpcDoor {
 
     /// Whether a GET of this path needs no key.
     pub fn public_path(&self, path: &str) -> Option<Public> {
-        self.public_paths.iter().any(|known| known == path).then_some(Public(()))
+        self.public_paths.iter().any(|known| known == path).then_some(Public::UNPACED)
     }
 
     /// Whether this method needs no key.
     pub fn keyless_method(&self, method: &str) -> Option<Public> {
-        self.keyless_methods.iter().any(|known| known == method).then_some(Public(()))
+        self.keyless_methods.iter().any(|known| known == method).then_some(Public::UNPACED)
     }
 }
 
@@ -400,7 +430,13 @@ mod tests {
     use super::*;
 
     fn route(verb: Verb, pattern: &str) -> Route {
-        Route { verb, pattern: pattern.to_owned(), requirement: Requirement::default(), max_body_bytes: None }
+        Route {
+            verb,
+            pattern: pattern.to_owned(),
+            requirement: Requirement::default(),
+            max_body_bytes: None,
+            access: Access::Keyed,
+        }
     }
 
     fn routes() -> Routes {

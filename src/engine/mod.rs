@@ -214,12 +214,22 @@ impl Engine {
         tagged.filter(|profile| looks_like_one_of(profile)).or_else(by_shape).or(tagged)
     }
 
-    /// Lets a keyless caller through to something that its profile opens, paced by address.
-    pub fn open_pass(&self, public: Public, address: Option<IpAddr>) -> Result<OpenPass, Denial> {
+    /// Lets a keyless caller through to something that its profile opens, paced by address: by the rate of
+    /// everything without a key, and then by the one that this alone has.
+    pub fn open_pass(
+        &self,
+        profile: &Arc<Profile>,
+        public: Public,
+        address: Option<IpAddr>,
+    ) -> Result<OpenPass, Denial> {
         let address = origin(address);
         let bucket = self.keyless.find_or_insert(address, Arc::default);
         let now = self.clock.now().mono;
-        OpenPass::paced(public, self.keyless_rate.as_ref(), &bucket, now)
+        let pass = OpenPass::paced(public, self.keyless_rate.as_ref(), &bucket, now)?;
+        match self.route_buckets.of_address(profile, public, address) {
+            Some((rate, bucket)) => pass.paced_again(&rate, &bucket, now),
+            None => Ok(pass),
+        }
     }
 
     /// How often each outcome was given.

@@ -503,7 +503,7 @@ async fn keyless_callers_are_paced_by_address() {
     };
     let pass = |address: [u8; 4]| {
         let public = door.keyless_method("ping").unwrap();
-        world.engine.open_pass(public, Some(IpAddr::from(address))).is_ok()
+        world.engine.open_pass(&world.profile, public, Some(IpAddr::from(address))).is_ok()
     };
     assert_eq!([pass([10, 0, 0, 1]), pass([10, 0, 0, 1]), pass([10, 0, 0, 1])], [true, true, false]);
     assert!(pass([10, 0, 0, 2]));

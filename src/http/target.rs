@@ -100,7 +100,7 @@ fn is_encoded_twice(decoded: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::profile::{Found, Requirement, Route, Routes, Verb};
+    use crate::domain::profile::{Access, Found, Requirement, Route, Routes, Verb};
     use proptest::prelude::*;
 
     fn accepts(target: &str) -> bool {
@@ -198,6 +198,7 @@ mod tests {
             pattern: pattern.to_owned(),
             requirement: Requirement::default(),
             max_body_bytes: None,
+            access: Access::Keyed,
         };
         Routes::new(patterns.map(route).into()).unwrap()
     }

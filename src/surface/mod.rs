@@ -20,9 +20,11 @@ mod spoken;
 mod tool_list;
 
 use hyper::HeaderMap;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use crate::domain::denial::{Invalid, Refusal};
+use crate::domain::profile::Profile;
+use crate::domain::signature::Sent;
 use crate::engine::AwaitedAnswer;
 use crate::http::target::Target;
 use crate::http::{Request, Response, framing};
@@ -32,6 +34,15 @@ fn readable(request: &Request, hosts: &[String]) -> Result<(), Invalid> {
     framing::check(request)?;
     framing::check_served(request, hosts)?;
     Target::parse(request.uri()).map(drop)
+}
+
+/// Whether nothing that could be a key was sent, nor a key's signature. What a profile opens is for the
+/// anonymous: a key in the wrong header is none.
+fn is_anonymous(headers: &HeaderMap, profile: &Profile) -> bool {
+    let mut key_headers = profile.key_headers().iter();
+    !headers.contains_key(AUTHORIZATION)
+        && !key_headers.any(|name| headers.contains_key(name))
+        && matches!(signature::sent(headers, profile), Sent::Nothing)
 }
 
 /// Notes how a granted request was answered.

@@ -1,7 +1,8 @@
 //! A product's REST door: route, verify, forward.
 //!
 //! An unknown route, a wrong method and a body that is too long are told only to a proven caller, after its
-//! rate token: before proof every path looks the same.
+//! rate token: before proof every path looks the same, but for the routes that the profile opens to everyone.
+//! A key that is sent to one of those is checked like any other.
 //!
 //! Never here: a body that is read, unless it is signed (others stream through); a status.
 
@@ -9,17 +10,18 @@ use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_LENGTH;
+use hyper::http::request::Parts;
 
 use super::credential::credential;
-use super::data::{Exchange, noted};
-use super::{answered, signature};
+use super::data::{Exchange, Product, noted};
+use super::{answered, is_anonymous, signature};
 use crate::dialect::{RestDialect, Spoken};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Refusal};
-use crate::domain::profile::{Found, RestDoor, Route, Verb};
+use crate::domain::profile::{Found, Public, RestDoor, Route, Verb};
 use crate::domain::signature::Sent;
 use crate::engine::{Attempt, Door};
-use crate::gateway::{Encodings, Outgoing, Pass};
+use crate::gateway::{Arrival, Encodings, Outgoing, Pass};
 use crate::http::body::Relayed;
 use crate::http::{Body, Response};
 
@@ -36,9 +38,33 @@ pub(super) async fn answer(
 }
 
 async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Refusal> {
-    let Exchange { engine, product, mut parts, body, buffers, arrival, limit_states } = exchange;
+    let found = door.routes.find(Verb::of_method(exchange.parts.method.as_str()), exchange.parts.uri.path());
+    let public = match found {
+        Found::Route(route) => route.public().map(|public| (route, public)),
+        Found::OtherVerbs(_) | Found::Nothing => None,
+    };
+    match public.filter(|_| is_anonymous(&exchange.parts.headers, &exchange.product.profile)) {
+        Some((route, public)) => open(exchange, route, public).await,
+        None => granted(exchange, door, found).await,
+    }
+}
+
+/// Answers a caller without a key at a route that the profile opens to everyone.
+async fn open(exchange: Exchange<'_>, route: &Route, public: Public) -> Result<Response, Refusal> {
+    let Exchange { engine, product, parts, body, arrival, .. } = exchange;
+    let pass = engine.open_pass(&product.profile, public, arrival.address)?;
+    if let Some(max_bytes) = announced_too_long(route, &parts.headers) {
+        return Err(Denial::TooLarge { max_bytes }.into());
+    }
+    let body = body.take_if(|body| !body.is_end_stream());
+    let body = body.map_or(Body::Empty, |body| relayed(body, route.max_body_bytes));
+    product.upstream.forward(Pass::Open(pass), outgoing(product, parts, body, arrival)).await
+}
+
+/// Answers a caller whose key holds what the route asks.
+async fn granted(exchange: Exchange<'_>, door: &RestDoor, found: Found<'_>) -> Result<Response, Refusal> {
+    let Exchange { engine, product, parts, body, buffers, arrival, limit_states } = exchange;
     let address = arrival.address;
-    let found = door.routes.find(Verb::of_method(parts.method.as_str()), parts.uri.path());
     let max_body_bytes = match found {
         Found::Route(route) => route.max_body_bytes,
         Found::OtherVerbs(_) | Found::Nothing => None,
@@ -66,19 +92,19 @@ async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Ref
     let (signed_body, _held) = signed_body.unzip();
     let answer = engine.await_answer(&granted, place);
     let (grant, identity, tether) = granted.into_parts();
-    signature::strip(&mut parts.headers, profile);
-    let outgoing = Outgoing {
-        head: parts,
-        body: match (signed_body, body.take_if(|body| !body.is_end_stream())) {
-            (Some(read), _) => Body::from(read),
-            (None, Some(body)) => relayed(body, max_body_bytes),
-            (None, None) => Body::Empty,
-        },
-        arrival,
-        key_headers: product.profile.key_headers(),
-        encodings: Encodings::AsAsked,
+    let body = match (signed_body, body.take_if(|body| !body.is_end_stream())) {
+        (Some(read), _) => Body::from(read),
+        (None, Some(body)) => relayed(body, max_body_bytes),
+        (None, None) => Body::Empty,
     };
+    let outgoing = outgoing(product, parts, body, arrival);
     answered(answer, product.upstream.forward(Pass::Granted(grant, identity, tether), outgoing).await)
+}
+
+fn outgoing(product: &Product, mut head: Parts, body: Body, arrival: Arrival) -> Outgoing<'_> {
+    signature::strip(&mut head.headers, &product.profile);
+    let key_headers = product.profile.key_headers();
+    Outgoing { head, body, arrival, key_headers, encodings: Encodings::AsAsked }
 }
 
 fn relayed(body: Incoming, max_bytes: Option<u64>) -> Body {

@@ -21,7 +21,7 @@ use super::credential::credential;
 use super::data::{Exchange, Product, noted};
 use super::rpc_message::RpcMessage;
 use super::tool_list::filter_tools;
-use super::{answered, is_json, signature};
+use super::{answered, is_anonymous, is_json, signature};
 use crate::dialect::{Era, RpcDialect, Spoken};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
@@ -74,10 +74,10 @@ async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Re
     let address = arrival.address;
     let reads = parts.method == Method::GET || parts.method == Method::HEAD;
     let public = door.public_path(parts.uri.path()).filter(|_| reads);
-    let anonymous = is_anonymous(&parts, product);
+    let anonymous = is_anonymous(&parts.headers, &product.profile);
     let credential = rpc_credential(&parts, product);
     let (pass, answer) = if let Some(public) = public.filter(|_| anonymous) {
-        (Pass::Open(engine.open_pass(public, address)?), None)
+        (Pass::Open(engine.open_pass(&product.profile, public, address)?), None)
     } else {
         let place = door.place_of_public_path(parts.uri.path()).unwrap_or_default();
         let wanted = match public {
@@ -194,8 +194,11 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
         let (grant, identity, tether) = granted.into_parts();
         (Pass::Granted(grant, identity, tether), reach, Some(answer))
     } else {
-        let public = asked.open_to(is_anonymous(&parts, product)).map_err(|denial| refused(denial.into()))?;
-        let pass = engine.open_pass(public, address).map_err(|denial| refused(denial.into()))?;
+        let public = asked
+            .open_to(is_anonymous(&parts.headers, &product.profile))
+            .map_err(|denial| refused(denial.into()))?;
+        let pass = engine.open_pass(&product.profile, public, address);
+        let pass = pass.map_err(|denial| refused(denial.into()))?;
         (Pass::Open(pass), None, None)
     };
     let outgoing = outgoing(product, parts, Body::Whole(read), arrival);
@@ -239,15 +242,6 @@ fn rpc_credential<'a>(parts: &'a Parts, product: &Product) -> Result<&'a [u8], D
         Ok(_) if !parts.headers.contains_key(AUTHORIZATION) => Err(Denial::Missing),
         credential => credential,
     }
-}
-
-/// Whether nothing that could be a key was sent, nor a key's signature. What a profile opens is for the
-/// anonymous: a key in the wrong header is none.
-fn is_anonymous(parts: &Parts, product: &Product) -> bool {
-    let mut key_headers = product.profile.key_headers().iter();
-    !parts.headers.contains_key(AUTHORIZATION)
-        && !key_headers.any(|name| parts.headers.contains_key(name))
-        && matches!(signature::sent(&parts.headers, &product.profile), Sent::Nothing)
 }
 
 /// What a message asks for.

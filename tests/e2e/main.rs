@@ -33,6 +33,7 @@ mod order;
 mod plans;
 mod products;
 mod program;
+mod public_routes;
 mod races;
 mod random;
 mod rates;
