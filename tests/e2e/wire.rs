@@ -244,7 +244,7 @@ async fn read_answer(stream: &mut TcpStream, unread: &mut Vec<u8>, method: &str)
 
 fn parse_head(head: &str) -> Result<(u16, Vec<(String, String)>)> {
     let mut lines = head.trim_end_matches("\r\n").split("\r\n");
-    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).and_then(|rest| rest.get(..3));
+    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.")).and_then(|rest| rest.get(2..5));
     let status = status.and_then(|digits| digits.parse().ok()).ok_or_else(|| malformed("status line"))?;
     let split = |line: &str| {
         let (name, value) = line.split_once(':')?;
