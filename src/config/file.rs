@@ -149,6 +149,7 @@ impl Reading<'_> {
         let name = section.field("name");
         let file = section.field("file");
         let upstream = section.required("upstream").and_then(|field| upstream(&field));
+        let asserts = section.field("assertion").and_then(|field| field.boolean());
         section.close();
         let loaded = match (name, file) {
             (Some(name), None) => {
@@ -173,7 +174,10 @@ impl Reading<'_> {
                 None
             }
         };
-        Some(ProfileSettings { loaded: loaded?, upstream: upstream? })
+        let upstream = upstream?;
+        // The sandbox lives in this process: there is nobody to doubt.
+        let asserts = asserts.unwrap_or(upstream != UpstreamSetting::Sandbox);
+        Some(ProfileSettings { loaded: loaded?, upstream, asserts })
     }
 
     fn loaded(&self, text: &str, origin: &str) -> Option<LoadedProfile> {
@@ -299,6 +303,19 @@ mod tests {
     use super::samples::{LEAST, refused, resolved};
     use super::*;
     use crate::domain::hash::SlowHashCost;
+
+    #[test]
+    fn an_upstream_is_told_of_callers_in_a_form_to_check_unless_it_is_ours_or_says_no() {
+        let asserts = |upstream: &str| {
+            let text = LEAST.replace("upstream = \"sandbox\"", upstream);
+            resolved(&text, &[], &Flags::default()).unwrap().profiles[0].asserts
+        };
+        assert!(!asserts("upstream = \"sandbox\""));
+        assert!(asserts("upstream = \"sandbox\"\nassertion = true"));
+        assert!(asserts("upstream = \"http://127.0.0.1:3000\""));
+        assert!(!asserts("upstream = \"http://127.0.0.1:3000\"\nassertion = false"));
+        refused(&LEAST.replace("\"sandbox\"", "\"sandbox\"\nassertion = 1"), "expected true or false");
+    }
 
     #[test]
     fn the_template_loads_and_says_the_defaults() {

@@ -63,6 +63,8 @@ pub struct ProfileSettings {
     pub loaded: LoadedProfile,
     /// What stands behind its gate.
     pub upstream: UpstreamSetting,
+    /// Whether that is told of callers in a form that it can check.
+    pub asserts: bool,
 }
 
 /// What stands behind a gate.

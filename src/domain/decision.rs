@@ -523,6 +523,8 @@ pub struct Identity {
     pub plan: String,
     /// The permissions held, with spaces between.
     pub scopes: String,
+    /// The same in a form that can be checked, where the upstream is told so.
+    pub assertion: Option<Arc<str>>,
 }
 
 /// Permission to reach something public without a key: no identity, paced by address.

@@ -9,6 +9,7 @@
 //! random bytes come in as arguments.
 
 pub mod address;
+pub mod assertion;
 mod atomic;
 pub mod audit;
 pub mod believed_time;

@@ -43,6 +43,7 @@ impl Engine {
         self.proofs.sweep();
         self.keyless.sweep();
         self.route_buckets.sweep();
+        self.assertions.sweep();
         self.replays.sweep(self.clock.now().wall);
         let clock_mark = self.clock_mark_line.lock().await;
         let (keys, workspaces) = self.slots.take_noted();

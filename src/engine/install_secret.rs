@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::keyring::Keyring;
+use crate::domain::assertion::AssertionSigner;
 use crate::domain::audit::seal::AuditSealer;
 use crate::domain::hash::{Fingerprinter, INSTALL_SECRET_LEN, SecretId};
 use crate::store::Store;
@@ -40,6 +41,11 @@ impl InstallSecret {
     /// Seals audit rows under this secret.
     pub fn audit_sealer(&self) -> AuditSealer {
         AuditSealer::new(&self.0)
+    }
+
+    /// Signs what upstreams are told under this secret.
+    fn assertion_signer(&self) -> Option<AssertionSigner> {
+        AssertionSigner::new(&self.0)
     }
 
     /// Its name, which tells nothing of it.
@@ -93,6 +99,9 @@ pub enum InstallSecretError {
         /// The file.
         path: PathBuf,
     },
+    /// No key could be made that signs what upstreams are told.
+    #[error("no signing key could be made of the install secret")]
+    Signing,
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     Random,
@@ -151,6 +160,11 @@ impl InstallSecrets {
         for secret in self.retired.iter().rev().chain([&self.current]) {
             store.seal_with(secret.audit_sealer());
         }
+    }
+
+    /// Signs what upstreams are told under the current secret.
+    pub(super) fn assertion_signer(&self) -> Result<AssertionSigner, InstallSecretError> {
+        self.current.assertion_signer().ok_or(InstallSecretError::Signing)
     }
 
     pub(super) fn keyring(&self) -> Keyring {

@@ -7,6 +7,7 @@
 //! Never here: a response, a header, a status code; a map guard that leaves `slots` or `generations`; a slow
 //! hash outside `slow_hash`.
 
+mod assertions;
 mod changes;
 mod checkpoint;
 mod explain;
@@ -69,6 +70,7 @@ pub use views::{KeyList, KeyView, MeterView};
 
 pub use crate::store::{Listed, Page};
 
+use assertions::Assertions;
 use changes::PendingFingerprints;
 use checkpoint::Checkpoints;
 use generations::{AsItIs, Generations};
@@ -122,6 +124,7 @@ pub struct Engine {
     clock: Clock,
     profiles: HashMap<String, Arc<Profile>>,
     keyring: ArcSwap<Keyring>,
+    assertions: Assertions,
     /// Held while one is made, so that no two are made at once.
     secrets: tokio::sync::Mutex<InstallSecrets>,
     stores_fingerprints: bool,
@@ -165,6 +168,7 @@ impl Engine {
             clock,
             profiles,
             keyring: ArcSwap::from_pointee(secrets.keyring()),
+            assertions: Assertions::new(&secrets).map_err(std::io::Error::other)?,
             secrets: tokio::sync::Mutex::new(secrets),
             stores_fingerprints: options.stores_fingerprints,
             pending_fingerprints: PendingFingerprints::default(),

@@ -2,6 +2,7 @@
 //!
 //! Never here: a socket, or a full-priced slow hash.
 
+mod assertions;
 mod clock;
 mod cold_proofs;
 mod endings;

@@ -86,6 +86,11 @@ impl Granted {
         self.grant.decided_at()
     }
 
+    /// Its living state.
+    pub(super) fn live_key(&self) -> &LiveKey {
+        &self.key
+    }
+
     /// What the key holds of its profile's catalogue at this moment.
     pub fn permissions(&self) -> PermissionBits {
         self.key.facts.load().permissions()
@@ -96,13 +101,15 @@ impl Granted {
         Reach(Arc::clone(&self.key))
     }
 
-    /// The grant, who stands behind it, and what it hangs on from now on, for the gateway.
-    pub fn into_parts(self) -> (Grant, Identity, Tether) {
+    /// The grant, who stands behind it, and what it hangs on from now on, for the gateway. `assertion` is what
+    /// the upstream is told beside it.
+    pub fn into_parts(self, assertion: Option<Arc<str>>) -> (Grant, Identity, Tether) {
         let identity = Identity {
             key: self.grant.key(),
             workspace: self.grant.workspace(),
             plan: self.key.workspace.facts.load().plan().to_owned(),
             scopes: self.key.facts.load().scopes().to_owned(),
+            assertion,
         };
         (self.grant, identity, self.tether_parts.to(self.key))
     }

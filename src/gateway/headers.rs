@@ -24,6 +24,7 @@ const KEY_ID: HeaderName = HeaderName::from_static("x-keyward-key-id");
 const WORKSPACE: HeaderName = HeaderName::from_static("x-keyward-workspace");
 const PLAN: HeaderName = HeaderName::from_static("x-keyward-plan");
 const SCOPES: HeaderName = HeaderName::from_static("x-keyward-scopes");
+const ASSERTION: HeaderName = HeaderName::from_static("x-keyward-assertion");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-keyward-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -74,6 +75,11 @@ pub(super) fn identify(headers: &mut HeaderMap, identity: Identity) -> Option<()
     headers.insert(WORKSPACE, value(identity.workspace.to_string())?);
     headers.insert(PLAN, value(identity.plan)?);
     headers.insert(SCOPES, value(identity.scopes)?);
+    if let Some(assertion) = identity.assertion {
+        let mut assertion = HeaderValue::from_str(&assertion).ok()?;
+        assertion.set_sensitive(true);
+        headers.insert(ASSERTION, assertion);
+    }
     Some(())
 }
 

@@ -18,11 +18,11 @@ use super::spoken::{refuse, refuse_for_good};
 use super::{readable, rest, rpc};
 use crate::dialect::{Era, RateHeaders, RestDialect, RpcDialect};
 use crate::domain::address::AddressRules;
-use crate::domain::denial::{Denial, Refusal};
+use crate::domain::denial::{Denial, Fault, Refusal};
 use crate::domain::profile::{Profile, RestDoor, RpcDoor};
 use crate::domain::rate::state::LimitStates;
 use crate::engine::{Engine, Granted, Refused};
-use crate::gateway::{Arrival, Upstream};
+use crate::gateway::{Arrival, Pass, Upstream};
 use crate::http::forwarded::caller_address;
 use crate::http::{Peer, Request, Response, framing};
 
@@ -39,6 +39,18 @@ pub struct Product {
     pub rate_headers: RateHeaders,
     /// What stands behind it.
     pub upstream: Upstream,
+    /// Whether that is told of callers in a form that it can check.
+    pub asserts: bool,
+}
+
+impl Product {
+    /// What lets a granted request through to the upstream, with all that it is told of the caller.
+    pub(super) fn pass(&self, engine: &Engine, granted: Granted) -> Result<Pass, Fault> {
+        let assertion =
+            if self.asserts { Some(engine.assertion(&granted).ok_or(Fault::Internal)?) } else { None };
+        let (grant, identity, tether) = granted.into_parts(assertion);
+        Ok(Pass::Granted(grant, identity, tether))
+    }
 }
 
 /// The doors of one data listener.

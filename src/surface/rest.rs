@@ -91,14 +91,14 @@ async fn granted(exchange: Exchange<'_>, door: &RestDoor, found: Found<'_>) -> R
     // Its room is taken until the upstream has answered.
     let (signed_body, _held) = signed_body.unzip();
     let answer = engine.await_answer(&granted, place);
-    let (grant, identity, tether) = granted.into_parts();
+    let pass = product.pass(engine, granted)?;
     let body = match (signed_body, body.take_if(|body| !body.is_end_stream())) {
         (Some(read), _) => Body::from(read),
         (None, Some(body)) => relayed(body, max_body_bytes),
         (None, None) => Body::Empty,
     };
     let outgoing = outgoing(product, parts, body, arrival);
-    answered(answer, product.upstream.forward(Pass::Granted(grant, identity, tether), outgoing).await)
+    answered(answer, product.upstream.forward(pass, outgoing).await)
 }
 
 fn outgoing(product: &Product, mut head: Parts, body: Body, arrival: Arrival) -> Outgoing<'_> {

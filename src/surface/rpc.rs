@@ -98,8 +98,7 @@ async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Re
             noted(limit_states, engine.admit(caller, &wanted, 1).await)?
         };
         let answer = engine.await_answer(&granted, place);
-        let (grant, identity, tether) = granted.into_parts();
-        (Pass::Granted(grant, identity, tether), Some(answer))
+        (product.pass(engine, granted)?, Some(answer))
     };
     let outgoing = outgoing(product, parts, Body::Empty, arrival);
     let forwarded = product.upstream.forward(pass, outgoing).await;
@@ -191,8 +190,8 @@ async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Ref
             noted(limit_states, engine.admit(caller, &asked.wanted, cost).await).map_err(refused)?;
         let reach = asked.lists_tools.then(|| granted.reach());
         let answer = engine.await_answer(&granted, asked.wanted.place());
-        let (grant, identity, tether) = granted.into_parts();
-        (Pass::Granted(grant, identity, tether), reach, Some(answer))
+        let pass = product.pass(engine, granted).map_err(|fault| refused(fault.into()))?;
+        (pass, reach, Some(answer))
     } else {
         let public = asked
             .open_to(is_anonymous(&parts.headers, &product.profile))

@@ -140,7 +140,8 @@ async fn the_data_listener_knows_nothing_of_the_admin_api() {
     let workspace = daemon.workspace("pro").await;
     let key = &workspace.default_key;
     daemon.is_well(key).await;
-    let open = ["/livez", "/readyz", "/metrics", "/debug", "/version", "/health"].map(Call::get);
+    let open = ["/livez", "/readyz", "/metrics", "/.well-known/jwks.json", "/debug", "/version", "/health"]
+        .map(Call::get);
     for call in routes(&workspace.id, &key.id).into_iter().chain(open) {
         let nobody = daemon.call(&call).await;
         let with_admin_key = daemon.call(&call.clone().bearer(daemon.admin_key())).await;

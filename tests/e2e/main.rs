@@ -11,6 +11,7 @@
 mod admin_apart;
 mod admin_input;
 mod admin_lists;
+mod assertion;
 mod audit;
 mod bad_input;
 mod canary;

@@ -53,11 +53,11 @@ async fn record(mut stream: TcpStream, into: Recorded) {
     }
 }
 
-fn last(recorded: &Recorded) -> String {
+pub(crate) fn last(recorded: &Recorded) -> String {
     recorded.lock().unwrap().last().unwrap().clone()
 }
 
-fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
     let head = request.split("\r\n\r\n").next().unwrap();
     let mut found = head.lines().skip(1).filter_map(|line| line.split_once(": "));
     let value = found.find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value);

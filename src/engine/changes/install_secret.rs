@@ -39,6 +39,8 @@ impl Engine {
             let entry = engine.entry(actor, AuditAction::InstallSecretRotated, Subject::Installation);
             engine.store.note_install_secret(rotated.current().id(), entry).await?;
             engine.store.seal_with(rotated.current().audit_sealer());
+            let signer = rotated.assertion_signer().map_err(ChangeRefused::InstallSecret)?;
+            engine.assertions.sign_under(signer, engine.clock.now().wall);
             engine.keyring.store(Arc::new(rotated.keyring()));
             *secrets = rotated;
             let keyring = engine.keyring.load();

@@ -108,7 +108,13 @@ fn tied_to(workspace: WorkspaceId, tether: Tether) -> Pass {
     let Ok(Admission::Unmetered(admitted)) = allowed(standing, rate, &case, &wanted) else {
         panic!("nothing was asked");
     };
-    let identity = Identity { key, workspace, plan: "pro".into(), scopes: "posts:read posts:write".into() };
+    let identity = Identity {
+        key,
+        workspace,
+        plan: "pro".into(),
+        scopes: "posts:read posts:write".into(),
+        assertion: None,
+    };
     Pass::Granted(admitted.grant(), identity, tether)
 }
 

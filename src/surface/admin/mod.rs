@@ -12,6 +12,7 @@ mod explain;
 mod import;
 mod install_secret;
 mod intake;
+mod jwks;
 mod keys;
 mod metrics;
 mod rotation;
@@ -256,6 +257,7 @@ impl AdminSurface {
                 Some(json_answer(StatusCode::OK, &json!({"status": "ready"})))
             }
             (Some(Verb::Get), "/readyz") => Some(respond(self.dialect.say(&Fault::NotDurable.into()))),
+            (Some(Verb::Get), jwks::PATH) => Some(jwks::answer(&self.engine.assertion_keys())),
             (Some(Verb::Get), "/metrics") => {
                 let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE_TEXT);
                 Some(answer::with_type(StatusCode::OK, content_type, self.metrics.text()))
