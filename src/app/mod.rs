@@ -72,6 +72,14 @@ pub enum StartError {
     /// The sandbox's file cannot be opened.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// The key of the sandbox's language model cannot be read.
+    #[error("the key of the sandbox's language model {path} cannot be used: {why}")]
+    LlmKey {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong, and what was expected.
+        why: String,
+    },
     /// The install secret cannot be had.
     #[error(transparent)]
     InstallSecret(#[from] InstallSecretError),
@@ -196,7 +204,7 @@ async fn launch_over(
 
     let (sandbox_shutdown, sandbox_tasks) = (CancellationToken::new(), TaskTracker::new());
     let uses_sandbox = settings.profiles.iter().any(|profile| profile.upstream == UpstreamSetting::Sandbox);
-    let sandbox = if uses_sandbox { Some(open_sandbox(&settings.data_dir, &clock).await?) } else { None };
+    let sandbox = if uses_sandbox { Some(open_sandbox(&settings, &clock).await?) } else { None };
 
     let admin = bind(settings.admin.listen).await?;
     let mut listeners = Vec::new();

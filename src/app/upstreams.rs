@@ -7,20 +7,54 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use super::{StartError, blocking, tasks};
 use crate::clock::Clock;
-use crate::config::{LoadedProfile, ProfileSettings, UpstreamSetting};
+use crate::config::{LlmSettings, LoadedProfile, ProfileSettings, Settings, UpstreamSetting};
+use crate::domain::causes::Causes;
 use crate::gateway::{Upstream, UpstreamOptions};
-use crate::sandbox::{RestShape, Sandbox, SandboxProduct};
+use crate::sandbox::{LlmOptions, RestShape, Sandbox, SandboxOptions, SandboxProduct};
+use crate::store::private_file;
 
 /// The sandbox's file in the data directory.
 const SANDBOX_FILE: &str = "sandbox.redb";
+/// The folder of what is uploaded to the sandbox, in the data directory.
+const SANDBOX_UPLOADS: &str = "sandbox-files";
+/// The most bytes of the language model's key file.
+const LLM_KEY_BYTES_MAX: usize = 8 << 10;
 
-pub(super) async fn open_sandbox(data_dir: &Path, clock: &Clock) -> Result<Sandbox, StartError> {
-    let (path, clock) = (data_dir.join(SANDBOX_FILE), clock.clone());
-    let opened = blocking(move || Sandbox::open(&path, Arc::new(move || clock.now().wall))).await;
+pub(super) async fn open_sandbox(settings: &Settings, clock: &Clock) -> Result<Sandbox, StartError> {
+    let clock = clock.clone();
+    let options = SandboxOptions {
+        file: settings.data_dir.join(SANDBOX_FILE),
+        uploads: settings.data_dir.join(SANDBOX_UPLOADS),
+        wall: Arc::new(move || clock.now().wall),
+        llm: settings.llm.as_ref().map(llm).transpose()?,
+    };
+    let opened = blocking(move || Sandbox::open(options)).await;
     Ok(opened.ok_or(StartError::BrokeOff("the sandbox"))??)
+}
+
+/// The language model, its key read from its file.
+fn llm(settings: &LlmSettings) -> Result<LlmOptions, StartError> {
+    let read = |path: &Path| {
+        let refused = |why: String| StartError::LlmKey { path: path.to_owned(), why };
+        let found = private_file::read(path, LLM_KEY_BYTES_MAX)
+            .map_err(|error| refused(Causes(&error).to_string()))?;
+        let text = found.as_deref().and_then(|found| std::str::from_utf8(found).ok()).map(str::trim);
+        match text.filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())) {
+            Some(text) => Ok(Zeroizing::new(text.to_owned())),
+            None => Err(refused("expected one key, as the server gave it, and nothing else".to_owned())),
+        }
+    };
+    Ok(LlmOptions {
+        url: settings.url.clone(),
+        model: settings.model.clone(),
+        key: settings.key_file.as_deref().map(read).transpose()?,
+        authorities: settings.ca_file.clone(),
+        wait_max: settings.wait_max,
+    })
 }
 
 pub(super) fn upstream(

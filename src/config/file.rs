@@ -15,6 +15,7 @@ use super::overlay::{self, Flags};
 use super::problem::Problem;
 use super::profile::{LoadedProfile, load_profile};
 use super::reader::{Field, Report, Section};
+use super::sandbox;
 use super::settings::{AdminSettings, ProfileSettings, Settings, UpstreamSetting};
 use super::shipped::{shipped, shipped_names, system_profile};
 use super::tuning;
@@ -100,6 +101,7 @@ impl Reading<'_> {
         let slow_hash = tuning::slow_hash(&root.section("slow_hash"));
         let replays_max = tuning::signing(&root.section("signing"));
         let fingerprints = tuning::fingerprints(&root.section("fingerprints"));
+        let llm = sandbox::llm(&root.section("sandbox"), &|field| self.path(field));
         let log = tuning::log(&root.section("log"));
         root.close();
         let settings = Settings {
@@ -114,6 +116,7 @@ impl Reading<'_> {
             slow_hash: slow_hash?,
             replays_max: replays_max?,
             fingerprints: fingerprints?,
+            llm: llm?,
             log: log?,
         };
         check_addresses(root, &settings);
@@ -392,6 +395,11 @@ mod tests {
             ("KEYWARD_SLOW_HASH_WORKERS", "4"),
             ("KEYWARD_SIGNING_REPLAYS_MAX", "2000"),
             ("KEYWARD_FINGERPRINTS_STORED", "false"),
+            ("KEYWARD_SANDBOX_LLM_URL", "http://[::1]:1/v1"),
+            ("KEYWARD_SANDBOX_LLM_MODEL", "small"),
+            ("KEYWARD_SANDBOX_LLM_KEY_FILE", "llm.key"),
+            ("KEYWARD_SANDBOX_LLM_CA_FILE", "ca.pem"),
+            ("KEYWARD_SANDBOX_LLM_WAIT_MAX", "9s"),
             ("KEYWARD_LOG_FORMAT", "json"),
             ("KEYWARD_LOG_LEVEL", "debug"),
         ];
@@ -407,6 +415,10 @@ mod tests {
         assert_eq!(Some(settings.slow_hash.cost), SlowHashCost::new(65_536, 3));
         assert_eq!((settings.slow_hash.queue_max, settings.slow_hash.workers), (9, 4));
         assert_eq!(settings.replays_max, 2_000);
+        let llm = settings.llm.unwrap();
+        assert_eq!((llm.url.to_string().as_str(), llm.model.as_str()), ("http://[::1]:1/v1", "small"));
+        assert_eq!((llm.key_file.unwrap(), llm.ca_file.unwrap()), ("llm.key".into(), "ca.pem".into()));
+        assert_eq!(llm.wait_max, Duration::from_secs(9));
         assert!(
             !settings.fingerprints.stored
                 && resolved(LEAST, &[], &Flags::default()).unwrap().fingerprints.stored

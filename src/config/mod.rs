@@ -15,6 +15,7 @@ mod quantity;
 mod rate;
 mod reader;
 mod route;
+mod sandbox;
 mod settings;
 mod shipped;
 mod tuning;
@@ -29,7 +30,7 @@ pub use overlay::{Flags, environment};
 pub use problem::Problem;
 pub use profile::{LoadedProfile, load_profile};
 pub use settings::{
-    AdminSettings, CacheSettings, FingerprintSettings, ListenerSettings, LogFormat, LogLevel, LogSettings,
-    ProfileSettings, Settings, SlowHashSettings, UpstreamSetting,
+    AdminSettings, CacheSettings, FingerprintSettings, ListenerSettings, LlmSettings, LogFormat, LogLevel,
+    LogSettings, ProfileSettings, Settings, SlowHashSettings, UpstreamSetting,
 };
 pub use shipped::{shipped, shipped_names, system_profile};

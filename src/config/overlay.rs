@@ -14,7 +14,7 @@ use super::reader::Override;
 const PREFIX: &str = "KEYWARD_";
 
 /// Every setting that a variable can give.
-pub(super) const PATHS: [&str; 16] = [
+pub(super) const PATHS: [&str; 21] = [
     "data_dir",
     "trusted_proxies",
     "admin.listen",
@@ -29,6 +29,11 @@ pub(super) const PATHS: [&str; 16] = [
     "slow_hash.workers",
     "signing.replays_max",
     "fingerprints.stored",
+    "sandbox.llm.url",
+    "sandbox.llm.model",
+    "sandbox.llm.key_file",
+    "sandbox.llm.ca_file",
+    "sandbox.llm.wait_max",
     "log.format",
     "log.level",
 ];

@@ -40,6 +40,8 @@ pub struct Settings {
     pub replays_max: usize,
     /// What is stored of fingerprints.
     pub fingerprints: FingerprintSettings,
+    /// The language model that answers in the sandbox's place, if any.
+    pub llm: Option<LlmSettings>,
     /// The log.
     pub log: LogSettings,
 }
@@ -112,6 +114,21 @@ pub struct SlowHashSettings {
 pub struct FingerprintSettings {
     /// Whether they are stored with their keys, or kept in memory alone.
     pub stored: bool,
+}
+
+/// A language model behind the sandbox.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LlmSettings {
+    /// Where its API begins: `http://` or `https://`, no user, no query.
+    pub url: http::Uri,
+    /// The model that is asked.
+    pub model: String,
+    /// The file of the server's key.
+    pub key_file: Option<PathBuf>,
+    /// The file of the authorities that are believed; the system's when there is none.
+    pub ca_file: Option<PathBuf>,
+    /// The longest wait for an answer: 1 s to 10 min.
+    pub wait_max: Duration,
 }
 
 /// The log on stderr.

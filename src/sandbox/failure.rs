@@ -8,6 +8,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::llm::{LlmError, LlmOptionsError};
+
 /// The sandbox's file failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,6 +30,17 @@ pub enum SandboxError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The folder of uploads can be entered by others than its owner.
+    #[error("the sandbox folder {} has mode {mode:03o}; it must be 700 (chmod 700)", path.display())]
+    FolderMode {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file of the folder of uploads failed.
+    #[error("an upload in the sandbox folder cannot be read or written")]
+    Blob(#[source] io::Error),
     /// What is there is a link, no regular file, or empty. It is never replaced by a fresh one.
     #[error("the sandbox file {} is {found}; put the right file back, or move it away to start empty", path.display())]
     NotOurs {
@@ -62,6 +75,9 @@ pub enum SandboxError {
     /// The file was closed, or failed and could not be opened again yet.
     #[error("the sandbox file is closed")]
     Closed,
+    /// The language model cannot be asked.
+    #[error("the language model of the sandbox cannot be asked")]
+    Llm(#[source] LlmOptionsError),
     /// The blocking call ended without an answer.
     #[error("a call to the sandbox file was cut short")]
     Interrupted(#[source] tokio::task::JoinError),
@@ -76,6 +92,17 @@ pub(super) enum Failure {
     NotFound(&'static str),
     /// This workspace holds as many records of this kind as the sandbox keeps.
     Full,
+    /// What was uploaded is longer than it may be.
+    TooLarge {
+        /// How long it may be.
+        bytes_max: u64,
+    },
+    /// This workspace's uploads hold as many bytes as the sandbox keeps.
+    NoRoom,
+    /// What was uploaded broke off before its end.
+    Broken,
+    /// The language model behind the sandbox gave no answer.
+    Model(LlmError),
     /// Ours, not the caller's.
     Fault(Fault),
 }
@@ -104,6 +131,13 @@ impl Failure {
                 "The sandbox keeps at most {} of these per workspace. Delete some first.",
                 super::file::RECORDS_MAX
             ),
+            Self::TooLarge { bytes_max } => format!("The upload is larger than {bytes_max} bytes."),
+            Self::NoRoom => format!(
+                "The sandbox keeps at most {} bytes of uploads per workspace. Delete some first.",
+                super::blobs::WORKSPACE_BYTES_MAX
+            ),
+            Self::Broken => "The body ended too early.".to_owned(),
+            Self::Model(error) => error.message(),
             Self::Fault(fault) if fault.is_passing() => {
                 "The sandbox cannot store this now. Try again.".to_owned()
             }
@@ -115,7 +149,7 @@ impl Failure {
 impl Fault {
     /// Whether the same request may well succeed later: the disk is full or the file is being opened again.
     pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::File(SandboxError::Write(_) | SandboxError::Closed))
+        matches!(self, Self::File(SandboxError::Write(_) | SandboxError::Blob(_) | SandboxError::Closed))
     }
 
     /// Writes the whole chain of causes to the log; called once, by the door that answers.
@@ -128,6 +162,12 @@ impl Fault {
             source = cause.source();
         }
         tracing::error!("the sandbox could not answer: {self}{causes}");
+    }
+}
+
+impl From<LlmError> for Failure {
+    fn from(error: LlmError) -> Self {
+        Self::Model(error)
     }
 }
 

@@ -7,6 +7,7 @@
 //! Never here: what a document says, an async call. Everything blocks; `records` calls it from threads that
 //! may.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -27,19 +28,19 @@ const RECORDS: TableDefinition<(u128, &str, u128), &[u8]> = TableDefinition::new
 const COUNTS: TableDefinition<(u128, &str), u64> = TableDefinition::new("counts.v1");
 
 /// The documents of one kind in one workspace.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Collection {
     pub(super) workspace: WorkspaceId,
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
 }
 
 impl Collection {
-    fn row(self, id: u128) -> (u128, &'static str, u128) {
-        (self.workspace.as_u128(), self.name, id)
+    fn row(&self, id: u128) -> (u128, &str, u128) {
+        (self.workspace.as_u128(), &self.name, id)
     }
 
-    fn count(self) -> (u128, &'static str) {
-        (self.workspace.as_u128(), self.name)
+    fn count(&self) -> (u128, &str) {
+        (self.workspace.as_u128(), &self.name)
     }
 }
 
@@ -68,7 +69,7 @@ impl RecordFile {
     /// or the newest one's successor where the clock stood still or went back; `document` is told which.
     pub(super) fn insert(
         &self,
-        collection: Collection,
+        collection: &Collection,
         proposed: u128,
         document: impl FnOnce(u128) -> Result<Vec<u8>, SandboxError>,
     ) -> Result<Option<Vec<u8>>, SandboxError> {
@@ -89,7 +90,7 @@ impl RecordFile {
     }
 
     /// The document with this id.
-    pub(super) fn find(&self, collection: Collection, id: u128) -> Result<Option<Vec<u8>>, SandboxError> {
+    pub(super) fn find(&self, collection: &Collection, id: u128) -> Result<Option<Vec<u8>>, SandboxError> {
         self.read(|records| {
             Ok(records.get(collection.row(id)).map_err(read)?.map(|document| document.value().to_vec()))
         })
@@ -98,7 +99,7 @@ impl RecordFile {
     /// Up to `limit` documents behind the `offset` newest, newest first.
     pub(super) fn newest(
         &self,
-        collection: Collection,
+        collection: &Collection,
         offset: usize,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, SandboxError> {
@@ -117,7 +118,7 @@ impl RecordFile {
     /// Replaces a document by what `edit` makes of it and returns the new one; `None` when there is none.
     pub(super) fn change(
         &self,
-        collection: Collection,
+        collection: &Collection,
         id: u128,
         edit: impl FnOnce(&[u8]) -> Result<Vec<u8>, SandboxError>,
     ) -> Result<Option<Vec<u8>>, SandboxError> {
@@ -132,7 +133,7 @@ impl RecordFile {
     }
 
     /// Removes a record; false when there was none.
-    pub(super) fn remove(&self, collection: Collection, id: u128) -> Result<bool, SandboxError> {
+    pub(super) fn remove(&self, collection: &Collection, id: u128) -> Result<bool, SandboxError> {
         self.write(|records, counts| {
             if records.remove(collection.row(id)).map_err(write)?.is_none() {
                 return Ok(false);
@@ -238,7 +239,7 @@ fn begin(database: &Database) -> Result<WriteTransaction, SandboxError> {
     Ok(transaction)
 }
 
-fn newest_id(records: &Records<'_>, collection: Collection) -> Result<Option<u128>, redb::StorageError> {
+fn newest_id(records: &Records<'_>, collection: &Collection) -> Result<Option<u128>, redb::StorageError> {
     let newest = records.range(collection.row(0)..=collection.row(u128::MAX))?.next_back().transpose()?;
     Ok(newest.map(|(row, _)| row.value().2))
 }
@@ -264,19 +265,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn collection(workspace: u128) -> Collection {
-        Collection { workspace: WorkspaceId::from_u128(workspace), name: "things" }
+        Collection { workspace: WorkspaceId::from_u128(workspace), name: "things".into() }
     }
 
     fn insert(file: &RecordFile, workspace: u128, proposed: u128) -> u128 {
         let document = file
-            .insert(collection(workspace), proposed, |id| Ok(id.to_string().into_bytes()))
+            .insert(&collection(workspace), proposed, |id| Ok(id.to_string().into_bytes()))
             .unwrap()
             .unwrap();
         String::from_utf8(document).unwrap().parse().unwrap()
     }
 
     fn listed(file: &RecordFile, workspace: u128) -> Vec<u128> {
-        let documents = file.newest(collection(workspace), 0, 100).unwrap();
+        let documents = file.newest(&collection(workspace), 0, 100).unwrap();
         documents.into_iter().map(|document| String::from_utf8(document).unwrap().parse().unwrap()).collect()
     }
 
@@ -302,21 +303,21 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        assert!(file.insert(collection(1), 2, |_| Ok(vec![])).unwrap().is_none());
-        assert!(file.remove(collection(1), id).unwrap());
-        assert!(!file.remove(collection(1), id).unwrap(), "only what was there lowers the count");
+        assert!(file.insert(&collection(1), 2, |_| Ok(vec![])).unwrap().is_none());
+        assert!(file.remove(&collection(1), id).unwrap());
+        assert!(!file.remove(&collection(1), id).unwrap(), "only what was there lowers the count");
         insert(&file, 1, 2);
-        assert!(file.insert(collection(1), 3, |_| Ok(vec![])).unwrap().is_none());
+        assert!(file.insert(&collection(1), 3, |_| Ok(vec![])).unwrap().is_none());
     }
 
     #[test]
     fn a_document_that_cannot_be_made_leaves_nothing_behind() {
         let directory = tempfile::tempdir().unwrap();
         let file = RecordFile::open(&directory.path().join("sandbox.redb")).unwrap();
-        file.insert(collection(1), 1, |_| Err(SandboxError::Closed)).unwrap_err();
+        file.insert(&collection(1), 1, |_| Err(SandboxError::Closed)).unwrap_err();
         assert!(listed(&file, 1).is_empty());
         insert(&file, 1, 2);
-        file.change(collection(1), 2, |_| Err(SandboxError::Closed)).unwrap_err();
+        file.change(&collection(1), 2, |_| Err(SandboxError::Closed)).unwrap_err();
         assert_eq!(listed(&file, 1), [2]);
     }
 
@@ -330,8 +331,8 @@ mod tests {
 
         // While it cannot be opened, nothing is acknowledged.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(file.insert(collection(1), 2, |_| Ok(vec![])), Err(SandboxError::Closed)));
-        assert!(matches!(file.find(collection(1), 1), Err(SandboxError::Closed)));
+        assert!(matches!(file.insert(&collection(1), 2, |_| Ok(vec![])), Err(SandboxError::Closed)));
+        assert!(matches!(file.find(&collection(1), 1), Err(SandboxError::Closed)));
 
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         insert(&file, 1, 2);
@@ -344,6 +345,6 @@ mod tests {
         let file = RecordFile::open(&directory.path().join("sandbox.redb")).unwrap();
         file.note(&write(redb::Error::PreviousIo));
         file.close().unwrap();
-        assert!(matches!(file.insert(collection(1), 1, |_| Ok(vec![])), Err(SandboxError::Closed)));
+        assert!(matches!(file.insert(&collection(1), 1, |_| Ok(vec![])), Err(SandboxError::Closed)));
     }
 }

@@ -10,10 +10,14 @@
 
 mod accounts;
 mod answer;
+#[allow(dead_code, reason = "its callers follow")]
+mod blobs;
 mod discovery;
 mod failure;
 mod file;
 mod intake;
+#[allow(dead_code, reason = "its callers follow")]
+mod llm;
 mod mcp;
 mod members;
 mod opening;
@@ -26,7 +30,7 @@ mod rpc;
 mod tools;
 
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request};
@@ -39,8 +43,11 @@ use crate::domain::id::WorkspaceId;
 use crate::domain::time::Wall;
 
 use answer::Answer;
+use blobs::Blobs;
 pub use failure::SandboxError;
 use failure::{Failure, Fault};
+use llm::Llm;
+pub use llm::{LlmOptions, LlmOptionsError};
 use product::Server;
 pub use product::{RestShape, SandboxProduct};
 use records::Records;
@@ -53,20 +60,39 @@ const HEADERS_MAX: usize = 160;
 
 /// The built-in upstream. Cheap to clone: every clone is the same file.
 #[derive(Clone)]
+#[allow(dead_code, reason = "its callers follow")]
 pub struct Sandbox {
     records: Records,
+    blobs: Blobs,
+    llm: Option<Llm>,
     wall: Arc<dyn Fn() -> Wall + Send + Sync>,
     product: Arc<SandboxProduct>,
 }
 
+/// What a sandbox is made of.
+pub struct SandboxOptions {
+    /// Its file, in a directory that exists.
+    pub file: PathBuf,
+    /// The folder of what is uploaded, in a directory that exists.
+    pub uploads: PathBuf,
+    /// The time, asked for once per write.
+    pub wall: Arc<dyn Fn() -> Wall + Send + Sync>,
+    /// The language model that answers in its place, if any.
+    pub llm: Option<LlmOptions>,
+}
+
 impl Sandbox {
-    /// Opens the file, or makes it with mode 0600 in a directory that exists. `wall` is asked for the time
-    /// once per write.
+    /// Opens the file and the folder, or makes them with modes 0600 and 0700; uploads whose record is gone
+    /// are removed. Blocks.
     ///
-    /// Fails when the file cannot be made or read, is open to other users, is held by another process, or is
-    /// not a database of ours.
-    pub fn open(path: &Path, wall: Arc<dyn Fn() -> Wall + Send + Sync>) -> Result<Self, SandboxError> {
-        Ok(Self { records: Records::open(path)?, wall, product: Arc::default() })
+    /// Fails when one cannot be made or read, is open to other users, when the file is held by another
+    /// process or is not a database of ours, and when the language model cannot be asked at all.
+    pub fn open(options: SandboxOptions) -> Result<Self, SandboxError> {
+        let records = Records::open(&options.file)?;
+        let blobs = Blobs::open(&options.uploads)?;
+        blobs.keep_only(|name| records.holds(name))?;
+        let llm = options.llm.map(Llm::new).transpose().map_err(SandboxError::Llm)?;
+        Ok(Self { records, blobs, llm, wall: options.wall, product: Arc::default() })
     }
 
     /// The same upstream as it stands behind this product.

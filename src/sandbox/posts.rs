@@ -141,7 +141,7 @@ impl Sandbox {
 }
 
 fn posts(workspace: WorkspaceId) -> Collection {
-    Collection { workspace, name: "posts" }
+    Collection { workspace, name: "posts".into() }
 }
 
 fn body(value: Value) -> Result<String, Failure> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::blobs::BlobName;
 use super::failure::SandboxError;
 use super::file::{Collection, RecordFile};
 
@@ -35,6 +36,11 @@ impl Records {
         })
     }
 
+    /// Whether the record is there that a blob belongs to. Blocks; for the start.
+    pub(super) fn holds(&self, blob: &BlobName) -> Result<bool, SandboxError> {
+        Ok(self.file.find(&blob.collection, blob.number)?.is_some())
+    }
+
     /// See [`RecordFile::insert`].
     pub(super) async fn insert(
         &self,
@@ -42,7 +48,7 @@ impl Records {
         proposed: u128,
         document: impl FnOnce(u128) -> Result<Vec<u8>, SandboxError> + Send + 'static,
     ) -> Result<Option<Vec<u8>>, SandboxError> {
-        self.run(&self.writes, move |file| file.insert(collection, proposed, document)).await
+        self.run(&self.writes, move |file| file.insert(&collection, proposed, document)).await
     }
 
     /// See [`RecordFile::find`].
@@ -51,7 +57,7 @@ impl Records {
         collection: Collection,
         id: u128,
     ) -> Result<Option<Vec<u8>>, SandboxError> {
-        self.run(&self.reads, move |file| file.find(collection, id)).await
+        self.run(&self.reads, move |file| file.find(&collection, id)).await
     }
 
     /// See [`RecordFile::newest`].
@@ -61,7 +67,7 @@ impl Records {
         offset: usize,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, SandboxError> {
-        self.run(&self.reads, move |file| file.newest(collection, offset, limit)).await
+        self.run(&self.reads, move |file| file.newest(&collection, offset, limit)).await
     }
 
     /// See [`RecordFile::change`].
@@ -71,12 +77,12 @@ impl Records {
         id: u128,
         edit: impl FnOnce(&[u8]) -> Result<Vec<u8>, SandboxError> + Send + 'static,
     ) -> Result<Option<Vec<u8>>, SandboxError> {
-        self.run(&self.writes, move |file| file.change(collection, id, edit)).await
+        self.run(&self.writes, move |file| file.change(&collection, id, edit)).await
     }
 
     /// See [`RecordFile::remove`].
     pub(super) async fn remove(&self, collection: Collection, id: u128) -> Result<bool, SandboxError> {
-        self.run(&self.writes, move |file| file.remove(collection, id)).await
+        self.run(&self.writes, move |file| file.remove(&collection, id)).await
     }
 
     /// See [`RecordFile::close`].

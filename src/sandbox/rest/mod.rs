@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::answer::{self, Answer};
 use super::failure::Failure;
 use super::intake::{self, Unread};
+use super::llm::LlmError;
 use super::members::Members;
 use super::{Sandbox, workspace};
 use crate::dialect::Envelope;
@@ -107,6 +108,24 @@ impl Trouble {
                     Failure::Invalid(_) | Failure::Full => {
                         error(StatusCode::BAD_REQUEST, "invalid_request", &message)
                     }
+                    Failure::NoRoom | Failure::Broken => {
+                        error(StatusCode::BAD_REQUEST, "invalid_request", &message)
+                    }
+                    Failure::TooLarge { .. } => {
+                        error(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", &message)
+                    }
+                    Failure::Model(lost) => match lost {
+                        LlmError::Invalid(_) => error(StatusCode::BAD_REQUEST, "invalid_request", &message),
+                        LlmError::Busy => answer::with_retry(error(
+                            StatusCode::SERVICE_UNAVAILABLE,
+                            "unavailable",
+                            &message,
+                        )),
+                        LlmError::Late => error(StatusCode::GATEWAY_TIMEOUT, "upstream_error", &message),
+                        LlmError::Unreachable | LlmError::Refused(_) | LlmError::Broken => {
+                            error(StatusCode::BAD_GATEWAY, "upstream_error", &message)
+                        }
+                    },
                     Failure::NotFound(_) => error(StatusCode::NOT_FOUND, "not_found", &message),
                     Failure::Fault(fault) => {
                         fault.log();

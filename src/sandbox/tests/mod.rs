@@ -15,11 +15,12 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{RestShape, Sandbox, SandboxProduct};
+use super::{RestShape, Sandbox, SandboxOptions, SandboxProduct};
 use crate::dialect::Envelope;
 use crate::domain::id::WorkspaceId;
 use crate::domain::time::Wall;
 
+mod llm;
 mod mcp;
 mod rest;
 
@@ -145,7 +146,13 @@ impl Play {
 fn open(directory: &TempDir, seconds: &Arc<AtomicI64>) -> Sandbox {
     let seconds = Arc::clone(seconds);
     let wall = Arc::new(move || Wall::from_secs(seconds.load(Ordering::Relaxed)));
-    let sandbox = Sandbox::open(&directory.path().join("sandbox.redb"), wall).unwrap();
+    let sandbox = Sandbox::open(SandboxOptions {
+        file: directory.path().join("sandbox.redb"),
+        uploads: directory.path().join("sandbox-files"),
+        wall,
+        llm: None,
+    })
+    .unwrap();
     let rest = RestShape { base: "/v1".to_owned(), envelope: Envelope::Error };
     sandbox.behind(SandboxProduct { rest: Some(rest), ..SandboxProduct::default() })
 }
