@@ -217,8 +217,8 @@ async fn launch_over(
     for profile in settings.profiles {
         let upstream = upstream(&profile, sandbox.as_ref(), &sandbox_shutdown, &sandbox_tasks)?;
         let (loaded, asserts) = (profile.loaded, profile.asserts);
-        let LoadedProfile { profile, rest, rpc, rate_headers } = loaded;
-        let product = Product { profile, rest, rpc, rate_headers, upstream, asserts };
+        let LoadedProfile { profile, rest, rpc, rate_headers, cors } = loaded;
+        let product = Product { profile, rest, rpc, rate_headers, cors, upstream, asserts };
         products.push(Arc::new(product));
     }
     // Nothing is served yet, and all that can easily fail has not failed.

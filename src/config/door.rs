@@ -33,7 +33,7 @@ pub(super) const MAX_BODY_BYTES: u64 = 1 << 30;
 
 /// The REST door and its dialect.
 pub(super) fn rest(section: &Section<'_>, terms: &mut TermsTable) -> Option<(RestDoor, RestDialect)> {
-    let base = section.required("base").and_then(|field| path(&field));
+    let base = section.required("base").and_then(|field| base(&field));
     let headers = section.field("key_headers").map(|field| field.items(KEY_HEADERS_MAX)).unwrap_or_default();
     let key_headers = headers.iter().filter_map(own_header).collect();
     let envelope = section.required("envelope").and_then(|field| {
@@ -50,15 +50,15 @@ pub(super) fn rest(section: &Section<'_>, terms: &mut TermsTable) -> Option<(Res
     }
     let under = base.as_deref().unwrap_or_default();
     let mut read: Vec<_> =
-        routes.iter().filter_map(|section| route::keyed(section, under, max_body, terms)).collect();
+        routes.iter().filter_map(|section| route::keyed(section, under, max_body, terms)).flatten().collect();
     let public = section.sections("public", ROUTES_MAX);
-    read.extend(public.iter().filter_map(|section| route::public(section, under, max_body, terms)));
+    read.extend(public.iter().filter_map(|section| route::public(section, under, max_body, terms)).flatten());
     let words = words::rest(section, envelope.unwrap_or(Envelope::Error));
     section.close();
     let table = match Routes::new(read) {
         Ok(table) => Some(table),
         Err(conflict) => {
-            section.problem(&format!("{} is given twice", conflict.route));
+            section.problem(&format!("{} is given twice, or once more under other names", conflict.route));
             None
         }
     };
@@ -219,6 +219,10 @@ pub(super) fn size(field: &Field<'_>, range: RangeInclusive<u64>) -> Option<u64>
         let bytes = quantity::size(text).or_else(|| text.parse().ok())?;
         range.contains(&bytes).then_some(bytes)
     })
+}
+
+fn base(field: &Field<'_>) -> Option<String> {
+    if field.is_text() && field.text() == Some("/") { Some("/".to_owned()) } else { path(field) }
 }
 
 fn path(field: &Field<'_>) -> Option<String> {

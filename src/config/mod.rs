@@ -5,6 +5,7 @@
 //!
 //! Never here: starting anything. And nobody but this room reads the environment.
 
+mod cors;
 mod door;
 mod file;
 mod listener;
@@ -18,6 +19,7 @@ mod route;
 mod sandbox;
 mod settings;
 mod shipped;
+mod standard;
 mod tuning;
 mod upstream;
 mod words;

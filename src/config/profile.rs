@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::cors;
 use super::door;
 use super::problem::Problem;
 use super::quantity;
@@ -18,6 +19,7 @@ use crate::domain::meter::Grace;
 use crate::domain::permission::{CATALOGUE_MAX, Catalogue, Permission};
 use crate::domain::profile::{METERS_MAX, MeterNo, Plan, Profile, Terms};
 use crate::domain::signature::SigningHeaders;
+use crate::http::cors::Cors;
 
 /// The most plans of one profile.
 pub(super) const PLANS_MAX: usize = 64;
@@ -39,6 +41,8 @@ pub struct LoadedProfile {
     pub rpc: Option<RpcDialect>,
     /// Which headers tell callers where their rates stand.
     pub rate_headers: RateHeaders,
+    /// What browsers are told at its REST door; without it no page of another origin can call.
+    pub cors: Option<Cors>,
 }
 
 /// Reads a profile; `origin` is what problems call the text, such as its file's name.
@@ -69,6 +73,11 @@ fn read(root: &Section<'_>) -> Option<LoadedProfile> {
         .as_ref()
         .and_then(|section| door::rpc(section, rest_section.as_ref(), &mut terms, upgrade_url));
     let plans = plans(root, &terms.meters);
+    let key_headers = rest.as_ref().map_or(&[][..], |(door, _)| &door.key_headers);
+    let cors = root.field("cors").map(|field| cors::cors(&field, key_headers, signing.as_ref()));
+    if cors.is_some() && rest_section.is_none() {
+        root.problem("[cors] is about the REST door, and there is no [rest]");
+    }
     root.close();
     check_signing(root, signing.as_ref(), rest.as_ref().map(|(door, _)| &*door.key_headers));
     let (rest_door, rest_dialect) = rest.unzip();
@@ -87,7 +96,8 @@ fn read(root: &Section<'_>) -> Option<LoadedProfile> {
         rpc: rpc_door,
     };
     profile.number_places();
-    Some(LoadedProfile { profile: Arc::new(profile), rest: rest_dialect, rpc: rpc_dialect, rate_headers })
+    let (rest, rpc, cors) = (rest_dialect, rpc_dialect, cors.flatten());
+    Some(LoadedProfile { profile: Arc::new(profile), rest, rpc, rate_headers, cors })
 }
 
 /// The permissions that a profile declares, with all that stands beside them.
@@ -371,9 +381,9 @@ mod tests {
             ),
             ("permission = \"posts:read\"", "", "`permission` is missing"),
             ("path = \"/v1/posts/{id}\"", "path = \"/v2/posts/{id}\"", "expected a path under /v1"),
-            ("path = \"/v1/posts/{id}\"", "path = \"/v1/{*rest}\"", "expected a path under /v1"),
+            ("path = \"/v1/posts/{id}\"", "path = \"/v1/{*rest}/a\"", "expected a path under /v1"),
             ("method = \"PATCH\"", "method = \"GET\"", "GET /v1/posts/{id} is given twice"),
-            ("method = \"PATCH\"", "method = \"HEAD\"", "expected GET, POST, PUT, PATCH or DELETE"),
+            ("method = \"PATCH\"", "method = \"HEAD\"", "expected GET (HEAD goes with it), POST"),
             ("max_body = \"1MiB\"", "max_body = \"1MB\"", "rest.max_body: expected bytes"),
             (
                 "key_headers = [\"X-API-Key\"]",

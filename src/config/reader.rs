@@ -111,7 +111,10 @@ impl<'a> Section<'a> {
 
     /// The field of this name, when the file, the environment or a flag gives it.
     pub(super) fn field(&self, name: &'static str) -> Option<Field<'a>> {
-        self.asked.borrow_mut().push(name);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&name) {
+            asked.push(name);
+        }
         let path = self.path_of(name);
         let over = self.report.overrides.iter().rfind(|over| over.path == path);
         let value = match over {

@@ -1,12 +1,15 @@
 //! The `words` table of a door: one word for each refusal.
 //!
-//! A word that is missing, unknown, out of its range or without its parts is a problem with its name.
+//! A word that is missing, unknown, out of its range or without its parts is a problem with its name. A profile
+//! may choose the standard words, for all (`words = "standard"`) or under its own (`base = "standard"`).
 //!
-//! Never here: a default. A refusal that nobody worded does not load.
+//! Never here: a default. A refusal that nobody worded does not load; but for the wrong address, which is an
+//! invalid key unless the profile gives it a word.
 
 use http::StatusCode;
 
 use super::reader::{Field, Section};
+use super::standard::{self, STANDARD};
 use crate::dialect::{
     Envelope, MESSAGE_CHARS_MAX, MessageFlaw, RestWord, RpcWord, WordKind, Words, message_flaw,
 };
@@ -16,7 +19,8 @@ const CODE_LEN_MAX: usize = 64;
 
 /// The words of a REST door.
 pub(super) fn rest(door: &Section<'_>, envelope: Envelope) -> Option<Words<RestWord>> {
-    each(door, |field, kind| {
+    let standard = |name: &str| standard::rest(name, envelope);
+    each(door, standard, |field, kind| {
         let section = field.section()?;
         let status = section.required("status").and_then(|field| rest_status(&field, kind));
         let code = section.required("code").and_then(|field| code(&field));
@@ -39,7 +43,7 @@ pub(super) fn rest(door: &Section<'_>, envelope: Envelope) -> Option<Words<RestW
 
 /// The words of a JSON-RPC door.
 pub(super) fn rpc(door: &Section<'_>) -> Option<Words<RpcWord>> {
-    each(door, |field, kind| {
+    each(door, standard::rpc, |field, kind| {
         let section = field.section()?;
         let status = section.required("status").and_then(|field| rpc_status(&field, kind));
         let code = section.required("code").and_then(|field| field.signed());
@@ -49,11 +53,48 @@ pub(super) fn rpc(door: &Section<'_>) -> Option<Words<RpcWord>> {
     })
 }
 
-fn each<T>(door: &Section<'_>, read: impl Fn(&Field<'_>, WordKind) -> Option<T>) -> Option<Words<T>> {
-    let section = door.required("words")?.section()?;
-    let words = Words::from_each(|name, kind| section.required(name).and_then(|field| read(&field, kind)));
+fn each<T>(
+    door: &Section<'_>,
+    standard: impl Fn(&str) -> Option<T>,
+    read: impl Fn(&Field<'_>, WordKind) -> Option<T>,
+) -> Option<Words<T>> {
+    let field = door.required("words")?;
+    if field.is_text() {
+        is_standard(&field)?;
+        return Words::from_each(|name, kind| standard(stand_in(name, kind).0)).complete();
+    }
+    let section = field.section()?;
+    let base = section.field("base").map(|field| is_standard(&field));
+    let words = Words::from_each(|name, kind| {
+        if let Some(field) = section.field(name) {
+            return read(&field, kind);
+        }
+        let (name, kind) = stand_in(name, kind);
+        match section.field(name) {
+            Some(field) => read(&field, kind),
+            None if base.is_some() => standard(name),
+            None => {
+                section.problem(&format!("`{name}` is missing"));
+                None
+            }
+        }
+    });
     section.close();
     words.complete()
+}
+
+fn is_standard(field: &Field<'_>) -> Option<()> {
+    field.parsed(&format!("\"{STANDARD}\", or a word for each refusal"), |text| {
+        (text == STANDARD).then_some(())
+    })
+}
+
+/// Whose word is said where this one has none.
+const fn stand_in(name: &'static str, kind: WordKind) -> (&'static str, WordKind) {
+    match kind {
+        WordKind::Address => ("invalid_key", WordKind::Credential),
+        _ => (name, kind),
+    }
 }
 
 fn rest_status(field: &Field<'_>, kind: WordKind) -> Option<StatusCode> {
@@ -65,7 +106,7 @@ fn rest_status(field: &Field<'_>, kind: WordKind) -> Option<StatusCode> {
 /// Over JSON-RPC a refusal may also be a plain answer: some clients show what they refuse only then.
 fn rpc_status(field: &Field<'_>, kind: WordKind) -> Option<StatusCode> {
     let (first, last) = kind.statuses().into_inner();
-    let may_be_ok = !matches!(kind, WordKind::Credential | WordKind::Fault);
+    let may_be_ok = !matches!(kind, WordKind::Credential | WordKind::Address | WordKind::Fault);
     let number = field.integer(200..=599)?;
     let fits = (u64::from(first)..=u64::from(last)).contains(&number) || (may_be_ok && number == 200);
     if !fits {

@@ -69,13 +69,11 @@ impl RestDialect {
             Denial::ContentType => words.content_type.plain(),
             Denial::TwoCredentials => words.two_credentials.plain(),
             Denial::Missing => words.missing.plain(),
-            Denial::Malformed
-            | Denial::Unknown
-            | Denial::Revoked
-            | Denial::Suspended
-            | Denial::Address
-            | Denial::Signature => words.invalid_key.plain(),
+            Denial::Malformed | Denial::Unknown | Denial::Revoked | Denial::Suspended | Denial::Signature => {
+                words.invalid_key.plain()
+            }
             Denial::Expired => words.expired.plain(),
+            Denial::Address => words.address.plain(),
             Denial::Rate { retry_after_nanos } => {
                 words.rate.plain().retry_after(retry_after_nanos.map(whole_secs))
             }

@@ -108,13 +108,11 @@ impl RpcDialect {
             Denial::ContentType => words.content_type.plain(id),
             Denial::TwoCredentials => words.two_credentials.plain(None),
             Denial::Missing => words.missing.plain(self.of_key(id)),
-            Denial::Malformed
-            | Denial::Unknown
-            | Denial::Revoked
-            | Denial::Suspended
-            | Denial::Address
-            | Denial::Signature => words.invalid_key.plain(self.of_key(id)),
+            Denial::Malformed | Denial::Unknown | Denial::Revoked | Denial::Suspended | Denial::Signature => {
+                words.invalid_key.plain(self.of_key(id))
+            }
             Denial::Expired => words.expired.plain(self.of_key(id)),
+            Denial::Address => words.address.plain(self.of_key(id)),
             Denial::Rate { retry_after_nanos } => self.say_rate(*retry_after_nanos, id),
             Denial::NotFound => words.not_found.plain(id),
             Denial::Method { allow } => words.method.plain(id).allow(*allow),

@@ -1,9 +1,9 @@
 //! What a profile must say at a door: one word for each refusal, and the rules that a word keeps.
 //!
-//! The list is closed: a word that is missing or unknown stops the load. Six outcomes share the word
-//! `invalid_key` (malformed, unknown, revoked, suspended, wrong address, wrong signature), so that no profile
-//! can tell them apart by mistake. What JSON-RPC itself fixes (parse error, unknown method, bad params,
-//! header mismatch) has its code there and is not a profile's to choose.
+//! The list is closed: a word that is missing or unknown stops the load. Five outcomes share the word
+//! `invalid_key` (malformed, unknown, revoked, suspended, wrong signature), so that no profile can tell them
+//! apart by mistake; so does a wrong address, unless a profile words it. What JSON-RPC itself fixes (parse
+//! error, unknown method, bad params, header mismatch) has its code there and is not a profile's to choose.
 //!
 //! Never here: how a word is laid out on the wire.
 
@@ -62,6 +62,8 @@ words! {
     invalid_key: Credential,
     /// A key past its expiry.
     expired: Credential,
+    /// An address that the key may not be used from, where a profile tells that openly.
+    address: Address,
     /// Too fast.
     rate: Denial,
     /// No such route.
@@ -97,6 +99,8 @@ words! {
 pub enum WordKind {
     /// A refusal of the credential itself.
     Credential,
+    /// A refusal of where the credential came from.
+    Address,
     /// A refusal of the caller or the request.
     Denial,
     /// `invalid`, with `{expected}`.
@@ -115,6 +119,7 @@ impl WordKind {
     pub const fn statuses(self) -> RangeInclusive<u16> {
         match self {
             Self::Credential => 401..=401,
+            Self::Address => 401..=403,
             Self::Denial | Self::Invalid | Self::TooLarge | Self::Permission => 400..=499,
             Self::Fault => 500..=599,
         }
@@ -126,7 +131,7 @@ impl WordKind {
             Self::Invalid => Some("{expected}"),
             Self::TooLarge => Some("{max_bytes}"),
             Self::Permission => Some("{scope}"),
-            Self::Credential | Self::Denial | Self::Fault => None,
+            Self::Credential | Self::Address | Self::Denial | Self::Fault => None,
         }
     }
 }

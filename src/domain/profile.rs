@@ -196,7 +196,8 @@ pub enum Verb {
 }
 
 impl Verb {
-    const ALL: [Self; 5] = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete];
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete];
 
     /// Reads a method, exactly as HTTP writes it.
     pub fn parse(text: &str) -> Option<Self> {
@@ -246,7 +247,7 @@ impl VerbSet {
 /// The REST door of a profile.
 #[derive(Debug)]
 pub struct RestDoor {
-    /// The path that all routes lie under, such as `/v1`.
+    /// The path that all routes lie under, such as `/v1`, or `/`.
     pub base: String,
     /// Headers that may carry a raw key instead of `Authorization: Bearer`, in lower case.
     pub key_headers: Vec<String>,
@@ -257,7 +258,9 @@ pub struct RestDoor {
 impl RestDoor {
     /// Whether a path lies under this door.
     pub fn is_at(&self, path: &str) -> bool {
-        path.strip_prefix(self.base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        // Everything lies under the root.
+        path.strip_prefix(self.base.trim_end_matches('/'))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -287,6 +290,11 @@ pub enum Access {
 }
 
 impl Route {
+    /// Whether its path ends in a star.
+    fn has_tail(&self) -> bool {
+        self.pattern.contains("{*")
+    }
+
     /// What opens this route to a caller without a key.
     pub fn public(&self) -> Option<Public> {
         (self.access == Access::Public).then_some(Public { bucket: self.requirement.bucket })
@@ -308,6 +316,8 @@ pub enum Found<'a> {
 #[derive(Debug, Default)]
 pub struct Routes {
     paths: matchit::Router<usize>,
+    /// The paths with a star at their end, which are looked at only then.
+    tails: matchit::Router<usize>,
     by_path: Vec<Vec<Route>>,
 }
 
@@ -319,7 +329,9 @@ pub struct RouteConflict {
 }
 
 impl Routes {
-    /// A table of these routes; each segment in braces matches one whole segment of a path.
+    /// A table of these routes; each segment in braces matches one whole segment of a path, and one with a star
+    /// at the end all that is left, if there is any. Plain segments go before names, and names before the star,
+    /// whatever their methods.
     pub fn new(routes: Vec<Route>) -> Result<Self, RouteConflict> {
         let mut table = Self::default();
         let mut places: HashMap<String, usize> = HashMap::new();
@@ -329,7 +341,8 @@ impl Routes {
                 *place
             } else {
                 let place = table.by_path.len();
-                table.paths.insert(route.pattern.clone(), place).map_err(|_| conflict())?;
+                let patterns = if route.has_tail() { &mut table.tails } else { &mut table.paths };
+                patterns.insert(route.pattern.clone(), place).map_err(|_| conflict())?;
                 places.insert(route.pattern.clone(), place);
                 table.by_path.push(Vec::new());
                 place
@@ -345,7 +358,14 @@ impl Routes {
 
     /// Finds the route of a canonical path. `verb` is `None` for a method that no route can have.
     pub fn find(&self, verb: Option<Verb>, path: &str) -> Found<'_> {
-        let Some(at_path) = self.paths.at(path).ok().and_then(|found| self.by_path.get(*found.value)) else {
+        let place = self.place_of(path);
+        // To many servers a path is the same with a slash at its end: what has a route of its own without one
+        // must not go through the star's.
+        let without_slash = path.strip_suffix('/').and_then(|path| self.place_of(path));
+        if without_slash.is_some_and(|found| Some(found) != place) {
+            return Found::Nothing;
+        }
+        let Some(at_path) = place.and_then(|place| self.by_path.get(place)) else {
             return Found::Nothing;
         };
         match at_path.iter().find(|route| Some(route.verb) == verb) {
@@ -354,6 +374,10 @@ impl Routes {
                 Found::OtherVerbs(at_path.iter().fold(VerbSet::default(), |set, route| set.with(route.verb)))
             }
         }
+    }
+
+    fn place_of(&self, path: &str) -> Option<usize> {
+        self.paths.at(path).or_else(|_| self.tails.at(path)).ok().map(|found| *found.value)
     }
 
     /// Every route.
@@ -464,6 +488,39 @@ mod tests {
         for nothing in ["/v1/posts/", "/v1/posts/7/8", "/v1/post", "/", "/v1//posts"] {
             assert_eq!(routes.find(Some(Verb::Get), nothing), Found::Nothing, "{nothing}");
         }
+    }
+
+    #[test]
+    fn a_star_takes_what_is_left_and_nothing_that_has_a_route_of_its_own() {
+        let patterns =
+            ["/v1/files/{*path}", "/v1/files/secret", "/v1/files/{id}/meta", "/v1/{*rest}", "/v1/posts/{id}"];
+        let routes = Routes::new(patterns.map(|pattern| route(Verb::Get, pattern)).into()).unwrap();
+        for (path, pattern) in [
+            ("/v1/files/a", "/v1/files/{*path}"),
+            ("/v1/files/a/b/c.txt", "/v1/files/{*path}"),
+            ("/v1/files/a/b/", "/v1/files/{*path}"),
+            ("/v1/files/secret/b", "/v1/files/{*path}"),
+            ("/v1/files/secret", "/v1/files/secret"),
+            ("/v1/files/a/meta", "/v1/files/{id}/meta"),
+            ("/v1/posts/7", "/v1/posts/{id}"),
+            ("/v1/posts", "/v1/{*rest}"),
+            ("/v1/posts/7/8", "/v1/{*rest}"),
+        ] {
+            assert!(
+                matches!(routes.find(Some(Verb::Get), path), Found::Route(r) if r.pattern == pattern),
+                "{path}"
+            );
+        }
+        for nothing in ["/v1", "/v1/", "/v2/a", "/v1/files/secret/", "/v1/posts/7/", "/v1/files/a/meta/"] {
+            assert_eq!(routes.find(Some(Verb::Get), nothing), Found::Nothing, "{nothing}");
+        }
+        // The path is found first: the star does not lend its methods.
+        let mixed = [route(Verb::Get, "/a/b"), route(Verb::Post, "/a/{*rest}"), route(Verb::Get, "/{*all}")];
+        let mixed = Routes::new(mixed.into()).unwrap();
+        assert!(matches!(mixed.find(Some(Verb::Post), "/a/b"), Found::OtherVerbs(_)));
+        assert!(matches!(mixed.find(Some(Verb::Get), "/a/c"), Found::OtherVerbs(_)));
+        assert!(Routes::new(vec![route(Verb::Get, "/{*a}"), route(Verb::Post, "/{*b}")]).is_err());
+        assert!(Routes::new(vec![route(Verb::Get, "/a/{id}"), route(Verb::Get, "/a/{*b}")]).is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod body;
 mod connection;
+pub mod cors;
 pub mod forwarded;
 pub mod framing;
 pub mod server;

@@ -8,23 +8,25 @@
 
 use std::sync::Arc;
 
+use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::EXPECT;
+use hyper::header::{EXPECT, HeaderValue};
 use hyper::http::request::Parts;
 
 use super::buffers::Buffers;
 use super::request_id::RequestIds;
-use super::spoken::{refuse, refuse_for_good};
+use super::spoken::{refuse, refuse_for_good, settle};
 use super::{readable, rest, rpc};
 use crate::dialect::{Era, RateHeaders, RestDialect, RpcDialect};
 use crate::domain::address::AddressRules;
-use crate::domain::denial::{Denial, Fault, Refusal};
+use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
 use crate::domain::profile::{Profile, RestDoor, RpcDoor};
 use crate::domain::rate::state::LimitStates;
 use crate::engine::{Engine, Granted, Refused};
 use crate::gateway::{Arrival, Pass, Upstream};
+use crate::http::cors::{self, Cors};
 use crate::http::forwarded::caller_address;
-use crate::http::{Peer, Request, Response, framing};
+use crate::http::{Peer, Request, Response, answer, framing};
 
 /// One product behind a listener.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Product {
     pub rpc: Option<RpcDialect>,
     /// Which headers tell callers where their rates stand.
     pub rate_headers: RateHeaders,
+    /// What browsers are told at its REST door, where pages may call it.
+    pub cors: Option<Cors>,
     /// What stands behind it.
     pub upstream: Upstream,
     /// Whether that is told of callers in a form that it can check.
@@ -121,6 +125,9 @@ impl DataSurface {
                 DoorFound::Rpc(..) => framing::check_origin(&request, &self.hosts),
             })
             .map_err(|invalid| Denial::Invalid(invalid).into());
+        let cors = door.cors();
+        let origin = cors.and_then(|_| cors::origin(request.headers()));
+        let is_preflight = cors.is_some() && cors::is_preflight(request.method(), request.headers());
         let (parts, body) = request.into_parts();
         let mut body = Some(body);
         let expect = parts.headers.get(EXPECT).cloned();
@@ -139,17 +146,28 @@ impl DataSurface {
             limit_states: &mut limit_states,
         };
         let said = match (&door, &readable) {
+            // A browser's question, and never a way around: no route is looked up, and none is told of.
+            (DoorFound::Rest(_, _, dialect), Ok(())) if is_preflight => {
+                preflight(cors, origin.as_ref()).map_err(|denial| dialect.say(&denial.into()))
+            }
             (DoorFound::Rest(_, door, dialect), Ok(())) => rest::answer(exchange, door, dialect).await,
             (DoorFound::Rpc(_, door, dialect), Ok(())) => rpc::answer(exchange, door, dialect).await,
             (DoorFound::Rest(_, _, dialect), Err(refusal)) => Err(dialect.say(refusal)),
             (DoorFound::Rpc(_, _, dialect), Err(refusal)) => Err(dialect.say(refusal, None, Era::Legacy)),
         };
         let mut response = match said {
+            Ok(response) if is_preflight => settle(response, expect, body).await,
             Ok(response) => response,
             Err(spoken) if readable.is_ok() => refuse(spoken, expect, body).await,
             Err(spoken) => refuse_for_good(spoken),
         };
         product.rate_headers.write(&limit_states, response.headers_mut());
+        if let Some(cors) = cors {
+            cors.write(origin.as_ref(), response.headers_mut());
+            if is_preflight && response.status().is_success() {
+                cors.write_preflight(response.headers_mut());
+            }
+        }
         response
     }
 
@@ -169,12 +187,26 @@ impl<'a> DoorFound<'a> {
         }
     }
 
+    /// What browsers are told here.
+    fn cors(&self) -> Option<&'a Cors> {
+        match self {
+            Self::Rest(product, ..) => product.cors.as_ref(),
+            Self::Rpc(..) => None,
+        }
+    }
+
     fn is_at(&self, path: &str) -> bool {
         match self {
             Self::Rest(_, door, _) => door.is_at(path),
             Self::Rpc(_, door, _) => door.is_at(path),
         }
     }
+}
+
+/// The answer to a browser that asks what it may ask.
+fn preflight(cors: Option<&Cors>, origin: Option<&HeaderValue>) -> Result<Response, Denial> {
+    let is_permitted = cors.is_some_and(|cors| cors.permits(origin));
+    is_permitted.then(|| answer::empty(StatusCode::NO_CONTENT)).ok_or(Denial::Invalid(Invalid::ForeignHost))
 }
 
 fn rest_door(product: &Product) -> Option<DoorFound<'_>> {

@@ -27,7 +27,15 @@ pub(super) async fn refuse(
     expect: Option<HeaderValue>,
     unread: Option<Incoming>,
 ) -> Response {
-    let mut response = respond(spoken);
+    settle(respond(spoken), expect, unread).await
+}
+
+/// Sends an answer before the request's body was read.
+pub(super) async fn settle(
+    mut response: Response,
+    expect: Option<HeaderValue>,
+    unread: Option<Incoming>,
+) -> Response {
     let rest = match unread {
         Some(unread) => drain(expect.as_ref(), unread).await,
         // It was being passed on when the refusal came.

@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) profile: Option<&'static str>,
     /// What is different in its file: texts, and what stands in their places.
     pub(crate) edits: &'static [(&'static str, &'static str)],
+    /// The whole file of a profile of the user's own, in the place of a shipped one; `profile` is its name.
+    pub(crate) own_profile: Option<&'static str>,
     /// The upstream's URL; the sandbox when there is none.
     pub(crate) upstream: Option<&'static str>,
     /// Whether the profile takes the body form of signatures.
@@ -318,7 +320,7 @@ fn settings(dir: &Path, options: Options) -> Settings {
     };
     let upstream = options.upstream.unwrap_or("sandbox");
     let product = options.product();
-    let profile = if options.body_form || !options.edits.is_empty() {
+    let profile = if options.body_form || !options.edits.is_empty() || options.own_profile.is_some() {
         edited_profile(dir, options).to_owned()
     } else {
         format!("name = \"{product}\"")
@@ -352,7 +354,7 @@ fn settings(dir: &Path, options: Options) -> Settings {
 
 /// The product with the body form of signatures, or with edits, as a file of the user's own.
 fn edited_profile(dir: &Path, options: Options) -> &'static str {
-    let mut text = shipped(options.product()).unwrap().to_owned();
+    let mut text = options.own_profile.or_else(|| shipped(options.product())).unwrap().to_owned();
     for (old, new) in options.edits {
         assert!(text.contains(old), "{old}");
         text = text.replacen(old, new, 1);

@@ -14,16 +14,12 @@ use crate::wire::Call;
 const UPLOAD: &str = "/v1/media/med_1/content?token=t";
 
 /// The shipped upload with a rate of its own.
-const PACED: Options = Options {
-    proof_cache: crate::daemon::ProofCache::On,
-    profile: None,
-    edits: &[("max_body = \"50MiB\"", "max_body = 100\nrate = { limit = 3, window_s = 60 }")],
-    upstream: None,
-    body_form: false,
-    replays_max: None,
-    fingerprints_in_memory: false,
-    ticked_clock: false,
-};
+fn paced(url: String) -> Options {
+    Options {
+        edits: &[("max_body = \"50MiB\"", "max_body = 100\nrate = { limit = 3, window_s = 60 }")],
+        ..Options::of("socialcrm", Some(url.leak()))
+    }
+}
 
 fn put(body: &str) -> Call {
     Call::new("PUT", UPLOAD).body(body)
@@ -88,7 +84,7 @@ async fn a_key_that_is_sent_to_a_public_route_must_be_good_and_then_speaks_for_i
 #[tokio::test]
 async fn a_public_route_takes_no_more_than_its_bound_announced_or_not() {
     let (url, recorded, upstream) = recording().await;
-    let daemon = Daemon::start_with(Options { upstream: Some(url.leak()), ..PACED }).await;
+    let daemon = Daemon::start_with(paced(url)).await;
     assert_eq!(daemon.call(&put(&"x".repeat(100))).await.status, 200);
     let announced = daemon.call(&put(&"x".repeat(101))).await;
     assert_eq!(announced.status, 413);
@@ -106,7 +102,7 @@ async fn a_public_route_takes_no_more_than_its_bound_announced_or_not() {
 #[tokio::test]
 async fn a_public_route_has_a_rate_for_each_address_and_each_key_of_its_own() {
     let (url, _, upstream) = recording().await;
-    let daemon = Daemon::start_with(Options { upstream: Some(url.leak()), ..PACED }).await;
+    let daemon = Daemon::start_with(paced(url)).await;
     let workspace = daemon.workspace("free").await;
     let key = daemon.key(&workspace, json!({"permissions": []})).await;
     for status in [200, 200, 200, 429] {
