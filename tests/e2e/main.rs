@@ -45,6 +45,7 @@ mod rotation;
 mod routes;
 mod rpc;
 mod rpc_tools;
+mod scopes;
 mod signing;
 mod smuggling;
 mod stored;

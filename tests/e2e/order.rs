@@ -10,7 +10,8 @@ use crate::daemon::{Daemon, Key, Workspace, call_tool};
 use crate::wire::Call;
 
 /// What can be wrong with a proven key, in the order in which it is told.
-const WRONGS: [&str; 7] = ["revoked", "expired", "address", "rate", "permission", "plan", "quota"];
+const WRONGS: [&str; 9] =
+    ["revoked", "suspended", "expired", "address", "signature", "rate", "permission", "plan", "quota"];
 
 /// Makes a key with whatever is wrong, about to ask for `ai:generate` and for `posts_list`.
 async fn key_with(daemon: &Daemon, wrongs: &[&str]) -> (Workspace, Key) {
@@ -27,12 +28,18 @@ async fn key_with(daemon: &Daemon, wrongs: &[&str]) -> (Workspace, Key) {
     if has("address") {
         fields["ip_allow"] = json!(["192.0.2.1"]);
     }
+    if has("signature") {
+        fields["require_signature"] = json!(true);
+    }
     if has("rate") {
         fields["rate"] = json!({"limit": 0, "window_s": 60});
     }
     let key = daemon.key(&workspace, fields).await;
     if has("revoked") {
         daemon.revoke(&key).await;
+    }
+    if has("suspended") {
+        daemon.patch_workspace(&workspace, json!({"status": "suspended"})).await;
     }
     daemon.advance_secs(1);
     (workspace, key)
@@ -41,7 +48,7 @@ async fn key_with(daemon: &Daemon, wrongs: &[&str]) -> (Workspace, Key) {
 /// What REST says of each.
 fn rest_words(wrong: &str) -> (u16, &'static str) {
     match wrong {
-        "revoked" | "expired" | "address" => (401, "unauthorized"),
+        "revoked" | "suspended" | "expired" | "address" | "signature" => (401, "unauthorized"),
         "rate" => (429, "rate_limited"),
         "permission" => (403, "forbidden_scope"),
         "plan" => (402, "payment_required"),
@@ -52,7 +59,7 @@ fn rest_words(wrong: &str) -> (u16, &'static str) {
 /// What JSON-RPC says of each; no tool here is paid or metered.
 fn rpc_words(wrong: &str) -> Option<(u16, i64, &'static str)> {
     match wrong {
-        "revoked" | "address" => Some((401, -32001, "Invalid API key.")),
+        "revoked" | "suspended" | "address" | "signature" => Some((401, -32001, "Invalid API key.")),
         "expired" => Some((401, -32001, "API key expired.")),
         "rate" => Some((200, -32004, "Rate limit exceeded")),
         "permission" => Some((403, -32003, "Insufficient permissions for this tool")),
@@ -61,7 +68,7 @@ fn rpc_words(wrong: &str) -> Option<(u16, i64, &'static str)> {
 }
 
 #[tokio::test]
-async fn of_any_two_things_that_are_wrong_the_earlier_is_told_on_every_door() {
+async fn g11_of_any_two_things_that_are_wrong_the_earlier_is_told_on_every_door() {
     let daemon = Daemon::start().await;
     for (place, first) in WRONGS.into_iter().enumerate() {
         for second in WRONGS.into_iter().skip(place) {
@@ -69,9 +76,20 @@ async fn of_any_two_things_that_are_wrong_the_earlier_is_told_on_every_door() {
             let told = format!("{first} and {second}");
             let verified =
                 daemon.verify(&key.text, json!({"permission": "ai:generate", "ip": "127.0.0.1"})).await;
-            assert_eq!((&verified["valid"], &verified["code"]), (&json!(false), &json!(first)), "{told}");
+            // The verify call has one word for both ways of being switched off.
+            let code = if first == "suspended" { "revoked" } else { first };
+            assert_eq!((&verified["valid"], &verified["code"]), (&json!(false), &json!(code)), "{told}");
             let rest = daemon.call(&Call::post("/v1/ai/rewrite", &json!({})).bearer(&key.text)).await;
             assert_eq!((rest.status, rest.rest_error().0.as_str()), rest_words(first), "{told}");
+            // Without the right to know what is there, an unknown route and another method look like the known.
+            for call in [Call::get("/v1/nope"), Call::new("PUT", "/v1/posts")] {
+                let unknown = daemon.call(&call.bearer(&key.text)).await;
+                let (status, code) = rest_words(first);
+                if status == 401 || status == 429 {
+                    let said = (unknown.status, unknown.rest_error().0);
+                    assert_eq!(said, (status, code.to_owned()), "{told}");
+                }
+            }
             if let Some((status, code, message)) = rpc_words(first) {
                 let rpc = daemon.call(&call_tool(&key, "posts_list")).await;
                 assert_eq!((rpc.status, rpc.rpc_error()), (status, (code, message.to_owned())), "{told}");
@@ -129,7 +147,7 @@ async fn remaining(daemon: &Daemon, key: &Key) -> u64 {
 }
 
 #[tokio::test]
-async fn only_a_proven_request_takes_a_token_and_only_an_admitted_one_is_metered() {
+async fn g12_only_a_proven_request_takes_a_token_and_only_an_admitted_one_is_metered() {
     let daemon = Daemon::start().await;
     let workspace = daemon.workspace("pro").await;
     let rate = json!({"limit": 1000, "window_s": 2_678_400});
