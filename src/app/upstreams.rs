@@ -13,7 +13,7 @@ use super::{StartError, blocking, tasks};
 use crate::clock::Clock;
 use crate::config::{LlmSettings, LoadedProfile, ProfileSettings, Settings, UpstreamSetting};
 use crate::domain::causes::Causes;
-use crate::gateway::{Upstream, UpstreamOptions};
+use crate::gateway::Upstream;
 use crate::sandbox::{LlmOptions, RestShape, Sandbox, SandboxOptions, SandboxProduct};
 use crate::store::private_file;
 
@@ -65,8 +65,9 @@ pub(super) fn upstream(
 ) -> Result<Upstream, StartError> {
     let refused = |why: String| StartError::Upstream { profile: profile.loaded.profile.name.clone(), why };
     match (&profile.upstream, sandbox) {
-        (UpstreamSetting::Http(base), _) => Upstream::http(&base.to_string(), UpstreamOptions::default())
-            .map_err(|error| refused(error.to_string())),
+        (UpstreamSetting::Server(server), _) => {
+            Upstream::server(server).map_err(|error| refused(Causes(&error).to_string()))
+        }
         (UpstreamSetting::Sandbox, Some(sandbox)) => {
             let sandbox = sandbox.behind(sandbox_product(&profile.loaded));
             Ok(tasks::sandbox(tasks, &sandbox, shutdown))

@@ -258,6 +258,11 @@ impl<'a> Field<'a> {
         matches!(&self.value, Value::Read(value) if value.get_ref().is_array())
     }
 
+    /// Whether the value is a table.
+    pub(super) fn is_table(&self) -> bool {
+        matches!(&self.value, Value::Read(value) if value.get_ref().is_table())
+    }
+
     /// Whether a variable or a flag gave the value.
     pub(super) fn is_given(&self) -> bool {
         !matches!(&self.value, Value::Read(_))

@@ -27,8 +27,10 @@ pub(super) fn keyed(
     let target = target(section, base);
     let asked = own_terms(section, terms);
     let bound = Bound::read(section, Bound::of(max_body), Access::Keyed);
+    let websocket = websocket(section, target.as_ref());
     section.close();
-    Some(target?.routes(asked?, bound?, Access::Keyed))
+    let routes = target?.routes(asked?, bound?, Access::Keyed);
+    Some(routes.map(|route| Route { websocket: websocket && route.verb == Verb::Get, ..route }).collect())
 }
 
 /// Routes that are open to everyone.
@@ -44,7 +46,7 @@ pub(super) fn public(
     let bound = Bound::read(section, of_door, Access::Public);
     section.close();
     let requirement = Requirement { bucket, ..Requirement::default() };
-    Some(target?.routes(requirement, bound?, Access::Public))
+    Some(target?.routes(requirement, bound?, Access::Public).collect())
 }
 
 /// Methods and a path.
@@ -55,10 +57,13 @@ struct RouteTarget {
 
 impl RouteTarget {
     /// A route for each method, all on the same terms and with one bucket.
-    fn routes(self, requirement: Requirement, bound: Bound, access: Access) -> Vec<Route> {
+    fn routes(self, requirement: Requirement, bound: Bound, access: Access) -> impl Iterator<Item = Route> {
+        let Self { verbs, pattern } = self;
         let max_body_bytes = bound.bytes();
-        let route = |verb| Route { verb, pattern: self.pattern.clone(), requirement, max_body_bytes, access };
-        self.verbs.into_iter().map(route).collect()
+        verbs.into_iter().map(move |verb| {
+            let pattern = pattern.clone();
+            Route { verb, pattern, requirement, max_body_bytes, access, websocket: false }
+        })
     }
 }
 
@@ -125,6 +130,17 @@ impl Bound {
             Access::Public => field.refused("expected a bound: anybody may send this"),
         }
     }
+}
+
+/// Whether a route's callers may ask for a WebSocket, which begins with a GET.
+fn websocket(section: &Section<'_>, target: Option<&RouteTarget>) -> bool {
+    let field = section.field("websocket");
+    let is_opened = field.as_ref().and_then(Field::boolean).unwrap_or(false);
+    let gets = target.is_none_or(|target| target.verbs.contains(&Verb::Get));
+    if let Some(field) = field.filter(|_| is_opened && !gets) {
+        field.problem("a WebSocket begins with a GET: expected it at a route of that method");
+    }
+    is_opened
 }
 
 /// Whether one path is the other or lies under it.
@@ -296,6 +312,22 @@ mod tests {
             let problems = public(table).unwrap_err();
             assert!(problems.iter().any(|problem| problem.contains(told)), "{table}: {problems:?}");
         }
+    }
+
+    #[test]
+    fn a_websocket_is_opened_by_a_get_route_that_says_so_and_by_no_other() {
+        let shipped = shipped("socialcrm").unwrap();
+        let with = |permission: &str| {
+            let own = format!("path = \"/v1/posts\"\npermission = \"{permission}\"\n");
+            assert!(shipped.contains(&own));
+            load_profile(&shipped.replacen(&own, &format!("{own}websocket = true\n"), 1), "p.toml")
+        };
+        let loaded = with("posts:read").unwrap();
+        let routes = &loaded.profile.rest.as_ref().unwrap().routes;
+        let opened = routes.iter().filter(|route| route.websocket).map(|route| (route.verb, &*route.pattern));
+        assert_eq!(opened.collect::<Vec<_>>(), [(Verb::Get, "/v1/posts")]);
+        let problems = with("posts:write").unwrap_err();
+        assert!(problems[0].to_string().contains("a WebSocket begins with a GET"), "{problems:?}");
     }
 
     #[test]

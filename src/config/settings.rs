@@ -13,6 +13,7 @@ use super::profile::LoadedProfile;
 use crate::domain::address::AddressRules;
 use crate::domain::hash::SlowHashCost;
 use crate::domain::rate::Rate;
+use crate::gateway::UpstreamServer;
 
 /// One daemon's configuration.
 #[derive(Debug)]
@@ -74,8 +75,8 @@ pub struct ProfileSettings {
 pub enum UpstreamSetting {
     /// The built-in one.
     Sandbox,
-    /// A server: `http://`, a host, perhaps a port, nothing else.
-    Http(http::Uri),
+    /// A server, and how it is spoken to.
+    Server(Box<UpstreamServer>),
 }
 
 /// One data listener.

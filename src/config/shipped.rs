@@ -127,6 +127,7 @@ fn route(catalogue: &Catalogue, verb: Verb, pattern: &str, asked: &str) -> Optio
             ADMIN_BODY_BYTES_MAX
         }),
         access: Access::Keyed,
+        websocket: false,
     })
 }
 

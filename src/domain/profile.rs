@@ -277,6 +277,8 @@ pub struct Route {
     pub max_body_bytes: Option<u64>,
     /// Who may come.
     pub access: Access,
+    /// Whether a caller with a key may ask the upstream for a WebSocket.
+    pub websocket: bool,
 }
 
 /// Who may come to a route.
@@ -460,6 +462,7 @@ mod tests {
             requirement: Requirement::default(),
             max_body_bytes: None,
             access: Access::Keyed,
+            websocket: false,
         }
     }
 

@@ -14,6 +14,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::trace;
 use super::upstream::Arrival;
 use crate::domain::decision::Identity;
 
@@ -53,6 +54,7 @@ pub(super) fn strip_request(headers: &mut HeaderMap, key_headers: &[String], enc
     if encodings == Encodings::Plain {
         headers.remove(ACCEPT_ENCODING);
     }
+    trace::strip(headers);
 }
 
 /// Takes out of an answer what must not reach the caller.

@@ -4,16 +4,22 @@
 //! identity that is ours alone and never the caller's key; its address comes from configuration, never from a
 //! request. What was sent is not sent again.
 //!
-//! Never here: a decision about a caller, a followed redirect, or a decoded body. Upgrades and TLS to an
-//! upstream are absent until they have their own doors.
+//! Never here: a decision about a caller, a followed redirect, or a decoded body.
 
+mod address;
+mod clients;
 mod headers;
+mod interim;
 mod link;
 mod places;
+mod trace;
+mod upgrade;
 mod upstream;
 
+pub use address::{AddressError, Http2, ServerAddress, UpstreamServer, plain_authority};
 pub use headers::Encodings;
 pub use link::MemoryDialer;
+pub use upgrade::Upgrades;
 pub use upstream::{Arrival, Outgoing, Pass, Upstream, UpstreamError, UpstreamOptions};
 
 #[cfg(test)]

@@ -9,7 +9,13 @@ mod log;
 mod pass;
 // Said again for each, for readers of the sources (`tests/tidy.rs`).
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod tethers;
+#[cfg(test)]
+mod upgrades;
 
 use super::*;
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
@@ -43,6 +49,7 @@ fn outgoing(request: Request<Body>) -> Outgoing<'static> {
         },
         key_headers: KEY_HEADERS,
         encodings: Encodings::AsAsked,
+        upgrades: Upgrades::Dropped,
     }
 }
 
@@ -74,7 +81,12 @@ fn in_memory(options: UpstreamOptions) -> (Upstream, mpsc::Receiver<DuplexStream
 async fn on_tcp(options: UpstreamOptions) -> (Upstream, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    (Upstream::http(&format!("http://{address}"), options).unwrap(), listener)
+    (server_at(&format!("http://{address}"), options), listener)
+}
+
+fn server_at(url: &str, options: UpstreamOptions) -> Upstream {
+    let server = UpstreamServer { options, ..UpstreamServer::at(ServerAddress::parse(url).unwrap()) };
+    Upstream::server(&server).unwrap()
 }
 
 async fn text(response: Response) -> Result<String, BodyError> {
@@ -412,6 +424,29 @@ async fn a_body_that_the_caller_spoils_is_the_callers_refusal() {
 }
 
 #[tokio::test]
+async fn events_reach_the_caller_one_by_one_as_they_are_sent() {
+    let (upstream, mut arriving) = in_memory(UpstreamOptions::default());
+    let (address, near_end, near) = gate(upstream).await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut far = arriving.recv().await.unwrap();
+    let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    far.write_all(head).await.unwrap();
+    for number in 0..5 {
+        // The next is only sent once this one has arrived.
+        let event = format!("data: {number}\n\n");
+        far.write_all(event.as_bytes()).await.unwrap();
+        let mut got = Vec::new();
+        while !String::from_utf8_lossy(&got).contains(&event) {
+            assert!(client.read_buf(&mut got).await.unwrap() > 0);
+        }
+    }
+    drop(far);
+    near_end.cancel();
+    near.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_caller_that_leaves_takes_its_upstream_request_along() {
     let (upstream, mut arriving) = in_memory(UpstreamOptions::default());
     let (address, near_end, near) = gate(upstream).await;
@@ -423,20 +458,4 @@ async fn a_caller_that_leaves_takes_its_upstream_request_along() {
     far.read_to_end(&mut Vec::new()).await.unwrap();
     near_end.cancel();
     near.await.unwrap();
-}
-
-#[test]
-fn an_upstream_is_an_address_and_nothing_more() {
-    let made = |address| Upstream::http(address, UpstreamOptions::default()).map(|_| ());
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-        assert_eq!(made("http://127.0.0.1:3000"), Ok(()));
-        assert_eq!(made("http://[::1]:3000/"), Ok(()));
-        assert_eq!(made("https://example.com"), Err(UpstreamError::Tls));
-        for address in ["", "localhost:3000", "/a", "ftp://a", "unix:/a"] {
-            assert_eq!(made(address), Err(UpstreamError::Unreadable), "{address}");
-        }
-        for address in ["http://a/b", "http://a?b", "http://u:p@a"] {
-            assert_eq!(made(address), Err(UpstreamError::NotAnAddress), "{address}");
-        }
-    });
 }

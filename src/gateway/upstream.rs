@@ -15,34 +15,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Method, Uri, Version, request};
+use http::uri::Authority;
+use http::{HeaderValue, Method, StatusCode, Uri, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use super::address::UpstreamServer;
+use super::clients::Clients;
 use super::headers::{self, Encodings};
-use super::link::{Connector, MemoryDialer};
+use super::interim::Interim;
+use super::link::MemoryDialer;
 use super::places::{Holder, Place, PlaceLimits, Places};
+use super::upgrade::{self, Upgrades};
 use crate::domain::causes::Causes;
 use crate::domain::decision::{Grant, Identity, OpenPass};
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
 use crate::domain::tether::Tether;
 use crate::http::body::{Body, BodyError, Held, Relayed};
+use crate::http::tls::ClientTlsError;
 use crate::http::{Response, tethered};
 
-/// The most bytes of an upstream's answer head, and of what one connection to it buffers.
-const BUFFER_BYTES_MAX: usize = 128 * 1024;
-/// The most headers of an upstream's answer.
-const HEADERS_MAX: usize = 128;
 /// When a caller may come back that found every place taken, in seconds.
 const BUSY_RETRY_SECS: u32 = 1;
 
 /// The bounds of an upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpstreamOptions {
     /// The longest that a connection may take to stand.
     pub connect_max: Duration,
@@ -52,6 +52,8 @@ pub struct UpstreamOptions {
     pub send_max: Duration,
     /// The longest pause inside an answer's body.
     pub pause_max: Duration,
+    /// The longest silence of both sides of an upgraded connection.
+    pub quiet_max: Duration,
     /// The longest that an unused connection is kept. Below the keep-alive of common servers (5 s for some),
     /// or requests would meet their close.
     pub idle_max: Duration,
@@ -73,6 +75,7 @@ impl Default for UpstreamOptions {
             answer_max: Duration::from_mins(1),
             send_max: Duration::from_mins(5),
             pause_max: Duration::from_mins(1),
+            quiet_max: Duration::from_mins(5),
             idle_max: Duration::from_secs(4),
             idle_connections_max: 256,
             exchanges_max: 1024,
@@ -83,18 +86,15 @@ impl Default for UpstreamOptions {
     }
 }
 
-/// Why an upstream's address was not taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+/// Why an upstream cannot be used.
+#[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
-    /// It is no URL of a scheme that is known.
-    #[error("an upstream is expected as http://HOST or http://HOST:PORT")]
-    Unreadable,
-    /// TLS is not spoken yet.
-    #[error("https:// upstreams are not supported yet; expected http://HOST or http://HOST:PORT")]
-    Tls,
-    /// More than an address. A path in front would make what is forwarded differ from what was decided.
-    #[error("an upstream has no path, query or user name; expected http://HOST or http://HOST:PORT")]
-    NotAnAddress,
+    /// Nobody could say who its certificate may come from.
+    #[error("whom to believe about its certificate is not known")]
+    Tls(#[from] ClientTlsError),
+    /// It is called something that no certificate can be for.
+    #[error("expected a host that a certificate can be for")]
+    Name,
 }
 
 /// What entitles a request to be forwarded.
@@ -119,6 +119,8 @@ pub struct Outgoing<'a> {
     pub key_headers: &'a [String],
     /// Whether the answer may be encoded.
     pub encodings: Encodings,
+    /// Whether it may become a tunnel.
+    pub upgrades: Upgrades,
 }
 
 /// How a request came to the gate: what the upstream is told of it.
@@ -141,7 +143,14 @@ impl Pass {
     }
 }
 
-type Prepared = (http::Request<Body>, Option<oneshot::Receiver<()>>);
+/// A request as the upstream shall see it.
+struct Prepared {
+    request: http::Request<Body>,
+    /// Word of when a relayed body has gone.
+    sent: Option<oneshot::Receiver<()>>,
+    /// Whether the upstream may turn it into a tunnel.
+    may_upgrade: bool,
+}
 
 /// One upstream. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -149,53 +158,31 @@ pub struct Upstream(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    client: Client<Connector, Body>,
-    authority: Authority,
-    host: HeaderValue,
+    clients: Clients,
+    name: Authority,
     options: UpstreamOptions,
     places: Places,
 }
 
 impl Upstream {
-    /// The upstream at an `http://` address. No connection is made before the first request.
-    pub fn http(address: &str, options: UpstreamOptions) -> Result<Self, UpstreamError> {
-        let uri: Uri = address.parse().map_err(|_| UpstreamError::Unreadable)?;
-        match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => {}
-            Some(scheme) if *scheme == Scheme::HTTPS => return Err(UpstreamError::Tls),
-            _ => return Err(UpstreamError::Unreadable),
-        }
-        let authority = uri.authority().ok_or(UpstreamError::Unreadable)?;
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@') {
-            return Err(UpstreamError::NotAnAddress);
-        }
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| UpstreamError::Unreadable)?;
-        let connector = Connector::tcp(options.connect_max);
-        Ok(Self::new(connector, authority.clone(), host, options))
+    /// The upstream that is this server. No connection is made before the first request; who its certificate
+    /// may come from is read now.
+    pub fn server(server: &UpstreamServer) -> Result<Self, UpstreamError> {
+        Ok(Self::new(Clients::of_server(server)?, server.name(), server.options.clone()))
     }
 
     /// The upstream at the other end of `dialer`.
     pub fn memory(dialer: MemoryDialer, options: UpstreamOptions) -> Self {
-        const NAME: &str = "sandbox";
-        let connector = Connector::memory(dialer, options.connect_max);
-        Self::new(connector, Authority::from_static(NAME), HeaderValue::from_static(NAME), options)
+        Self::new(Clients::of_memory(dialer, &options), Authority::from_static("sandbox"), options)
     }
 
-    fn new(connector: Connector, authority: Authority, host: HeaderValue, options: UpstreamOptions) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(options.idle_max)
-            .pool_max_idle_per_host(options.idle_connections_max)
-            .http1_max_buf_size(BUFFER_BYTES_MAX)
-            .http1_max_headers(HEADERS_MAX)
-            .set_host(false)
-            .build(connector);
+    fn new(clients: Clients, name: Authority, options: UpstreamOptions) -> Self {
         let places = Places::new(PlaceLimits {
             all: options.exchanges_max,
             workspace: options.workspace_exchanges_max,
             keyless: options.open_exchanges_max,
         });
-        Self(Arc::new(Inner { client, authority, host, options, places }))
+        Self(Arc::new(Inner { clients, name, options, places }))
     }
 
     /// Forwards a request and brings the answer back, its body still coming. Denied are a body that is too
@@ -203,9 +190,9 @@ impl Upstream {
     pub async fn forward(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Response, Refusal> {
         let place = self.take_place(&pass)?;
         let tether = pass.tether();
-        let (request, sent) = self.prepare(pass, outgoing)?;
+        let Prepared { request, sent, may_upgrade } = self.prepare(pass, outgoing)?;
         // The request is handed to its connection in one of these steps, right behind the question.
-        let mut answering = pin!(tethered(tether.as_ref(), self.0.client.request(request)));
+        let mut answering = pin!(tethered(tether.as_ref(), self.answer(request, may_upgrade)));
         let answered = if let Some(sent) = sent {
             tokio::select! {
                 biased;
@@ -216,11 +203,40 @@ impl Upstream {
         } else {
             None
         };
+        let answer_max = self.0.options.answer_max;
         let answered = match answered {
             Some(answered) => answered,
-            None => timeout(self.0.options.answer_max, answering).await.map_err(|_| Fault::UpstreamLate)?,
+            None => timeout(answer_max, answering).await.map_err(|_| Fault::UpstreamLate)?,
         };
-        self.received(answered?, place, tether.clone())
+        let answer = answered??;
+        if may_upgrade && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let agreed = upgrade::agreed(answer, self.0.options.quiet_max, tether.clone(), place);
+            let agreed = timeout(answer_max, tethered(tether.as_ref(), agreed)).await;
+            return Ok(agreed.map_err(|_| Fault::UpstreamLate)???);
+        }
+        self.received(answer, place, tether.clone())
+    }
+
+    /// The upstream's answer to a request, or why there is none.
+    async fn answer(
+        &self,
+        mut request: http::Request<Body>,
+        may_upgrade: bool,
+    ) -> Result<http::Response<Incoming>, Refusal> {
+        let interim = Interim::counting(&mut request);
+        let Clients { shared, single, .. } = &self.0.clients;
+        let client = single.as_ref().filter(|_| may_upgrade).unwrap_or(shared);
+        let answered = tokio::select! {
+            biased;
+            answered = client.request(request) => Some(answered),
+            () = interim.too_many() => None,
+        };
+        // Many of them may have come at once with the answer.
+        if let Some(answered) = answered.filter(|_| !interim.are_too_many()) {
+            return answered.map_err(|error| refusal(&error));
+        }
+        tracing::warn!("the upstream sends interim answers without an end");
+        Err(Fault::UpstreamBroken.into())
     }
 
     fn take_place(&self, pass: &Pass) -> Result<Place, Fault> {
@@ -231,9 +247,8 @@ impl Upstream {
         self.0.places.take(holder).ok_or(Fault::Busy { retry_after_secs: BUSY_RETRY_SECS })
     }
 
-    /// The request as the upstream shall see it, and word of when a relayed body has gone.
     fn prepare(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Prepared, Refusal> {
-        let Outgoing { mut head, body, arrival, key_headers, encodings } = outgoing;
+        let Outgoing { mut head, body, arrival, key_headers, encodings, upgrades } = outgoing;
         let tether = pass.tether();
         let (body, sent) = match body {
             Body::Relayed(relayed) if !relayed.is_end() => {
@@ -244,35 +259,40 @@ impl Upstream {
             Body::Relayed(_) | Body::Empty => (Body::Empty, None),
             Body::Whole(bytes) => (Body::from(bytes), None),
         };
+        let may_upgrade = upgrades == Upgrades::WebSocket
+            && self.0.clients.single.is_some()
+            && upgrade::is_asked(&head, &body);
         let asked_host = head.headers.get(HOST).cloned();
         headers::strip_request(&mut head.headers, key_headers, encodings);
         if let Pass::Granted(_, identity, _) = pass {
             headers::identify(&mut head.headers, identity).ok_or(Fault::Internal)?;
         }
         headers::describe(&mut head.headers, arrival, asked_host).ok_or(Fault::Internal)?;
-        head.headers.insert(HOST, self.0.host.clone());
         frame(&mut head, &body);
+        if may_upgrade {
+            upgrade::write(&mut head.headers);
+        }
         head.uri = self.target(head.uri)?;
         head.version = Version::HTTP_11;
         head.extensions.clear();
-        Ok((http::Request::from_parts(head, body), sent))
+        Ok(Prepared { request: http::Request::from_parts(head, body), sent, may_upgrade })
     }
 
     /// The same path and query at this upstream.
     fn target(&self, uri: Uri) -> Result<Uri, Refusal> {
         let mut parts = uri.into_parts();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(self.0.authority.clone());
+        parts.scheme = Some(self.0.clients.scheme.clone());
+        parts.authority = Some(self.0.name.clone());
         Uri::from_parts(parts).map_err(|_| Denial::Invalid(Invalid::Target).into())
     }
 
     fn received(
         &self,
-        answered: Result<http::Response<Incoming>, legacy::Error>,
+        answer: http::Response<Incoming>,
         place: Place,
         tether: Option<Tether>,
     ) -> Result<Response, Refusal> {
-        let (mut head, body) = answered.map_err(|error| refusal(&error))?.into_parts();
+        let (mut head, body) = answer.into_parts();
         if head.status.is_informational() {
             tracing::warn!(
                 status = head.status.as_u16(),
@@ -300,7 +320,8 @@ fn frame(head: &mut request::Parts, body: &Body) {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
         }
     } else if body.size_hint().exact().is_none() {
-        // hyper would take a GET of unknown length for one without a body.
+        // hyper would take a GET of unknown length for one without a body. In HTTP/2, which has no such
+        // header, it drops it.
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }

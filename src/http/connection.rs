@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use http::StatusCode;
@@ -19,11 +20,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::server::{BUFFER_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, LINGER_BYTES_MAX, Peer, ServerOptions};
 use super::tethered::CurrentTether;
+use super::tunnel::Tunnel;
 use super::watch::Doubts;
 use super::wire::Wire;
 use super::{Request, Response, answer};
@@ -45,13 +47,23 @@ pub(super) async fn http1<T, S, F>(
     let current_tether = CurrentTether::default();
     let wire = Wire::new(socket, doubts.clone(), options.stall_max, current_tether.clone());
     let requests = AtomicU64::new(0);
+    let tunnel = Arc::new(Mutex::new(None));
+    let opened = Arc::clone(&tunnel);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         if let Some(doubt) = doubts.about(requests.fetch_add(1, Ordering::Relaxed)) {
             request.extensions_mut().insert(doubt);
         }
         let answering = answered(catch_unwind(AssertUnwindSafe(|| handler(request, peer))).ok());
         let current_tether = current_tether.clone();
-        async move { answering.await.inspect(|answer| current_tether.follow(answer)) }
+        let opened = Arc::clone(&opened);
+        async move {
+            let mut answer = answering.await?;
+            current_tether.follow(&answer);
+            if let Some(tunnel) = Tunnel::of(&mut answer) {
+                *opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -75,6 +87,20 @@ pub(super) async fn http1<T, S, F>(
     };
     if let Err(error) = &outcome {
         tracing::debug!(error = %Causes(error), "a connection broke off");
+    }
+    let tunnel = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(tunnel) = tunnel {
+        // Without an error, the answer that opened it has gone and hyper has left the socket as it is.
+        if outcome.is_ok() {
+            let parts = connection.into_parts();
+            let running = tunnel.run(parts.io.into_inner().into_socket(), parts.read_buf);
+            // A tunnel has no end of its own that a stop could wait for.
+            tokio::select! {
+                () = running => {}
+                () = async { shutdown.cancelled().await; sleep(options.drain_max).await } => {}
+            }
+        }
+        return;
     }
     // hyper has flushed the answer and shut the write side by now, also behind its own 400. To close while
     // bytes are still coming would reset the connection and could take the answer away from a client that has

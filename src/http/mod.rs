@@ -16,6 +16,7 @@ pub mod server;
 pub mod target;
 mod tethered;
 pub mod tls;
+pub mod tunnel;
 mod watch;
 mod wire;
 

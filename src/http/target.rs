@@ -199,6 +199,7 @@ mod tests {
             requirement: Requirement::default(),
             max_body_bytes: None,
             access: Access::Keyed,
+            websocket: false,
         };
         Routes::new(patterns.map(route).into()).unwrap()
     }

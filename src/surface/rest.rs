@@ -21,7 +21,7 @@ use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::{Found, Public, RestDoor, Route, Verb};
 use crate::domain::signature::Sent;
 use crate::engine::{Attempt, Door};
-use crate::gateway::{Arrival, Encodings, Outgoing, Pass};
+use crate::gateway::{Arrival, Encodings, Outgoing, Pass, Upgrades};
 use crate::http::body::Relayed;
 use crate::http::{Body, Response};
 
@@ -65,9 +65,10 @@ async fn open(exchange: Exchange<'_>, route: &Route, public: Public) -> Result<R
 async fn granted(exchange: Exchange<'_>, door: &RestDoor, found: Found<'_>) -> Result<Response, Refusal> {
     let Exchange { engine, product, parts, body, buffers, arrival, limit_states } = exchange;
     let address = arrival.address;
-    let max_body_bytes = match found {
-        Found::Route(route) => route.max_body_bytes,
-        Found::OtherVerbs(_) | Found::Nothing => None,
+    let (max_body_bytes, upgrades) = match found {
+        Found::Route(route) if route.websocket => (route.max_body_bytes, Upgrades::WebSocket),
+        Found::Route(route) => (route.max_body_bytes, Upgrades::Dropped),
+        Found::OtherVerbs(_) | Found::Nothing => (None, Upgrades::Dropped),
     };
     let (profile, wanted) = (&product.profile, wanted(found, &parts.headers));
     let place = wanted.place();
@@ -97,14 +98,15 @@ async fn granted(exchange: Exchange<'_>, door: &RestDoor, found: Found<'_>) -> R
         (None, Some(body)) => relayed(body, max_body_bytes),
         (None, None) => Body::Empty,
     };
-    let outgoing = outgoing(product, parts, body, arrival);
+    let outgoing = Outgoing { upgrades, ..outgoing(product, parts, body, arrival) };
     answered(answer, product.upstream.forward(pass, outgoing).await)
 }
 
 fn outgoing(product: &Product, mut head: Parts, body: Body, arrival: Arrival) -> Outgoing<'_> {
     signature::strip(&mut head.headers, &product.profile);
     let key_headers = product.profile.key_headers();
-    Outgoing { head, body, arrival, key_headers, encodings: Encodings::AsAsked }
+    let (encodings, upgrades) = (Encodings::AsAsked, Upgrades::Dropped);
+    Outgoing { head, body, arrival, key_headers, encodings, upgrades }
 }
 
 fn relayed(body: Incoming, max_bytes: Option<u64>) -> Body {

@@ -28,7 +28,7 @@ use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
 use crate::domain::profile::{Public, RefusedKeyId, Requirement, RpcDoor, Verb, VerbSet};
 use crate::domain::signature::Sent;
 use crate::engine::{Attempt, Door, Reach};
-use crate::gateway::{Arrival, Encodings, Outgoing, Pass};
+use crate::gateway::{Arrival, Encodings, Outgoing, Pass, Upgrades};
 use crate::http::body::BodyError;
 use crate::http::{Body, Response, body, tethered};
 
@@ -282,7 +282,8 @@ impl Asked {
 fn outgoing(product: &Product, mut head: Parts, body: Body, arrival: Arrival) -> Outgoing<'_> {
     signature::strip(&mut head.headers, &product.profile);
     let key_headers = product.profile.key_headers();
-    Outgoing { head, body, arrival, key_headers, encodings: Encodings::Plain }
+    let (encodings, upgrades) = (Encodings::Plain, Upgrades::Dropped);
+    Outgoing { head, body, arrival, key_headers, encodings, upgrades }
 }
 
 /// What a message asks for. The headers that the modern era adds must agree with it.

@@ -54,6 +54,7 @@ mod streams;
 mod transcript;
 mod transcripts;
 mod upstream;
+mod upstream_attacks;
 mod usage;
 mod verify_call;
 mod wire;
