@@ -92,3 +92,36 @@ fn sandbox_product(loaded: &LoadedProfile) -> SandboxProduct {
             .map(|(door, dialect)| RestShape { base: door.base.clone(), envelope: dialect.envelope() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
+    fn settings(key_file: &Path) -> LlmSettings {
+        LlmSettings {
+            url: http::Uri::from_static("http://127.0.0.1:1/v1"),
+            model: "small".to_owned(),
+            key_file: Some(key_file.to_owned()),
+            ca_file: None,
+            wait_max: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn a_models_key_is_read_from_a_closed_file_and_from_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("llm.key");
+        private_file::create(&path, b"hunter2\n").unwrap();
+        assert_eq!(llm(&settings(&path)).unwrap().key.unwrap().as_str(), "hunter2");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        let Err(error) = llm(&settings(&path)) else { panic!("an open file was taken") };
+        assert!(error.to_string().contains("chmod 600") && !format!("{error:?}").contains("hunter2"));
+        private_file::replace(&path, b"hunter 2").unwrap();
+        let Err(error) = llm(&settings(&path)) else { panic!("two words were taken") };
+        assert!(error.to_string().contains("expected one key") && !format!("{error:?}").contains("hunter"));
+        let Err(error) = llm(&settings(&dir.path().join("absent"))) else { panic!("no file was taken") };
+        assert!(error.to_string().contains("expected one key"), "{error}");
+    }
+}

@@ -116,7 +116,7 @@ impl Reading<'_> {
             slow_hash: slow_hash?,
             replays_max: replays_max?,
             fingerprints: fingerprints?,
-            llm: llm?,
+            llm: llm.ok()?,
             log: log?,
         };
         check_addresses(root, &settings);

@@ -22,11 +22,14 @@ const URL: &str =
     "an http:// or https:// URL of a host and where its API begins, such as \"http://127.0.0.1:11434/v1\"";
 const MODEL: &str = "a model's name of 1 to 200 characters";
 
+/// Something could not be read, and the report has it.
+pub(super) struct Told;
+
 /// The model, if one is configured. `path` reads a path.
 pub(super) fn llm(
     sandbox: &Section<'_>,
     path: &dyn Fn(&Field<'_>) -> Option<PathBuf>,
-) -> Option<Option<LlmSettings>> {
+) -> Result<Option<LlmSettings>, Told> {
     let section = sandbox.section("llm");
     sandbox.close();
     let url = section.field("url");
@@ -40,7 +43,7 @@ pub(super) fn llm(
         && [&key_file, &ca_file].iter().all(|given| given.is_none())
         && wait_max.is_none();
     if is_empty {
-        return Some(None);
+        return Ok(None);
     }
     if url.is_none() {
         section
@@ -51,12 +54,12 @@ pub(super) fn llm(
     }
     let url = url.and_then(|field| field.parsed(URL, base));
     let model = model.and_then(|field| field.parsed(MODEL, name));
-    Some(Some(LlmSettings {
-        url: url?,
-        model: model?,
-        key_file: key_file.map_or(Some(None), |path| path.map(Some))?,
-        ca_file: ca_file.map_or(Some(None), |path| path.map(Some))?,
-        wait_max: wait_max.unwrap_or(Some(WAIT_MAX))?,
+    Ok(Some(LlmSettings {
+        url: url.ok_or(Told)?,
+        model: model.ok_or(Told)?,
+        key_file: key_file.map(|path| path.ok_or(Told)).transpose()?,
+        ca_file: ca_file.map(|path| path.ok_or(Told)).transpose()?,
+        wait_max: wait_max.unwrap_or(Some(WAIT_MAX)).ok_or(Told)?,
     }))
 }
 

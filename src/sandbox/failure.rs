@@ -128,8 +128,9 @@ impl Failure {
             Self::Invalid(message) => message.clone(),
             Self::NotFound(what) => format!("No {what} with this id."),
             Self::Full => format!(
-                "The sandbox keeps at most {} of these per workspace. Delete some first.",
-                super::file::RECORDS_MAX
+                "The sandbox keeps at most {} of these per workspace, and {} kinds. Delete some first.",
+                super::file::RECORDS_MAX,
+                super::file::COLLECTIONS_MAX
             ),
             Self::TooLarge { bytes_max } => format!("The upload is larger than {bytes_max} bytes."),
             Self::NoRoom => format!(

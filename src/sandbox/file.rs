@@ -21,6 +21,12 @@ use crate::domain::id::WorkspaceId;
 /// Records of one collection at most.
 pub(super) const RECORDS_MAX: u64 = 10_000;
 
+/// Records of one workspace at most, in all collections.
+const WORKSPACE_RECORDS_MAX: u64 = 50_000;
+
+/// Collections of one workspace at most. Only one that holds something counts.
+pub(super) const COLLECTIONS_MAX: usize = 100;
+
 /// (workspace, collection, id) → JSON document.
 const RECORDS: TableDefinition<(u128, &str, u128), &[u8]> = TableDefinition::new("records.v1");
 
@@ -75,7 +81,9 @@ impl RecordFile {
     ) -> Result<Option<Vec<u8>>, SandboxError> {
         self.write(|records, counts| {
             let held = counts.get(collection.count()).map_err(write)?.map_or(0, |count| count.value());
-            if held >= RECORDS_MAX {
+            let others = totals(counts, collection.workspace).map_err(write)?;
+            let is_one_too_many = held == 0 && others.collections >= COLLECTIONS_MAX;
+            if held >= RECORDS_MAX || others.records >= WORKSPACE_RECORDS_MAX || is_one_too_many {
                 return Ok(None);
             }
             let id = match newest_id(records, collection).map_err(write)? {
@@ -115,6 +123,24 @@ impl RecordFile {
         })
     }
 
+    /// Up to `limit` documents with ids below `id`, newest first.
+    pub(super) fn older(
+        &self,
+        collection: &Collection,
+        id: u128,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, SandboxError> {
+        self.read(|records| {
+            records
+                .range(collection.row(0)..collection.row(id))
+                .map_err(read)?
+                .rev()
+                .take(limit)
+                .map(|row| row.map(|(_, document)| document.value().to_vec()).map_err(read))
+                .collect()
+        })
+    }
+
     /// Replaces a document by what `edit` makes of it and returns the new one; `None` when there is none.
     pub(super) fn change(
         &self,
@@ -139,7 +165,11 @@ impl RecordFile {
                 return Ok(false);
             }
             let held = counts.get(collection.count()).map_err(write)?.map_or(0, |count| count.value());
-            counts.insert(collection.count(), held.saturating_sub(1)).map_err(write)?;
+            if held > 1 {
+                counts.insert(collection.count(), held - 1).map_err(write)?;
+            } else {
+                counts.remove(collection.count()).map_err(write)?;
+            }
             Ok(true)
         })
     }
@@ -237,6 +267,28 @@ fn begin(database: &Database) -> Result<WriteTransaction, SandboxError> {
     transaction.set_two_phase_commit(true);
     transaction.set_quick_repair(true);
     Ok(transaction)
+}
+
+/// What a workspace holds.
+struct Totals {
+    collections: usize,
+    records: u64,
+}
+
+fn totals(counts: &Counts<'_>, workspace: WorkspaceId) -> Result<Totals, redb::StorageError> {
+    let mut totals = Totals { collections: 0, records: 0 };
+    let workspace = workspace.as_u128();
+    // No name is empty, so this is every one.
+    for row in counts.range((workspace, "")..)? {
+        let (place, count) = row?;
+        if place.value().0 != workspace {
+            break;
+        }
+        // An emptied collection of an older file still has its row.
+        totals.collections += usize::from(count.value() > 0);
+        totals.records = totals.records.saturating_add(count.value());
+    }
+    Ok(totals)
 }
 
 fn newest_id(records: &Records<'_>, collection: &Collection) -> Result<Option<u128>, redb::StorageError> {

@@ -14,6 +14,9 @@ use hyper::body::Incoming;
 /// Bytes of a JSON body at most.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of a long JSON body at most: a conversation with pictures in it.
+pub(super) const LONG_BODY_BYTES_MAX: usize = 10 << 20;
+
 /// Bytes of a body over the bound that are still read and thrown away.
 const DISCARDED_BYTES_MAX: usize = 8 << 20;
 
@@ -22,8 +25,13 @@ const DISCARDED_BYTES_MAX: usize = 8 << 20;
 pub(super) enum Unread {
     /// Not labelled as JSON.
     MediaType,
-    /// Over [`BODY_BYTES_MAX`].
-    TooLarge,
+    /// Labelled as no form.
+    NoForm,
+    /// Over its bound.
+    TooLarge {
+        /// The bound.
+        bytes_max: usize,
+    },
     /// It ended before its end.
     Broken,
 }
@@ -33,7 +41,8 @@ impl Unread {
     pub(super) fn message(&self) -> String {
         match self {
             Self::MediaType => "Content-Type must be application/json.".to_owned(),
-            Self::TooLarge => format!("The body is larger than {BODY_BYTES_MAX} bytes."),
+            Self::NoForm => "Content-Type must be multipart/form-data with a boundary.".to_owned(),
+            Self::TooLarge { bytes_max } => format!("The body is larger than {bytes_max} bytes."),
             Self::Broken => "The body ended too early.".to_owned(),
         }
     }
@@ -41,21 +50,30 @@ impl Unread {
 
 /// The bytes of a JSON body.
 pub(super) async fn json(request: Request<Incoming>) -> Result<Bytes, Unread> {
+    json_of(request, BODY_BYTES_MAX).await
+}
+
+/// The bytes of a JSON body that may be long: at most [`LONG_BODY_BYTES_MAX`].
+pub(super) async fn long_json(request: Request<Incoming>) -> Result<Bytes, Unread> {
+    json_of(request, LONG_BODY_BYTES_MAX).await
+}
+
+async fn json_of(request: Request<Incoming>, bytes_max: usize) -> Result<Bytes, Unread> {
     if !says_json(request.headers()) {
         return Err(Unread::MediaType);
     }
     let mut body = request.into_body();
-    match Limited::new(&mut body, BODY_BYTES_MAX).collect().await {
+    match Limited::new(&mut body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             discard(&mut body).await;
-            Err(Unread::TooLarge)
+            Err(Unread::TooLarge { bytes_max })
         }
         Err(_) => Err(Unread::Broken),
     }
 }
 
-async fn discard(body: &mut Incoming) {
+pub(super) async fn discard(body: &mut Incoming) {
     let mut discarded = 0;
     while discarded < DISCARDED_BYTES_MAX {
         let Some(Ok(frame)) = body.frame().await else {

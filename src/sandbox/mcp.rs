@@ -111,8 +111,8 @@ async fn message(sandbox: &Sandbox, server: Server<'_>, request: Request<Incomin
         Ok(body) => body,
         Err(unread) => {
             let status = match unread {
-                Unread::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                Unread::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                Unread::MediaType | Unread::NoForm => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                Unread::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
                 Unread::Broken => StatusCode::BAD_REQUEST,
             };
             return Refusal::new(status, INVALID_REQUEST, unread.message()).answer(None);

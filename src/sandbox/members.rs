@@ -3,19 +3,19 @@
 //! A name given twice is refused, since readers disagree about which one counts. What is taken out is owned
 //! by the taker; a name that nobody asked for is refused by that name.
 //!
-//! Never here: what a member means (`posts` and `page` say that).
+//! Never here: what a member means (whoever takes it says that).
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
-use serde_json::Value;
 use serde_json::error::Category;
+use serde_json::{Map, Value};
 
 use super::failure::Failure;
 
-/// Members of one object at most; no request of ours knows more than three.
-const MEMBERS_MAX: usize = 32;
+/// Members of one object at most; what callers keep may have many.
+const MEMBERS_MAX: usize = 128;
 
 /// Characters of a caller's own name that an error repeats.
 const SHOWN_MAX: usize = 64;
@@ -52,6 +52,11 @@ impl Members {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// All of them, in their order.
+    pub(super) fn into_map(self) -> Map<String, Value> {
+        self.0.into_iter().collect()
     }
 
     /// Takes a member out.

@@ -12,10 +12,14 @@ mod accounts;
 mod answer;
 #[allow(dead_code, reason = "its callers follow")]
 mod blobs;
+mod collections;
 mod discovery;
+mod events;
 mod failure;
 mod file;
+mod form;
 mod intake;
+mod language;
 #[allow(dead_code, reason = "its callers follow")]
 mod llm;
 mod mcp;
@@ -28,6 +32,7 @@ mod records;
 mod rest;
 mod rpc;
 mod tools;
+mod uploads;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -60,7 +65,6 @@ const HEADERS_MAX: usize = 160;
 
 /// The built-in upstream. Cheap to clone: every clone is the same file.
 #[derive(Clone)]
-#[allow(dead_code, reason = "its callers follow")]
 pub struct Sandbox {
     records: Records,
     blobs: Blobs,

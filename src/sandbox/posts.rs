@@ -173,7 +173,7 @@ fn account_ids(value: Value) -> Result<Vec<String>, Failure> {
 }
 
 /// 48 bits of milliseconds and 80 random bits.
-fn new_number(unix_millis: u64) -> Result<u128, Failure> {
+pub(super) fn new_number(unix_millis: u64) -> Result<u128, Failure> {
     let mut bytes = [0; 16];
     let (time, random) = bytes.split_at_mut(6);
     time.copy_from_slice(unix_millis.to_be_bytes().get(2..).unwrap_or(&[0; 6]));

@@ -70,6 +70,16 @@ impl Records {
         self.run(&self.reads, move |file| file.newest(&collection, offset, limit)).await
     }
 
+    /// See [`RecordFile::older`].
+    pub(super) async fn older(
+        &self,
+        collection: Collection,
+        id: u128,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, SandboxError> {
+        self.run(&self.reads, move |file| file.older(&collection, id, limit)).await
+    }
+
     /// See [`RecordFile::change`].
     pub(super) async fn change(
         &self,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use keyward::app::{LaunchFlags, Running, StartError, launch};
 use keyward::clock::{Clock, ManualTime};
-use keyward::config::{ConfigFile, Flags, Settings, resolve, shipped};
+use keyward::config::{ConfigFile, Flags, LlmSettings, Settings, resolve, shipped};
 use keyward::domain::hash::SlowHashCost;
 use keyward::domain::time::Wall;
 use serde_json::{Value, json};
@@ -36,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) own_profile: Option<&'static str>,
     /// The upstream's URL; the sandbox when there is none.
     pub(crate) upstream: Option<&'static str>,
+    /// Where the sandbox's language model is, if it has one: the key `models-key`, the model `small`.
+    pub(crate) llm: Option<&'static str>,
     /// Whether the profile takes the body form of signatures.
     pub(crate) body_form: bool,
     /// The most signatures remembered; the default's many when left out.
@@ -348,8 +350,19 @@ fn settings(dir: &Path, options: Options) -> Settings {
     // Far below what a configuration may set: these tests are about who runs the hash and when, not about its
     // cost.
     settings.slow_hash.cost = SlowHashCost::new(SlowHashCost::MEMORY_KIB_MIN, 1).unwrap();
+    settings.llm = options.llm.map(|url| model_at(dir, url));
     settings.replays_max = options.replays_max.unwrap_or(settings.replays_max);
     settings
+}
+
+fn model_at(dir: &Path, url: &str) -> LlmSettings {
+    let key_file = dir.join("llm.key");
+    if !key_file.exists() {
+        keyward::store::private_file::create(&key_file, b"models-key\n").unwrap();
+    }
+    let wait_max = std::time::Duration::from_secs(20);
+    let (url, model) = (url.parse().unwrap(), "small".to_owned());
+    LlmSettings { url, model, key_file: Some(key_file), ca_file: None, wait_max }
 }
 
 /// The product with the body form of signatures, or with edits, as a file of the user's own.

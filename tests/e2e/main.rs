@@ -16,6 +16,7 @@ mod audit;
 mod bad_input;
 mod canary;
 mod clock;
+mod cloud;
 mod cors;
 mod counting;
 mod credentials;

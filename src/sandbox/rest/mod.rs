@@ -5,7 +5,10 @@
 //!
 //! Never here: a rule about anything that is kept.
 
+mod collections;
+mod files;
 mod insights;
+mod language;
 mod posts;
 
 use http::{Request, StatusCode};
@@ -34,7 +37,13 @@ pub(super) async fn answer(sandbox: &Sandbox, request: Request<Incoming>) -> Ans
     let answered = match segments.as_slice() {
         ["posts", rest @ ..] => posts::answer(sandbox, request, rest).await,
         ["accounts" | "persona" | "trending", ..] => insights::answer(sandbox, &request, &segments),
-        _ => Err(Trouble::NotBuilt),
+        ["chat", "completions"] => language::chat(sandbox, request).await,
+        ["completions"] => language::completion(sandbox, request).await,
+        ["models"] => language::models(sandbox, &request, None),
+        ["models", id] => language::models(sandbox, &request, Some(id)),
+        ["files", rest @ ..] => files::answer(sandbox, request, rest).await,
+        // What nothing above has rules for is anyone's to fill.
+        _ => collections::answer(sandbox, request, &segments).await,
     };
     answered.unwrap_or_else(|trouble| trouble.answer(shape.envelope))
 }
@@ -43,6 +52,12 @@ pub(super) async fn answer(sandbox: &Sandbox, request: Request<Incoming>) -> Ans
 fn check_method(request: &Request<Incoming>, allow: &'static str) -> Result<(), Trouble> {
     let fits = allow.split(", ").any(|method| method == request.method().as_str());
     if fits { Ok(()) } else { Err(Trouble::Method(allow)) }
+}
+
+async fn long_body(request: Request<Incoming>) -> Result<Members, Trouble> {
+    no_query(&request)?;
+    let bytes = intake::long_json(request).await.map_err(Trouble::Unread)?;
+    Ok(Members::parse(&bytes, "The body")?)
 }
 
 async fn body(request: Request<Incoming>) -> Result<Members, Trouble> {
@@ -96,8 +111,8 @@ impl Trouble {
             }
             Self::Unread(unread) => {
                 let status = match unread {
-                    Unread::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    Unread::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                    Unread::MediaType | Unread::NoForm => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    Unread::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
                     Unread::Broken => StatusCode::BAD_REQUEST,
                 };
                 error(status, "invalid_request", &unread.message())
@@ -105,10 +120,7 @@ impl Trouble {
             Self::Failed(failure) => {
                 let message = failure.message();
                 match failure {
-                    Failure::Invalid(_) | Failure::Full => {
-                        error(StatusCode::BAD_REQUEST, "invalid_request", &message)
-                    }
-                    Failure::NoRoom | Failure::Broken => {
+                    Failure::Invalid(_) | Failure::Full | Failure::NoRoom | Failure::Broken => {
                         error(StatusCode::BAD_REQUEST, "invalid_request", &message)
                     }
                     Failure::TooLarge { .. } => {

@@ -2,10 +2,11 @@
 //!
 //! Never here: a model.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
@@ -51,7 +52,7 @@ impl Model {
     }
 }
 
-async fn request(stream: &mut TcpStream) -> (String, Value) {
+async fn request(stream: &mut (impl AsyncRead + Unpin)) -> (String, Value) {
     let mut read = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&read).into_owned();
@@ -89,6 +90,50 @@ async fn a_model_is_asked_with_its_own_key_and_name() {
     let said = json!({"choices": [{"message": {"role": "assistant", "content": "Four."}}]}).to_string();
     stream.write_all(answer("200 OK", "application/json", &said).as_bytes()).await.unwrap();
     assert_eq!(asking.await.unwrap(), Ok("Four.".to_owned()));
+}
+
+#[tokio::test]
+async fn a_model_behind_tls_is_believed_by_its_authorities_and_by_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (own, strange) = (folder.path().join("own.pem"), folder.path().join("strange.pem"));
+    std::fs::write(&own, made.cert.pem()).unwrap();
+    std::fs::write(&strange, other.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let tls =
+        tls.unwrap().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let tls = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/v1", listener.local_addr().unwrap().port());
+    let serving = tokio::spawn(async move {
+        let mut refused = 0;
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = tls.accept(stream).await else {
+                refused += 1;
+                continue;
+            };
+            request(&mut stream).await;
+            let said =
+                answer("200 OK", "application/json", r#"{"choices":[{"message":{"content":"Yes."}}]}"#);
+            stream.write_all(said.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            return refused;
+        }
+    });
+    let plain = Model::start().await.options();
+    let of = |file: &std::path::Path| LlmOptions {
+        url: url.parse().unwrap(),
+        authorities: Some(file.to_owned()),
+        ..plain.clone()
+    };
+    assert_eq!(Llm::new(of(&strange)).unwrap().complete("", "x").await, Err(LlmError::Unreachable));
+    assert_eq!(Llm::new(of(&own)).unwrap().complete("", "x").await, Ok("Yes.".to_owned()));
+    assert_eq!(serving.await.unwrap(), 1);
+    assert!(Llm::new(of(&folder.path().join("absent.pem"))).is_err());
 }
 
 #[tokio::test]

@@ -15,11 +15,14 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{RestShape, Sandbox, SandboxOptions, SandboxProduct};
+use super::{LlmOptions, RestShape, Sandbox, SandboxOptions, SandboxProduct};
 use crate::dialect::Envelope;
 use crate::domain::id::WorkspaceId;
 use crate::domain::time::Wall;
 
+mod chat;
+mod collections;
+mod files;
 mod llm;
 mod mcp;
 mod rest;
@@ -62,9 +65,14 @@ impl Seen {
 
 impl Play {
     async fn start() -> Self {
+        Self::start_before(None).await
+    }
+
+    /// One in whose place this model answers.
+    async fn start_before(llm: Option<LlmOptions>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let seconds = Arc::new(AtomicI64::new(NOON));
-        let sandbox = open(&directory, &seconds);
+        let sandbox = open(&directory, &seconds, llm);
         let connection = connect(&sandbox).await;
         Self { directory, seconds, sandbox, connection }
     }
@@ -72,7 +80,7 @@ impl Play {
     /// Closes the file and opens it again, as a restart would.
     async fn restart(self) -> Self {
         self.sandbox.close().await.unwrap();
-        let sandbox = open(&self.directory, &self.seconds);
+        let sandbox = open(&self.directory, &self.seconds, None);
         let connection = connect(&sandbox).await;
         Self { sandbox, connection, ..self }
     }
@@ -143,14 +151,14 @@ impl Play {
     }
 }
 
-fn open(directory: &TempDir, seconds: &Arc<AtomicI64>) -> Sandbox {
+fn open(directory: &TempDir, seconds: &Arc<AtomicI64>, llm: Option<LlmOptions>) -> Sandbox {
     let seconds = Arc::clone(seconds);
     let wall = Arc::new(move || Wall::from_secs(seconds.load(Ordering::Relaxed)));
     let sandbox = Sandbox::open(SandboxOptions {
         file: directory.path().join("sandbox.redb"),
         uploads: directory.path().join("sandbox-files"),
         wall,
-        llm: None,
+        llm,
     })
     .unwrap();
     let rest = RestShape { base: "/v1".to_owned(), envelope: Envelope::Error };
@@ -163,4 +171,14 @@ async fn connect(sandbox: &Sandbox) -> SendRequest<Full<Bytes>> {
     let (sender, connection) = handshake(TokioIo::new(near)).await.unwrap();
     tokio::spawn(connection);
     sender
+}
+
+/// A request of workspace 1 with a JSON body.
+fn posted(path: &str, body: &Value) -> Request<Full<Bytes>> {
+    Request::post(path)
+        .header("host", "upstream")
+        .header("content-type", "application/json")
+        .header("x-keyward-workspace", WorkspaceId::from_u128(1).to_string())
+        .body(Full::from(body.to_string()))
+        .unwrap()
 }

@@ -1,0 +1,275 @@
+//! Collections of anything: JSON objects that callers keep under a name, whatever product they belong to.
+//!
+//! A record has an id, what its caller gave it, and when it was made and changed. The sandbox reads nothing
+//! else of it. How large a record is, how many a collection has, and how many collections and records a
+//! workspace has are bounded.
+//!
+//! Never here: HTTP, a meaning of a field.
+
+use serde_json::{Map, Value};
+
+use super::Sandbox;
+use super::failure::{Failure, SandboxError};
+use super::file::Collection;
+use super::members::Members;
+use super::page::Page;
+use super::posts::new_number;
+use crate::domain::id::WorkspaceId;
+
+/// Bytes of one record's JSON at most.
+const RECORD_BYTES_MAX: usize = 64 << 10;
+/// Characters of a collection's name at most.
+const NAME_CHARS_MAX: usize = 64;
+/// The fields that the sandbox sets.
+const ID: &str = "id";
+const CREATED: &str = "created_at";
+const UPDATED: &str = "updated_at";
+
+/// The name of a collection, which goes into ids.
+#[derive(Clone)]
+pub(super) struct CollectionName(String);
+
+impl CollectionName {
+    /// A segment of a path that can name one: a letter, then letters, digits, `_` and `-`.
+    pub(super) fn parse(segment: &str) -> Option<Self> {
+        let fits = segment.len() <= NAME_CHARS_MAX
+            && segment.starts_with(|first: char| first.is_ascii_alphabetic())
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        fits.then(|| Self(segment.to_owned()))
+    }
+
+    /// Where its records lie. The dot keeps them apart from the collections that have rules of their own.
+    fn of(&self, workspace: WorkspaceId) -> Collection {
+        Collection { workspace, name: format!("own.{}", self.0).into() }
+    }
+
+    /// The word that its ids begin with: one of the things in it.
+    fn word(&self) -> String {
+        let name = self.0.to_ascii_lowercase().replace('-', "_");
+        if let Some(stem) = name.strip_suffix("ies").filter(|stem| !stem.is_empty()) {
+            return format!("{stem}y_");
+        }
+        let stem = name.strip_suffix('s').filter(|stem| !stem.is_empty() && !stem.ends_with('s'));
+        format!("{}_", stem.unwrap_or(&name))
+    }
+
+    fn id(&self, number: u128) -> String {
+        format!("{}{number:032x}", self.word())
+    }
+
+    fn number(&self, id: &str) -> Result<u128, Failure> {
+        let digits = id.strip_prefix(&self.word()).filter(|digits| {
+            digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        });
+        digits.and_then(|digits| u128::from_str_radix(digits, 16).ok()).ok_or(Failure::NotFound("record"))
+    }
+}
+
+impl Sandbox {
+    /// Makes a record of these fields.
+    pub(super) async fn create_record(
+        &self,
+        workspace: WorkspaceId,
+        name: CollectionName,
+        members: Members,
+    ) -> Result<Value, Failure> {
+        let fields = members.into_map();
+        if let Some(field) = [ID, CREATED, UPDATED].into_iter().find(|field| fields.contains_key(*field)) {
+            return Err(Failure::Invalid(format!("{field} is set by the sandbox and must not be given.")));
+        }
+        check_size(&fields)?;
+        let now = self.now();
+        let proposed = new_number(now.millis_since_epoch())?;
+        let time = now.to_rfc3339();
+        let collection = name.of(workspace);
+        let document = self.records.insert(collection, proposed, move |number| {
+            written(&record(name.id(number), fields, time.clone(), time))
+        });
+        Ok(read(&document.await?.ok_or(Failure::Full)?)?)
+    }
+
+    /// A page of records, newest first.
+    pub(super) async fn list_records(
+        &self,
+        workspace: WorkspaceId,
+        name: &CollectionName,
+        page: Page,
+    ) -> Result<Vec<Value>, Failure> {
+        let documents = self.records.newest(name.of(workspace), page.offset, page.limit).await?;
+        Ok(documents.iter().map(|document| read(document)).collect::<Result<_, _>>()?)
+    }
+
+    /// One record.
+    pub(super) async fn record(
+        &self,
+        workspace: WorkspaceId,
+        name: &CollectionName,
+        id: &str,
+    ) -> Result<Value, Failure> {
+        let document = self.records.find(name.of(workspace), name.number(id)?).await?;
+        Ok(read(&document.ok_or(Failure::NotFound("record"))?)?)
+    }
+
+    /// Gives a record these fields in place of all that it has.
+    pub(super) async fn replace_record(
+        &self,
+        workspace: WorkspaceId,
+        name: CollectionName,
+        id: &str,
+        members: Members,
+    ) -> Result<Value, Failure> {
+        let fields = caller_fields(members, id)?;
+        check_size(&fields)?;
+        self.rewrite(workspace, &name, id, move |_| fields).await
+    }
+
+    /// Merges these fields into those that a record has; null removes one (RFC 7396).
+    pub(super) async fn patch_record(
+        &self,
+        workspace: WorkspaceId,
+        name: CollectionName,
+        id: &str,
+        members: Members,
+    ) -> Result<Value, Failure> {
+        let patch = Value::Object(caller_fields(members, id)?);
+        let merged = self.rewrite(workspace, &name, id, move |old| {
+            let mut fields = Value::Object(old);
+            merge(&mut fields, patch);
+            match fields {
+                Value::Object(fields) => fields,
+                _ => Map::new(),
+            }
+        });
+        merged.await
+    }
+
+    /// Deletes a record.
+    pub(super) async fn delete_record(
+        &self,
+        workspace: WorkspaceId,
+        name: &CollectionName,
+        id: &str,
+    ) -> Result<(), Failure> {
+        let removed = self.records.remove(name.of(workspace), name.number(id)?).await?;
+        if removed { Ok(()) } else { Err(Failure::NotFound("record")) }
+    }
+
+    /// Rewrites a record's fields; one that would be too large stays as it is.
+    async fn rewrite(
+        &self,
+        workspace: WorkspaceId,
+        name: &CollectionName,
+        id: &str,
+        edit: impl FnOnce(Map<String, Value>) -> Map<String, Value> + Send + 'static,
+    ) -> Result<Value, Failure> {
+        let number = name.number(id)?;
+        let (id, time) = (id.to_owned(), self.now().to_rfc3339());
+        // What a change refuses is told beside the document, since only a fault ends the transaction.
+        let (told, refused) = std::sync::mpsc::channel();
+        let document = self.records.change(name.of(workspace), number, move |document| {
+            let Value::Object(mut old) = read(document)? else { return Ok(document.to_vec()) };
+            old.shift_remove(ID);
+            old.shift_remove(UPDATED);
+            let created = match old.shift_remove(CREATED) {
+                Some(Value::String(created)) => created,
+                _ => time.clone(),
+            };
+            let fields = edit(old);
+            if let Err(failure) = check_size(&fields) {
+                // Nobody waits for it only when the caller has left.
+                let _ = told.send(failure);
+                return Ok(document.to_vec());
+            }
+            written(&record(id, fields, created, time))
+        });
+        let document = document.await?.ok_or(Failure::NotFound("record"))?;
+        match refused.try_recv() {
+            Ok(failure) => Err(failure),
+            Err(_) => Ok(read(&document)?),
+        }
+    }
+}
+
+/// What a caller changes. What was read can be sent back whole: the sandbox's own fields are left out then.
+fn caller_fields(members: Members, id: &str) -> Result<Map<String, Value>, Failure> {
+    let mut fields = members.into_map();
+    if fields.shift_remove(ID).is_some_and(|given| given != *id) {
+        return Err(Failure::Invalid("id must be that of the path, or left out.".to_owned()));
+    }
+    fields.shift_remove(CREATED);
+    fields.shift_remove(UPDATED);
+    Ok(fields)
+}
+
+fn record(id: String, fields: Map<String, Value>, created: String, updated: String) -> Value {
+    let mut record = Map::with_capacity(fields.len() + 3);
+    record.insert(ID.to_owned(), Value::String(id));
+    record.extend(fields);
+    record.insert(CREATED.to_owned(), Value::String(created));
+    record.insert(UPDATED.to_owned(), Value::String(updated));
+    Value::Object(record)
+}
+
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(fields) = target else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            fields.shift_remove(&name);
+        } else {
+            merge(fields.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn check_size(fields: &Map<String, Value>) -> Result<(), Failure> {
+    let bytes = serde_json::to_vec(fields).map_or(usize::MAX, |text| text.len());
+    if bytes <= RECORD_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Failure::Invalid(format!("A record has at most {RECORD_BYTES_MAX} bytes of JSON; this has {bytes}.")))
+}
+
+fn read(document: &[u8]) -> Result<Value, SandboxError> {
+    serde_json::from_slice(document).map_err(SandboxError::Unreadable)
+}
+
+fn written(record: &Value) -> Result<Vec<u8>, SandboxError> {
+    serde_json::to_vec(record).map_err(SandboxError::Unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_begin_with_the_word_for_one_thing() {
+        for (name, word) in [
+            ("contexts", "context_"),
+            ("stories", "story_"),
+            ("addresses", "addresse_"),
+            ("class", "class_"),
+            ("Order-Items", "order_item_"),
+            ("s", "s_"),
+            ("ies", "ie_"),
+        ] {
+            assert_eq!(CollectionName::parse(name).unwrap().word(), word);
+        }
+        for bad in ["", "1x", "_x", "a.b", "a%20b", "a/b", "é", &"x".repeat(65)] {
+            assert!(CollectionName::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_patch_is_merged_as_rfc_7396_says() {
+        let mut target = serde_json::json!({"a": "b", "c": {"d": "e", "f": "g"}, "h": [1]});
+        merge(&mut target, serde_json::json!({"a": "z", "c": {"f": null, "n": {"x": null}}, "h": {"i": 1}}));
+        assert_eq!(target, serde_json::json!({"a": "z", "c": {"d": "e", "n": {}}, "h": {"i": 1}}));
+    }
+}
