@@ -200,6 +200,11 @@ impl Daemon {
         self.clock.now().wall.plus_micros(secs * 1_000_000).to_rfc3339()
     }
 
+    /// The wall's time now, in whole seconds.
+    pub(crate) fn now_secs(&self) -> i64 {
+        self.clock.now().wall.secs()
+    }
+
     /// Slow hashes since the start.
     pub(crate) fn slow_hashes(&self) -> u64 {
         self.running().engine().slow_hashes()

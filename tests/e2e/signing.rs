@@ -34,7 +34,7 @@ fn hex_mac(key: &str, signed: &[u8]) -> String {
 }
 
 /// The signature of the body form.
-fn body_mac(key: &str, at: i64, body: &str) -> String {
+pub(crate) fn body_mac(key: &str, at: i64, body: &str) -> String {
     hex_mac(key, format!("{at}.{body}").as_bytes())
 }
 

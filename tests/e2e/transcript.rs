@@ -13,6 +13,7 @@ use keyward::config::shipped_names;
 use serde_json::Value;
 
 use crate::daemon::{Daemon, Hidden, Key, Options, ProofCache, Workspace};
+use crate::signing::body_mac;
 use crate::stored;
 use crate::wire::{Answer, Connection};
 
@@ -111,6 +112,12 @@ impl Player {
                 self.values.insert(name.to_owned(), made.text);
             }
             "patch" => drop(self.daemon.patch_key(&self.key(name), json(fields)).await),
+            "sign" => {
+                let (at, key) = (self.daemon.now_secs(), self.key(name));
+                let signature = body_mac(&key.text, at, fields);
+                self.values.insert("timestamp".to_owned(), Hidden(at.to_string()));
+                self.values.insert("signature".to_owned(), Hidden(signature));
+            }
             "revoke" => self.daemon.revoke(&self.key(name)).await,
             "wait" => self.daemon.advance_secs(rest.strip_suffix('s').unwrap().parse().unwrap()),
             "corrupt" => {

@@ -56,10 +56,13 @@ played! {
 
 played! {
     mcp_cloud, "mcp-cloud":
+    rest_chat
+    rest_everything_else
     rest_insufficient_permissions
     rest_invalid_api_key
     rest_not_found
     rest_rate_limit_exceeded
+    rest_signed_request
 }
 
 played! {
