@@ -205,6 +205,9 @@ async fn launch_over(
     let (sandbox_shutdown, sandbox_tasks) = (CancellationToken::new(), TaskTracker::new());
     let uses_sandbox = settings.profiles.iter().any(|profile| profile.upstream == UpstreamSetting::Sandbox);
     let sandbox = if uses_sandbox { Some(open_sandbox(&settings, &clock).await?) } else { None };
+    if let Some(sandbox) = &sandbox {
+        tasks::sandbox_upkeep(&sandbox_tasks, sandbox, &sandbox_shutdown);
+    }
 
     let admin = bind(settings.admin.listen).await?;
     let mut listeners = Vec::new();

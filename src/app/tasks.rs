@@ -1,4 +1,4 @@
-//! The long tasks: listeners, checkpoints, the sandbox's connections. Each ends when it is told.
+//! The long tasks: listeners, checkpoints, the sandbox's connections and its upkeep. Each ends when it is told.
 //!
 //! Never here: what a task does; each is a loop around a call into another room.
 
@@ -15,6 +15,9 @@ use crate::gateway::{MemoryDialer, Upstream, UpstreamOptions};
 use crate::http::server::{ServerOptions, serve};
 use crate::http::{Peer, Request, Response};
 use crate::sandbox::Sandbox;
+
+/// How late the sandbox may do what is due. Nobody sees it: readers are told as if it were done.
+const UPKEEP_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Serves a listener by `answer` until the shutdown, and then what is in flight.
 pub(super) fn serve_door<S, F>(
@@ -64,6 +67,31 @@ pub(super) fn forget_fingerprints(tasks: &TaskTracker, engine: &Arc<Engine>, shu
                 tracing::error!(error = %Causes(&error), "stored fingerprints could not all be removed");
             }
             Some(Ok(_)) | None => {}
+        }
+    });
+}
+
+/// Has the sandbox do what is due, at once and then again and again. A failure is logged when it begins and when
+/// it ends.
+pub(super) fn sandbox_upkeep(tasks: &TaskTracker, sandbox: &Sandbox, shutdown: &CancellationToken) {
+    let (sandbox, shutdown) = (sandbox.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        let mut failing = false;
+        loop {
+            match sandbox.keep_up().await {
+                Err(error) if !failing => {
+                    failing = true;
+                    tracing::error!(error = %Causes(&error), "the sandbox cannot do what is due, trying again");
+                }
+                Ok(()) if failing => {
+                    failing = false;
+                    tracing::info!("the sandbox does what is due again");
+                }
+                Ok(()) | Err(_) => {}
+            }
+            if shutdown.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await.is_none() {
+                break;
+            }
         }
     });
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 /// A connected social account.
 #[derive(Serialize, Debug)]
 pub(super) struct Account {
-    id: &'static str,
+    pub(super) id: &'static str,
     platform: &'static str,
     handle: &'static str,
     name: &'static str,

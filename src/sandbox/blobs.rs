@@ -121,32 +121,6 @@ impl Blobs {
         Ok(())
     }
 
-    /// Takes a whole body as the blob of this name; how many bytes it had. What breaks off or is too long
-    /// leaves nothing.
-    pub(super) async fn take<B>(
-        &self,
-        name: BlobName,
-        mut body: B,
-        bytes_max: u64,
-    ) -> Result<u64, BlobRefused>
-    where
-        B: http_body::Body<Data = Bytes> + Unpin,
-    {
-        if body.size_hint().lower() > bytes_max {
-            return Err(BlobRefused::TooLarge { bytes_max });
-        }
-        let mut draft = self.draft(name.collection.workspace, bytes_max).await?;
-        while let Some(frame) = body.frame().await {
-            if let Ok(data) = frame.map_err(|_| BlobRefused::Broken)?.into_data() {
-                draft.push(&data).await?;
-            }
-        }
-        let whole = draft.finish().await?;
-        let size = whole.size();
-        spawn_blocking(move || whole.name(&name)).await.map_err(interrupted)??;
-        Ok(size)
-    }
-
     /// An empty draft of at most `bytes_max` bytes.
     pub(super) async fn draft(
         &self,
@@ -179,7 +153,7 @@ impl Blobs {
         spawn_blocking(move || blobs.remove_now(&name)).await.map_err(SandboxError::Interrupted)?
     }
 
-    fn remove_now(&self, name: &BlobName) -> Result<bool, SandboxError> {
+    pub(super) fn remove_now(&self, name: &BlobName) -> Result<bool, SandboxError> {
         let path = self.path(name);
         // The lock is held so that two removals of one blob give its bytes back once.
         let mut held = self.held();
@@ -361,10 +335,6 @@ fn failed(error: io::Error) -> BlobRefused {
     BlobRefused::File(SandboxError::Blob(error))
 }
 
-fn interrupted(error: tokio::task::JoinError) -> BlobRefused {
-    BlobRefused::File(SandboxError::Interrupted(error))
-}
-
 impl From<BlobRefused> for Failure {
     fn from(refused: BlobRefused) -> Self {
         match refused {
@@ -382,6 +352,29 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
     use std::os::unix::fs::PermissionsExt;
+
+    impl Blobs {
+        /// Takes a whole body as the blob of this name; how many bytes it had. What breaks off or is too long
+        /// leaves nothing.
+        async fn take<B>(&self, name: BlobName, mut body: B, bytes_max: u64) -> Result<u64, BlobRefused>
+        where
+            B: http_body::Body<Data = Bytes> + Unpin,
+        {
+            if body.size_hint().lower() > bytes_max {
+                return Err(BlobRefused::TooLarge { bytes_max });
+            }
+            let mut draft = self.draft(name.collection.workspace, bytes_max).await?;
+            while let Some(frame) = body.frame().await {
+                if let Ok(data) = frame.map_err(|_| BlobRefused::Broken)?.into_data() {
+                    draft.push(&data).await?;
+                }
+            }
+            let whole = draft.finish().await?;
+            let size = whole.size();
+            spawn_blocking(move || whole.name(&name)).await.unwrap()?;
+            Ok(size)
+        }
+    }
 
     use http_body_util::Full;
 

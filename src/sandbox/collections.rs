@@ -79,7 +79,7 @@ impl Sandbox {
         }
         check_size(&fields)?;
         let now = self.now();
-        let proposed = new_number(now.millis_since_epoch())?;
+        let proposed = new_number(now)?;
         let time = now.to_rfc3339();
         let collection = name.of(workspace);
         let document = self.records.insert(collection, proposed, move |number| {

@@ -64,7 +64,8 @@ pub(super) fn document(headers: &HeaderMap) -> Answer {
     answer::json(StatusCode::OK, &document)
 }
 
-fn origin(headers: &HeaderMap) -> String {
+/// The public address as the gateway saw it, such as `https://api.example.com`.
+pub(super) fn origin(headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = match text("x-forwarded-proto") {
         Some("https") => "https",

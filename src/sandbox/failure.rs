@@ -75,6 +75,12 @@ pub enum SandboxError {
     /// The file was closed, or failed and could not be opened again yet.
     #[error("the sandbox file is closed")]
     Closed,
+    /// The operating system gave no random bytes.
+    #[error("no random bytes for a secret")]
+    Random(#[source] getrandom::Error),
+    /// The secret of upload URLs is not what this version keeps.
+    #[error("the secret of upload URLs in the sandbox file is unreadable")]
+    Secret,
     /// The language model cannot be asked.
     #[error("the language model of the sandbox cannot be asked")]
     Llm(#[source] LlmOptionsError),
@@ -101,6 +107,12 @@ pub(super) enum Failure {
     NoRoom,
     /// What was uploaded broke off before its end.
     Broken,
+    /// The caller's URL gives it no right to this; the sentence says why.
+    Forbidden(String),
+    /// What was uploaded must have this content type.
+    MediaType(String),
+    /// As much is under way as may be.
+    Busy,
     /// The language model behind the sandbox gave no answer.
     Model(LlmError),
     /// Ours, not the caller's.
@@ -125,7 +137,9 @@ impl Failure {
     /// The sentence for the caller.
     pub(super) fn message(&self) -> String {
         match self {
-            Self::Invalid(message) => message.clone(),
+            Self::Invalid(message) | Self::Forbidden(message) => message.clone(),
+            Self::MediaType(expected) => format!("Content-Type must be {expected}, as was announced."),
+            Self::Busy => "As many uploads are under way as the sandbox takes. Retry later.".to_owned(),
             Self::NotFound(what) => format!("No {what} with this id."),
             Self::Full => format!(
                 "The sandbox keeps at most {} of these per workspace, and {} kinds. Delete some first.",

@@ -1,8 +1,8 @@
 //! The sandbox's redb file: documents in collections, each collection one workspace's.
 //!
-//! Two tables, named with their version. A method is one transaction; a write is durable (two-phase, quick to
-//! repair) when it returns. Ids only grow within a collection, so the order of keys is the order of making. A
-//! file that failed is opened again by the next write.
+//! Three tables, named with their version; the one of what is due stands in `due`. A method is one transaction;
+//! a write is durable (two-phase, quick to repair) when it returns. Ids only grow within a collection, so the
+//! order of keys is the order of making. A file that failed is opened again by the next write.
 //!
 //! Never here: what a document says, an async call. Everything blocks; `records` calls it from threads that
 //! may.
@@ -12,8 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
+    WriteTransaction,
+};
 
+use super::due::{self, DueMark, DueRows};
 use super::failure::SandboxError;
 use super::opening;
 use crate::domain::id::WorkspaceId;
@@ -41,11 +45,11 @@ pub(super) struct Collection {
 }
 
 impl Collection {
-    fn row(&self, id: u128) -> (u128, &str, u128) {
+    pub(super) fn row(&self, id: u128) -> (u128, &str, u128) {
         (self.workspace.as_u128(), &self.name, id)
     }
 
-    fn count(&self) -> (u128, &str) {
+    pub(super) fn count(&self) -> (u128, &str) {
         (self.workspace.as_u128(), &self.name)
     }
 }
@@ -58,6 +62,8 @@ pub(super) struct RecordFile {
     /// A read or write failed: redb takes no more writes through this handle.
     failed: AtomicBool,
     closed: AtomicBool,
+    /// When something in the file is due next.
+    pub(super) due: DueMark,
 }
 
 impl RecordFile {
@@ -68,6 +74,7 @@ impl RecordFile {
             database: RwLock::new(Some(open_with_tables(path)?)),
             failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            due: DueMark::unknown(),
         })
     }
 
@@ -80,20 +87,8 @@ impl RecordFile {
         document: impl FnOnce(u128) -> Result<Vec<u8>, SandboxError>,
     ) -> Result<Option<Vec<u8>>, SandboxError> {
         self.write(|records, counts| {
-            let held = counts.get(collection.count()).map_err(write)?.map_or(0, |count| count.value());
-            let others = totals(counts, collection.workspace).map_err(write)?;
-            let is_one_too_many = held == 0 && others.collections >= COLLECTIONS_MAX;
-            if held >= RECORDS_MAX || others.records >= WORKSPACE_RECORDS_MAX || is_one_too_many {
-                return Ok(None);
-            }
-            let id = match newest_id(records, collection).map_err(write)? {
-                Some(newest) => proposed.max(newest.saturating_add(1)),
-                None => proposed,
-            };
-            let document = document(id)?;
-            records.insert(collection.row(id), document.as_slice()).map_err(write)?;
-            counts.insert(collection.count(), held.saturating_add(1)).map_err(write)?;
-            Ok(Some(document))
+            let inserted = insert_in(records, counts, collection, proposed, document)?;
+            Ok(inserted.map(|(_, document)| document))
         })
     }
 
@@ -174,6 +169,18 @@ impl RecordFile {
         })
     }
 
+    /// Shows every document of a collection to `look`, oldest first.
+    pub(super) fn each(
+        &self,
+        collection: &Collection,
+        mut look: impl FnMut(&[u8]) -> Result<(), SandboxError>,
+    ) -> Result<(), SandboxError> {
+        self.read(|records| {
+            let mut rows = records.range(collection.row(0)..=collection.row(u128::MAX)).map_err(read)?;
+            rows.try_for_each(|row| look(row.map_err(read)?.1.value()))
+        })
+    }
+
     /// Closes the file for good, once the calls under way are done.
     pub(super) fn close(&self) -> Result<(), SandboxError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
@@ -193,15 +200,34 @@ impl RecordFile {
             &redb::ReadOnlyTable<(u128, &'static str, u128), &'static [u8]>,
         ) -> Result<T, SandboxError>,
     ) -> Result<T, SandboxError> {
+        self.look(|transaction| work(&transaction.open_table(RECORDS).map_err(read)?))
+    }
+
+    /// One read transaction.
+    pub(super) fn look<T>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, SandboxError>,
+    ) -> Result<T, SandboxError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or(SandboxError::Closed)?;
-        let opened = || database.begin_read().map_err(read)?.open_table(RECORDS).map_err(read);
-        opened().and_then(|records| work(&records)).inspect_err(|error| self.note(error))
+        database
+            .begin_read()
+            .map_err(read)
+            .and_then(|transaction| work(&transaction))
+            .inspect_err(|error| self.note(error))
     }
 
     fn write<T>(
         &self,
         work: impl FnOnce(&mut Records<'_>, &mut Counts<'_>) -> Result<T, SandboxError>,
+    ) -> Result<T, SandboxError> {
+        self.write_tables(|tables| work(&mut tables.records, &mut tables.counts))
+    }
+
+    /// One write transaction over every table.
+    pub(super) fn write_tables<T>(
+        &self,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<T, SandboxError>,
     ) -> Result<T, SandboxError> {
         if self.failed.load(Ordering::Relaxed) {
             self.reopen()?;
@@ -245,18 +271,25 @@ impl RecordFile {
 type Records<'t> = Table<'t, (u128, &'static str, u128), &'static [u8]>;
 type Counts<'t> = Table<'t, (u128, &'static str), u64>;
 
+/// What a write transaction writes to.
+pub(super) struct Tables<'t> {
+    pub(super) records: Records<'t>,
+    pub(super) counts: Counts<'t>,
+    pub(super) due: DueRows<'t>,
+}
+
 /// One write transaction: all of `work`, durable, or nothing. Work that changed nothing commits too; that is
 /// rare and keeps one path.
 fn commit<T>(
     database: &Database,
-    work: impl FnOnce(&mut Records<'_>, &mut Counts<'_>) -> Result<T, SandboxError>,
+    work: impl FnOnce(&mut Tables<'_>) -> Result<T, SandboxError>,
 ) -> Result<T, SandboxError> {
     let transaction = begin(database)?;
-    let outcome = {
-        let mut records = transaction.open_table(RECORDS).map_err(write)?;
-        let mut counts = transaction.open_table(COUNTS).map_err(write)?;
-        work(&mut records, &mut counts)?
-    };
+    let outcome = work(&mut Tables {
+        records: transaction.open_table(RECORDS).map_err(write)?,
+        counts: transaction.open_table(COUNTS).map_err(write)?,
+        due: transaction.open_table(due::DUE).map_err(write)?,
+    })?;
     transaction.commit().map_err(write)?;
     Ok(outcome)
 }
@@ -291,6 +324,30 @@ fn totals(counts: &Counts<'_>, workspace: WorkspaceId) -> Result<Totals, redb::S
     Ok(totals)
 }
 
+/// See [`RecordFile::insert`]; gives the record's id as well.
+pub(super) fn insert_in(
+    records: &mut Records<'_>,
+    counts: &mut Counts<'_>,
+    collection: &Collection,
+    proposed: u128,
+    document: impl FnOnce(u128) -> Result<Vec<u8>, SandboxError>,
+) -> Result<Option<(u128, Vec<u8>)>, SandboxError> {
+    let held = counts.get(collection.count()).map_err(write)?.map_or(0, |count| count.value());
+    let others = totals(counts, collection.workspace).map_err(write)?;
+    let is_one_too_many = held == 0 && others.collections >= COLLECTIONS_MAX;
+    if held >= RECORDS_MAX || others.records >= WORKSPACE_RECORDS_MAX || is_one_too_many {
+        return Ok(None);
+    }
+    let id = match newest_id(records, collection).map_err(write)? {
+        Some(newest) => proposed.max(newest.saturating_add(1)),
+        None => proposed,
+    };
+    let document = document(id)?;
+    records.insert(collection.row(id), document.as_slice()).map_err(write)?;
+    counts.insert(collection.count(), held.saturating_add(1)).map_err(write)?;
+    Ok(Some((id, document)))
+}
+
 fn newest_id(records: &Records<'_>, collection: &Collection) -> Result<Option<u128>, redb::StorageError> {
     let newest = records.range(collection.row(0)..=collection.row(u128::MAX))?.next_back().transpose()?;
     Ok(newest.map(|(row, _)| row.value().2))
@@ -299,15 +356,15 @@ fn newest_id(records: &Records<'_>, collection: &Collection) -> Result<Option<u1
 /// Opens the file and makes its tables: a read of one that was never written would be an error in redb.
 fn open_with_tables(path: &Path) -> Result<Database, SandboxError> {
     let database = opening::open(path)?;
-    commit(&database, |_, _| Ok(()))?;
+    commit(&database, |_| Ok(()))?;
     Ok(database)
 }
 
-fn read(error: impl Into<redb::Error>) -> SandboxError {
+pub(super) fn read(error: impl Into<redb::Error>) -> SandboxError {
     SandboxError::Read(Box::new(error.into()))
 }
 
-fn write(error: impl Into<redb::Error>) -> SandboxError {
+pub(super) fn write(error: impl Into<redb::Error>) -> SandboxError {
     SandboxError::Write(Box::new(error.into()))
 }
 

@@ -62,6 +62,15 @@ async fn json_of(request: Request<Incoming>, bytes_max: usize) -> Result<Bytes, 
     if !says_json(request.headers()) {
         return Err(Unread::MediaType);
     }
+    read(request, bytes_max).await
+}
+
+/// The bytes of a body, whatever its label says.
+pub(super) async fn any(request: Request<Incoming>) -> Result<Bytes, Unread> {
+    read(request, BODY_BYTES_MAX).await
+}
+
+async fn read(request: Request<Incoming>, bytes_max: usize) -> Result<Bytes, Unread> {
     let mut body = request.into_body();
     match Limited::new(&mut body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
@@ -73,6 +82,7 @@ async fn json_of(request: Request<Incoming>, bytes_max: usize) -> Result<Bytes, 
     }
 }
 
+/// Reads on for a while and throws away, so that the peer sees the answer.
 pub(super) async fn discard(body: &mut Incoming) {
     let mut discarded = 0;
     while discarded < DISCARDED_BYTES_MAX {

@@ -9,30 +9,36 @@
 //! `domain` (and `dialect`, for the shape of an error), a database call on an async thread.
 
 mod accounts;
+mod analytics;
 mod answer;
-#[allow(dead_code, reason = "its callers follow")]
 mod blobs;
 mod collections;
 mod discovery;
+mod due;
 mod events;
 mod failure;
 mod file;
 mod form;
 mod intake;
 mod language;
-#[allow(dead_code, reason = "its callers follow")]
 mod llm;
 mod mcp;
+mod media;
 mod members;
 mod opening;
 mod page;
 mod posts;
 mod product;
+mod publishing;
 mod records;
 mod rest;
 mod rpc;
+mod samples;
 mod tools;
+mod upkeep;
 mod uploads;
+mod views;
+mod writing;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -53,9 +59,11 @@ pub use failure::SandboxError;
 use failure::{Failure, Fault};
 use llm::Llm;
 pub use llm::{LlmOptions, LlmOptionsError};
+use media::Uploads;
 use product::Server;
 pub use product::{RestShape, SandboxProduct};
 use records::Records;
+use views::Views;
 
 /// Where the gateway names the workspace whose key was proven. Absent on keyless requests.
 const WORKSPACE: &str = "x-keyward-workspace";
@@ -69,6 +77,8 @@ pub struct Sandbox {
     records: Records,
     blobs: Blobs,
     llm: Option<Llm>,
+    views: Arc<Views>,
+    uploads: Arc<Uploads>,
     wall: Arc<dyn Fn() -> Wall + Send + Sync>,
     product: Arc<SandboxProduct>,
 }
@@ -96,7 +106,9 @@ impl Sandbox {
         let blobs = Blobs::open(&options.uploads)?;
         blobs.keep_only(|name| records.holds(name))?;
         let llm = options.llm.map(Llm::new).transpose().map_err(SandboxError::Llm)?;
-        Ok(Self { records, blobs, llm, wall: options.wall, product: Arc::default() })
+        let uploads = Arc::new(records.uploads()?);
+        let (wall, product) = (options.wall, Arc::default());
+        Ok(Self { records, blobs, llm, views: Arc::default(), uploads, wall, product })
     }
 
     /// The same upstream as it stands behind this product.
@@ -126,7 +138,9 @@ impl Sandbox {
     /// answer
     /// 503. Nothing acknowledged depends on this: every write was durable before its answer.
     pub async fn close(self) -> Result<(), SandboxError> {
-        self.records.close().await
+        let saved = self.save_views().await;
+        self.records.close().await?;
+        saved
     }
 
     async fn answer(&self, mut request: Request<Incoming>) -> Answer {

@@ -12,8 +12,11 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::blobs::BlobName;
+use super::due::{Alteration, Due};
 use super::failure::SandboxError;
 use super::file::{Collection, RecordFile};
+use super::media::Uploads;
+use crate::domain::time::Wall;
 
 /// Reads at one time. Each holds a blocking thread for some microseconds.
 const READS_MAX: usize = 4;
@@ -39,6 +42,11 @@ impl Records {
     /// Whether the record is there that a blob belongs to. Blocks; for the start.
     pub(super) fn holds(&self, blob: &BlobName) -> Result<bool, SandboxError> {
         Ok(self.file.find(&blob.collection, blob.number)?.is_some())
+    }
+
+    /// What the uploads of all workspaces share. Blocks; for the start.
+    pub(super) fn uploads(&self) -> Result<Uploads, SandboxError> {
+        Uploads::open(&self.file)
     }
 
     /// See [`RecordFile::insert`].
@@ -88,6 +96,74 @@ impl Records {
         edit: impl FnOnce(&[u8]) -> Result<Vec<u8>, SandboxError> + Send + 'static,
     ) -> Result<Option<Vec<u8>>, SandboxError> {
         self.run(&self.writes, move |file| file.change(&collection, id, edit)).await
+    }
+
+    /// See [`RecordFile::each`].
+    pub(super) async fn each<T: Send + 'static>(
+        &self,
+        collection: Collection,
+        mut gathered: T,
+        look: impl Fn(&mut T, &[u8]) -> Result<(), SandboxError> + Send + 'static,
+    ) -> Result<T, SandboxError> {
+        self.run(&self.reads, move |file| {
+            file.each(&collection, |document| look(&mut gathered, document))?;
+            Ok(gathered)
+        })
+        .await
+    }
+
+    /// See [`RecordFile::insert_due`].
+    pub(super) async fn insert_due(
+        &self,
+        collection: Collection,
+        proposed: u128,
+        due: Wall,
+        document: impl FnOnce(u128) -> Result<Vec<u8>, SandboxError> + Send + 'static,
+    ) -> Result<Option<Vec<u8>>, SandboxError> {
+        self.run(&self.writes, move |file| file.insert_due(&collection, proposed, due, document)).await
+    }
+
+    /// See [`RecordFile::alter`].
+    pub(super) async fn alter<T: Send + 'static>(
+        &self,
+        collection: Collection,
+        id: u128,
+        work: impl FnOnce(&[u8]) -> Result<(Alteration, T), SandboxError> + Send + 'static,
+    ) -> Result<Option<T>, SandboxError> {
+        self.run(&self.writes, move |file| file.alter(&collection, id, work)).await
+    }
+
+    /// Whether something may be due by now. Reads no file.
+    pub(super) fn is_something_due(&self, now: Wall) -> bool {
+        self.file.due.is_reached(now)
+    }
+
+    /// See [`RecordFile::due_by`].
+    pub(super) async fn due_by(
+        &self,
+        now: Wall,
+        most: usize,
+        name: &'static str,
+    ) -> Result<Vec<Due>, SandboxError> {
+        // In the line of the writes, so that none is under way.
+        self.run(&self.writes, move |file| file.due_by(now, most, name)).await
+    }
+
+    /// See [`RecordFile::settle`].
+    pub(super) async fn settle(
+        &self,
+        due: Vec<Due>,
+        work: impl FnMut(&Due, &[u8]) -> Result<Alteration, SandboxError> + Send + 'static,
+    ) -> Result<(), SandboxError> {
+        self.run(&self.writes, move |file| file.settle(&due, work)).await
+    }
+
+    /// Whatever one transaction over the tables does.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&RecordFile) -> Result<T, SandboxError> + Send + 'static,
+    ) -> Result<T, SandboxError> {
+        self.run(&self.writes, work).await
     }
 
     /// See [`RecordFile::remove`].

@@ -43,7 +43,7 @@ impl Sandbox {
         upload: Upload,
     ) -> Result<UploadedFile, Failure> {
         let now = self.now();
-        let proposed = new_number(now.millis_since_epoch())?;
+        let proposed = new_number(now)?;
         let document = self.records.insert(files(workspace), proposed, move |number| {
             let document = written(&UploadedFile {
                 id: format!("{ID_WORD}{number:032x}"),

@@ -119,7 +119,8 @@ async fn metered(plan: &str, ai: Option<u64>) -> (Daemon, Workspace) {
 async fn a_metered_answer_tells_the_month_its_marks_and_the_instant_of_its_end() {
     let (daemon, workspace) = metered("pro", Some(5)).await;
     let resets_at = daemon.ai_meter(&workspace).await["resets_at"].as_str().unwrap().to_owned();
-    let call = Call::post("/v1/ai/rewrite", &json!({"text": "a"})).bearer(&workspace.default_key.text);
+    let call =
+        Call::post("/v1/ai/rewrite", &json!({"text": "a", "tone": "b"})).bearer(&workspace.default_key.text);
     let mut told = Vec::new();
     for _ in 0..6 {
         let answer = daemon.call(&call).await;
@@ -128,7 +129,7 @@ async fn a_metered_answer_tells_the_month_its_marks_and_the_instant_of_its_end()
         let left = answer.header("x-quota-remaining").unwrap().to_owned();
         told.push((answer.status, left, answer.header("x-quota-mark").unwrap_or("").to_owned()));
     }
-    let expected = [(501, "4", ""), (501, "3", ""), (501, "2", ""), (501, "1", "80%"), (501, "0", "100%")];
+    let expected = [(200, "4", ""), (200, "3", ""), (200, "2", ""), (200, "1", "80%"), (200, "0", "100%")];
     let expected = expected.into_iter().chain([(402, "0", "100%")]);
     let expected: Vec<_> =
         expected.map(|(status, left, mark)| (status, left.to_owned(), mark.to_owned())).collect();
@@ -141,14 +142,14 @@ async fn a_metered_answer_tells_the_month_its_marks_and_the_instant_of_its_end()
 #[tokio::test]
 async fn a_month_admits_exactly_its_limit_over_rest_whatever_the_upstream_answers() {
     let (daemon, workspace) = metered("pro", Some(2)).await;
-    assert_eq!(rewrites(&daemon, &workspace.default_key, 4).await, [501, 501, 402, 402]);
+    assert_eq!(rewrites(&daemon, &workspace.default_key, 4).await, [200, 200, 402, 402]);
     let meter = daemon.ai_meter(&workspace).await;
     assert_eq!((&meter["used"], &meter["admitted"]), (&json!(2), &json!(2)));
     // Another key of the workspace finds the same meter, another workspace its own.
     let second = daemon.key_for(&workspace, &["ai:generate"]).await;
     assert_eq!(rewrites(&daemon, &second, 1).await, [402]);
     let other = daemon.workspace("pro").await;
-    assert_eq!(rewrites(&daemon, &other.default_key, 1).await, [501]);
+    assert_eq!(rewrites(&daemon, &other.default_key, 1).await, [200]);
     daemon.finish().await;
 }
 
@@ -183,7 +184,7 @@ async fn the_last_units_are_sold_once_however_many_ask_at_once() {
         statuses.extend(asked.await.unwrap());
     }
     let count = |status: u16| statuses.iter().filter(|given| **given == status).count();
-    assert_eq!((count(501), count(402)), (20, 20));
+    assert_eq!((count(200), count(402)), (20, 20));
     std::sync::Arc::into_inner(daemon).unwrap().finish().await;
 }
 
@@ -193,7 +194,7 @@ async fn a_month_ends_at_the_anniversary_of_the_anchors_day() {
     // The clock starts on 10 March 2027; the anchor's day does not exist in every month.
     daemon.patch_workspace(&workspace, json!({"billing_anchor": "2026-01-31T06:00:00Z"})).await;
     assert_eq!(daemon.ai_meter(&workspace).await["resets_at"], "2027-03-31T06:00:00.000Z");
-    assert_eq!(rewrites(&daemon, &workspace.default_key, 2).await, [501, 402]);
+    assert_eq!(rewrites(&daemon, &workspace.default_key, 2).await, [200, 402]);
     let asked = daemon.verify(&workspace.default_key.text, json!({"permission": "ai:generate"})).await;
     assert_eq!((&asked["code"], &asked["resets_at"]), (&json!("quota"), &json!("2027-03-31T06:00:00.000Z")));
     let to_the_31st = 21 * 86_400 - 6 * 3600;
@@ -201,10 +202,10 @@ async fn a_month_ends_at_the_anniversary_of_the_anchors_day() {
     assert_eq!(rewrites(&daemon, &workspace.default_key, 1).await, [402], "one microsecond before");
     daemon.advance_micros(1);
     assert_eq!(daemon.ai_meter(&workspace).await["resets_at"], "2027-04-30T06:00:00.000Z");
-    assert_eq!(rewrites(&daemon, &workspace.default_key, 2).await, [501, 402], "the new month");
+    assert_eq!(rewrites(&daemon, &workspace.default_key, 2).await, [200, 402], "the new month");
     daemon.advance_secs(30 * 86_400);
     assert_eq!(daemon.ai_meter(&workspace).await["resets_at"], "2027-05-31T06:00:00.000Z");
-    assert_eq!(rewrites(&daemon, &workspace.default_key, 2).await, [501, 402], "the one after");
+    assert_eq!(rewrites(&daemon, &workspace.default_key, 2).await, [200, 402], "the one after");
     daemon.finish().await;
 }
 
@@ -212,15 +213,15 @@ async fn a_month_ends_at_the_anniversary_of_the_anchors_day() {
 async fn a_changed_limit_counts_what_was_sold_before() {
     let (daemon, workspace) = metered("pro", Some(3)).await;
     let key = &workspace.default_key;
-    assert_eq!(rewrites(&daemon, key, 2).await, [501, 501]);
+    assert_eq!(rewrites(&daemon, key, 2).await, [200, 200]);
     for (patch, statuses) in [
         (json!({"overrides": {"meters": {"ai": 1}}}), vec![402]),
-        (json!({"overrides": {"meters": {"ai": 3}}}), vec![501, 402]),
+        (json!({"overrides": {"meters": {"ai": 3}}}), vec![200, 402]),
         (json!({"name": "Renamed"}), vec![402]),
-        (json!({"overrides": {"meters": {"ai": null}}}), vec![501]),
+        (json!({"overrides": {"meters": {"ai": null}}}), vec![200]),
         (json!({"overrides": {"meters": {"ai": 0}}}), vec![402]),
         (json!({"plan": "enterprise"}), vec![402]),
-        (json!({"overrides": {"meters": {"ai": null}}}), vec![501, 501]),
+        (json!({"overrides": {"meters": {"ai": null}}}), vec![200, 200]),
     ] {
         daemon.patch_workspace(&workspace, patch.clone()).await;
         assert_eq!(rewrites(&daemon, key, statuses.len()).await, statuses, "{patch}");

@@ -49,6 +49,7 @@ mod rpc_tools;
 mod scopes;
 mod signing;
 mod smuggling;
+mod social;
 mod stored;
 mod streaming;
 mod streams;

@@ -13,8 +13,8 @@ pub(crate) const SCOPES: [&str; 6] =
     ["insights:read", "posts:read", "posts:write", "posts:publish", "ai:generate", "media:write"];
 const PAID: [&str; 3] = ["posts:publish", "ai:generate", "media:write"];
 
-/// A route, the scope that it asks for, and the status that the sandbox gives a caller who gets through.
-/// `{id}` is a post that exists, `{gone}` one that does not.
+/// A route, the scope that it asks for, and the status that the sandbox gives a caller who gets through, as
+/// often as he likes. `{id}` is a post that exists, `{gone}` a post or an upload that does not.
 struct Route(&'static str, &'static str, &'static str, u16);
 
 const ROUTES: [Route; 20] = [
@@ -23,21 +23,21 @@ const ROUTES: [Route; 20] = [
     Route("GET", "/v1/posts/{id}", "posts:read", 200),
     Route("PATCH", "/v1/posts/{id}", "posts:write", 200),
     Route("DELETE", "/v1/posts/{gone}", "posts:write", 404),
-    Route("POST", "/v1/posts/{id}/schedule", "posts:publish", 501),
-    Route("POST", "/v1/posts/{id}/publish", "posts:publish", 501),
-    Route("GET", "/v1/posts/{id}/analytics", "insights:read", 501),
-    Route("POST", "/v1/ai/rewrite", "ai:generate", 501),
-    Route("POST", "/v1/ai/compose", "ai:generate", 501),
-    Route("POST", "/v1/ai/hashtags", "ai:generate", 501),
-    Route("POST", "/v1/ai/thread", "ai:generate", 501),
-    Route("POST", "/v1/ai/ideas", "ai:generate", 501),
-    Route("POST", "/v1/ai/optimise", "ai:generate", 501),
+    Route("POST", "/v1/posts/{id}/schedule", "posts:publish", 200),
+    Route("POST", "/v1/posts/{gone}/publish", "posts:publish", 404),
+    Route("GET", "/v1/posts/{id}/analytics", "insights:read", 200),
+    Route("POST", "/v1/ai/rewrite", "ai:generate", 200),
+    Route("POST", "/v1/ai/compose", "ai:generate", 200),
+    Route("POST", "/v1/ai/hashtags", "ai:generate", 200),
+    Route("POST", "/v1/ai/thread", "ai:generate", 200),
+    Route("POST", "/v1/ai/ideas", "ai:generate", 200),
+    Route("POST", "/v1/ai/optimise", "ai:generate", 200),
     Route("GET", "/v1/accounts", "insights:read", 200),
-    Route("GET", "/v1/accounts/analytics", "insights:read", 501),
-    Route("GET", "/v1/persona", "insights:read", 501),
-    Route("GET", "/v1/trending", "insights:read", 501),
-    Route("POST", "/v1/media/upload-url", "media:write", 501),
-    Route("POST", "/v1/media/{id}/confirm", "media:write", 501),
+    Route("GET", "/v1/accounts/analytics", "insights:read", 200),
+    Route("GET", "/v1/persona", "insights:read", 200),
+    Route("GET", "/v1/trending", "insights:read", 200),
+    Route("POST", "/v1/media/upload-url", "media:write", 201),
+    Route("POST", "/v1/media/{gone}/confirm", "media:write", 404),
 ];
 
 const GONE: &str = "post_00000000000000000000000000000000";
@@ -46,8 +46,16 @@ impl Route {
     fn call(&self, key: &Key, post: &str) -> Call {
         let target = self.1.replace("{id}", post).replace("{gone}", GONE);
         let call = Call::new(self.0, &target).bearer(&key.text);
-        match self.0 {
-            "POST" | "PATCH" => call.json(&json!({"body": "A post.", "account_ids": ["acct_1"]})),
+        let last = self.1.rsplit('/').next().unwrap_or_default();
+        match (self.0, last) {
+            (_, "schedule") => call.json(&json!({"scheduled_at": "2030-01-31T09:00:00Z"})),
+            (_, "publish" | "confirm") => call,
+            (_, "rewrite") => call.json(&json!({"text": "buy now", "tone": "friendly"})),
+            (_, "compose") => call.json(&json!({"prompt": "launch day"})),
+            (_, "hashtags" | "thread" | "optimise") => call.json(&json!({"text": "launch day"})),
+            (_, "ideas") => call.json(&json!({"topic": "coffee"})),
+            (_, "upload-url") => call.json(&json!({"filename": "a.png", "content_type": "image/png"})),
+            ("POST" | "PATCH", _) => call.json(&json!({"body": "A post.", "account_ids": ["acct_1"]})),
             _ => call,
         }
     }

@@ -27,7 +27,6 @@ macro_rules! played {
 played! {
     socialcrm, "socialcrm":
     rest_accounts
-    rest_ai_not_built
     rest_both_headers
     rest_create_a_post
     rest_expired
@@ -40,6 +39,7 @@ played! {
     rest_post_life
     rest_quota_exceeded
     rest_rate_limited
+    rest_rewrite
     rest_unauthorized
     rest_wrong_method
     rest_x_api_key

@@ -107,7 +107,7 @@ async fn answer(sandbox: &Sandbox, request: Request<Incoming>, shape: &Shape) ->
         return Ok(llm.relay(shape.path, asked.fields).await.map_err(Failure::Model)?);
     }
     let now = sandbox.now();
-    let id = format!("{}{:032x}", shape.id_word, new_number(now.millis_since_epoch())?);
+    let id = format!("{}{:032x}", shape.id_word, new_number(now)?);
     let replies = asked.answered_by_rules();
     let head = |object: &str| json!({"id": id, "object": object, "created": now.secs(), "model": MODEL});
     if asked.stream {

@@ -5,13 +5,16 @@
 //!
 //! Never here: a rule about anything that is kept.
 
+mod ai;
 mod collections;
 mod files;
 mod insights;
 mod language;
+mod media;
 mod posts;
 
 use http::{Request, StatusCode};
+use hyper::body::Body as _;
 use hyper::body::Incoming;
 use serde::Serialize;
 
@@ -36,12 +39,14 @@ pub(super) async fn answer(sandbox: &Sandbox, request: Request<Incoming>) -> Ans
     let segments: Vec<_> = behind.split('/').collect();
     let answered = match segments.as_slice() {
         ["posts", rest @ ..] => posts::answer(sandbox, request, rest).await,
-        ["accounts" | "persona" | "trending", ..] => insights::answer(sandbox, &request, &segments),
         ["chat", "completions"] => language::chat(sandbox, request).await,
         ["completions"] => language::completion(sandbox, request).await,
         ["models"] => language::models(sandbox, &request, None),
         ["models", id] => language::models(sandbox, &request, Some(id)),
         ["files", rest @ ..] => files::answer(sandbox, request, rest).await,
+        ["ai", rest @ ..] => ai::answer(sandbox, request, rest).await,
+        ["media", rest @ ..] => media::answer(sandbox, &shape.base, request, rest).await,
+        ["accounts" | "persona" | "trending", ..] => insights::answer(sandbox, &request, &segments).await,
         // What nothing above has rules for is anyone's to fill.
         _ => collections::answer(sandbox, request, &segments).await,
     };
@@ -64,6 +69,19 @@ async fn body(request: Request<Incoming>) -> Result<Members, Trouble> {
     no_query(&request)?;
     let bytes = intake::json(request).await.map_err(Trouble::Unread)?;
     Ok(Members::parse(&bytes, "The body")?)
+}
+
+/// Reads the body of a route that takes none: nothing, or an object without members.
+async fn no_body(request: Request<Incoming>) -> Result<(), Trouble> {
+    no_query(&request)?;
+    if request.body().is_end_stream() {
+        return Ok(());
+    }
+    let bytes = intake::any(request).await.map_err(Trouble::Unread)?;
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    Ok(Members::parse(&bytes, "The body")?.only(&[])?)
 }
 
 fn no_query(request: &Request<Incoming>) -> Result<(), Failure> {
@@ -122,6 +140,13 @@ impl Trouble {
                 match failure {
                     Failure::Invalid(_) | Failure::Full | Failure::NoRoom | Failure::Broken => {
                         error(StatusCode::BAD_REQUEST, "invalid_request", &message)
+                    }
+                    Failure::Forbidden(_) => error(StatusCode::FORBIDDEN, "invalid_request", &message),
+                    Failure::MediaType(_) => {
+                        error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", &message)
+                    }
+                    Failure::Busy => {
+                        answer::with_retry(error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &message))
                     }
                     Failure::TooLarge { .. } => {
                         error(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", &message)

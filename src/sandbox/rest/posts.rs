@@ -5,10 +5,11 @@
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
-use super::{Answer, Data, Sandbox, Trouble, body, check_method, no_query, workspace};
+use super::{Answer, Data, Sandbox, Trouble, body, check_method, no_body, no_query, workspace};
 use crate::sandbox::answer::{empty, json};
 use crate::sandbox::page::Page;
 use crate::sandbox::posts::{Draft, Edit};
+use crate::sandbox::publishing::Schedule;
 
 /// Answers a request for what stands behind `posts`.
 pub(super) async fn answer(
@@ -24,6 +25,24 @@ pub(super) async fn answer(
         [id] if !id.is_empty() => {
             check_method(&request, "GET, PATCH, DELETE")?;
             one(sandbox, request, id).await
+        }
+        [id, "schedule"] if !id.is_empty() => {
+            check_method(&request, "POST")?;
+            let workspace = workspace(request.headers())?;
+            let schedule = Schedule::from_members(body(request).await?)?;
+            Ok(json(StatusCode::OK, &sandbox.schedule_post(workspace, id, schedule).await?))
+        }
+        [id, "publish"] if !id.is_empty() => {
+            check_method(&request, "POST")?;
+            let workspace = workspace(request.headers())?;
+            no_body(request).await?;
+            Ok(json(StatusCode::OK, &sandbox.publish_post(workspace, id).await?))
+        }
+        [id, "analytics"] if !id.is_empty() => {
+            check_method(&request, "GET")?;
+            let workspace = workspace(request.headers())?;
+            no_query(&request)?;
+            Ok(json(StatusCode::OK, &Data { data: sandbox.post_analytics(workspace, id).await? }))
         }
         _ => Err(Trouble::NotBuilt),
     }

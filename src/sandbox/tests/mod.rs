@@ -25,7 +25,10 @@ mod collections;
 mod files;
 mod llm;
 mod mcp;
+mod media;
+mod publishing;
 mod rest;
+mod writing;
 
 const NOON: i64 = 1_767_268_800; // 2026-01-01T12:00:00Z
 
@@ -83,6 +86,11 @@ impl Play {
         let sandbox = open(&self.directory, &self.seconds, None);
         let connection = connect(&sandbox).await;
         Self { sandbox, connection, ..self }
+    }
+
+    /// The same over a new connection.
+    async fn reconnected(self) -> Self {
+        Self { connection: connect(&self.sandbox).await, ..self }
     }
 
     async fn send(&mut self, request: Request<Full<Bytes>>) -> Seen {
