@@ -16,7 +16,7 @@ use crate::daemon::{Daemon, Key, Options, list_posts};
 use crate::upstream::recording;
 use crate::wire::{Call, Connection, PATIENCE};
 
-/// Opens `GET /v1/posts` for WebSockets.
+/// Lets callers of `GET /v1/posts` ask for a `WebSocket`.
 const LIVE: &[(&str, &str)] = &[(
     "method = \"GET\"\npath = \"/v1/posts\"\n",
     "method = \"GET\"\npath = \"/v1/posts\"\nwebsocket = true\n",

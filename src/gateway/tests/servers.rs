@@ -167,6 +167,7 @@ async fn a_server_that_does_not_prove_its_name_is_unreachable_and_sees_nothing()
             UpstreamServer { authorities: other.upstream(None, Http2::Never).authorities, ..right.clone() },
         ),
         ("no HTTP/2", secure.upstream(Some("api.internal"), Http2::Always)),
+        ("no word of a protocol", other.upstream(Some("api.internal"), Http2::Always)),
     ] {
         let upstream = Upstream::server(&server).unwrap();
         assert_eq!(upstream.forward(granted(), get("/a")).await.unwrap_err(), unreachable, "{wrong}");
