@@ -44,7 +44,7 @@ fn request(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let daemon = Daemon::start(&runtime, world::cheap());
     let key = runtime.block_on(async { daemon.key(&daemon.workspace().await).await });
-    let (data, admin) = (daemon.data(), daemon.running.admin());
+    let (data, admin) = (daemon.data(), daemon.running.admin().tcp().unwrap());
     let unknown = "sk_live_777777777777777777777777777777Eh";
     let verify = daemon
         .admin_request("POST /api/v1/verify", &format!(r#"{{"key":"{key}","permission":"posts:read"}}"#));

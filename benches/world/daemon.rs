@@ -35,7 +35,7 @@ impl Daemon {
 
     /// Where socialcrm is served.
     pub(crate) fn data(&self) -> SocketAddr {
-        self.running.surfaces()["socialcrm"]
+        self.running.surfaces()["socialcrm"].tcp().unwrap()
     }
 
     /// The bytes of an admin request.
@@ -50,7 +50,7 @@ impl Daemon {
     /// Makes an admin call and reads its answer.
     pub(crate) async fn admin(&self, line: &str, body: &str) -> Value {
         let request = self.admin_request(line, body);
-        let (_, body) = Caller::connect(self.running.admin(), request).await.call().await;
+        let (_, body) = Caller::connect(self.running.admin().tcp().unwrap(), request).await.call().await;
         serde_json::from_str(&body).unwrap()
     }
 

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderValue};
 use keyward::domain::address::AddressRules;
-use keyward::http::forwarded::caller_address;
+use keyward::http::forwarded::{TrustedProxies, caller_address};
 
 const TRUSTED: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -30,10 +30,13 @@ pub(crate) fn check(data: &[u8]) {
         named.extend(texts.filter_map(|text| text.trim_matches([' ', '\t']).parse::<IpAddr>().ok()));
         headers.append("x-forwarded-for", value);
     }
-    let trusted = AddressRules::parse(["10.0.0.0/8", "2001:db8::/32"]).expect("these are rules");
-    let from = |peer: Ipv4Addr| caller_address(Some(peer.into()), &headers, Some(&trusted));
+    let addresses = AddressRules::parse(["10.0.0.0/8", "2001:db8::/32"]).expect("these are rules");
+    let trusted = TrustedProxies { addresses: Some(addresses), unix: true };
+    let from = |peer: Ipv4Addr| caller_address(Some(peer.into()), &headers, &trusted);
     assert!(from(STRANGER) == Some(STRANGER.into()), "a stranger chose its address");
-    assert!(caller_address(Some(TRUSTED.into()), &headers, None) == Some(TRUSTED.into()));
+    let nobody = TrustedProxies { addresses: None, unix: false };
+    assert!(caller_address(Some(TRUSTED.into()), &headers, &nobody) == Some(TRUSTED.into()));
+    assert!(caller_address(None, &headers, &nobody).is_none());
     if let Some(address) = from(TRUSTED) {
         let is_named = named.iter().any(|named| named.to_canonical() == address);
         assert!(is_named || address == IpAddr::from(TRUSTED), "an address that nobody named");

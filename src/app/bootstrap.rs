@@ -18,6 +18,7 @@ use crate::domain::id::WorkspaceId;
 use crate::domain::profile::SYSTEM_PROFILE;
 use crate::domain::record::Label;
 use crate::engine::{ChangeRefused, Engine, InstallSecrets, NewWorkspace};
+use crate::http::ListenAddress;
 use crate::store::Store;
 
 /// Reads the install secrets, or makes one where nothing depends on another. One known secret among them is
@@ -89,13 +90,14 @@ pub(super) async fn first_admin_key(engine: &Arc<Engine>, file: &Path) -> Result
 
 /// The names that the admin listener answers to. Unless some are set, only those that a web page cannot make
 /// its own.
-pub(super) fn admin_hosts(set: Vec<String>, address: SocketAddr) -> Vec<String> {
+pub(super) fn admin_hosts(set: Vec<String>, listen: &ListenAddress) -> Vec<String> {
     if !set.is_empty() {
         return set;
     }
-    let own = match address {
+    let own = listen.tcp().map(|address| match address {
         SocketAddr::V4(v4) => v4.ip().to_string(),
         SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
-    };
-    vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned(), own]
+    });
+    let always = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned);
+    always.into_iter().chain(own).collect()
 }

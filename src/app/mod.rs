@@ -7,6 +7,7 @@
 //! Never here: a decision about a request.
 
 mod bootstrap;
+mod certificates;
 mod files;
 mod hardening;
 mod listening;
@@ -20,7 +21,6 @@ pub(crate) use hardening::harden;
 pub use verification::{AuditUnreadable, verify_audit};
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,12 +30,17 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::{LoadedProfile, Settings, UpstreamSetting, system_profile};
 use crate::engine::{ChangeRefused, Engine, EngineOptions, InstallSecretError, SlowHashOptions};
+use crate::http::server::ServerOptions;
+use crate::http::tls::ServerTlsError;
+use crate::http::virtual_hosts::{Misdirected, VirtualHosts};
+use crate::http::{Endpoint, ListenAddress, answer};
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::store::{ChangeError, Store, StoreError, StoreOptions};
 use crate::surface::admin::AdminSurface;
 use crate::surface::data::{DataSurface, Product};
 
-use listening::{bind, local_address};
+use certificates::Certificates;
+use listening::{Bound, bind_admin, bind_all, server_options};
 use upstreams::{open_sandbox, upstream};
 
 /// The store's file in the data directory.
@@ -114,10 +119,13 @@ pub enum StartError {
     #[error("cannot listen on {address}: {why}")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Why, and what can be done.
         why: String,
     },
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] ServerTlsError),
     /// An upstream cannot be used.
     #[error("the upstream of profile {profile} cannot be used: {why}")]
     Upstream {
@@ -160,8 +168,9 @@ pub enum StopError {
 
 /// A daemon that serves.
 pub struct Running {
-    surfaces: BTreeMap<String, SocketAddr>,
-    admin: SocketAddr,
+    surfaces: BTreeMap<String, Endpoint>,
+    admin: Endpoint,
+    certificates: Certificates,
     admin_key_file: PathBuf,
     engine: Arc<Engine>,
     store: Store,
@@ -209,11 +218,9 @@ async fn launch_over(
         tasks::sandbox_upkeep(&sandbox_tasks, sandbox, &sandbox_shutdown);
     }
 
-    let admin = bind(settings.admin.listen).await?;
-    let mut listeners = Vec::new();
-    for listener in &settings.listeners {
-        listeners.push(bind(listener.listen).await?);
-    }
+    let (admin_socket, admin) = bind_admin(&settings.admin).await?;
+    let bound = bind_all(settings.listeners).await?;
+    let (data_options, admin_options) = server_options();
 
     let (shutdown, serving) = (CancellationToken::new(), TaskTracker::new());
     let mut products = Vec::new();
@@ -228,37 +235,50 @@ async fn launch_over(
     engine.recover_replays().await.map_err(StartError::Replays)?;
     let trusted = Arc::new(settings.trusted_proxies);
     let mut surfaces = BTreeMap::new();
-    for (listener, settings) in listeners.into_iter().zip(settings.listeners) {
-        let address = local_address(&listener)?;
-        let served: Vec<_> =
-            settings.profiles.iter().filter_map(|place| products.get(*place).cloned()).collect();
-        for product in &served {
-            surfaces.entry(product.profile.name.clone()).or_insert(address);
+    let certificates = Certificates::new(bound.iter().filter_map(|bound| bound.tls.clone()));
+    for Bound { socket, endpoint, tls, hosts } in bound {
+        let mut doors = Vec::new();
+        for host in hosts {
+            let served: Vec<_> =
+                host.profiles.iter().filter_map(|place| products.get(*place).cloned()).collect();
+            for product in &served {
+                surfaces.entry(product.profile.name.clone()).or_insert_with(|| endpoint.clone());
+            }
+            let (engine, trusted) = (Arc::clone(&engine), Arc::clone(&trusted));
+            doors.push((host.hosts.clone(), DataSurface::new(engine, host.hosts, served, trusted)));
         }
-        let surface =
-            Arc::new(DataSurface::new(Arc::clone(&engine), settings.hosts, served, Arc::clone(&trusted)));
-        tasks::serve_door(&serving, listener, &shutdown, move |request, peer| {
-            let surface = Arc::clone(&surface);
-            async move { surface.answer(request, peer).await }
+        let doors = Arc::new(VirtualHosts::new(doors));
+        let options = ServerOptions { tls, ..data_options.clone() };
+        tasks::serve_door(&serving, socket, options, &shutdown, move |request, peer| {
+            let doors = Arc::clone(&doors);
+            async move {
+                match doors.door(&request) {
+                    Ok(Some(surface)) => surface.answer(request, peer).await,
+                    // There is no listener without a door.
+                    Ok(None) | Err(Misdirected) => answer::misdirected(),
+                }
+            }
         });
     }
-    let admin_address = local_address(&admin)?;
-    let hosts = bootstrap::admin_hosts(settings.admin.hosts, admin_address);
+    let hosts = bootstrap::admin_hosts(settings.admin.hosts, &admin.address);
     let surface = Arc::new(AdminSurface::new(Arc::clone(&engine), system, hosts));
-    tasks::serve_door(&serving, admin, &shutdown, move |request, peer| {
+    tasks::serve_door(&serving, admin_socket, admin_options, &shutdown, move |request, peer| {
         let surface = Arc::clone(&surface);
         async move { surface.answer(request, peer).await }
     });
+    certificates.keep(&serving, &shutdown);
     if !settings.fingerprints.stored {
         tasks::forget_fingerprints(&serving, &engine, &shutdown);
     }
     tasks::checkpoints(&serving, &engine, settings.checkpoint_interval, &shutdown);
     timekeeping::keep(&serving, &clock, &shutdown);
     serving.close();
-    tracing::info!(admin = %admin_address, surfaces = ?surfaces, "keyward is serving");
+    let told: BTreeMap<_, _> = surfaces.iter().map(|(name, endpoint)| (name, endpoint.to_string())).collect();
+    tracing::info!(admin = %admin, surfaces = ?told, "keyward is serving");
     Ok(Running {
         surfaces,
-        admin: admin_address,
+        admin,
+        certificates,
         admin_key_file: settings.admin.key_file,
         engine,
         store: store.clone(),
@@ -271,14 +291,19 @@ async fn launch_over(
 }
 
 impl Running {
-    /// Where each profile is served.
-    pub const fn surfaces(&self) -> &BTreeMap<String, SocketAddr> {
+    /// Where each profile is served: on the first listener that serves it.
+    pub const fn surfaces(&self) -> &BTreeMap<String, Endpoint> {
         &self.surfaces
     }
 
     /// Where the admin API is served.
-    pub const fn admin(&self) -> SocketAddr {
-        self.admin
+    pub const fn admin(&self) -> &Endpoint {
+        &self.admin
+    }
+
+    /// Reads the certificates again. One that cannot be used changes nothing and is told of in the log.
+    pub async fn reload_certificates(&self) {
+        self.certificates.reload(true).await;
     }
 
     /// The file that the first admin key stands in.

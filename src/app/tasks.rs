@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,6 +12,7 @@ use crate::domain::causes::Causes;
 use crate::engine::Engine;
 use crate::gateway::{MemoryDialer, Upstream, UpstreamOptions};
 use crate::http::server::{ServerOptions, serve};
+use crate::http::socket::Socket;
 use crate::http::{Peer, Request, Response};
 use crate::sandbox::Sandbox;
 
@@ -22,14 +22,15 @@ const UPKEEP_INTERVAL: Duration = Duration::from_millis(500);
 /// Serves a listener by `answer` until the shutdown, and then what is in flight.
 pub(super) fn serve_door<S, F>(
     tasks: &TaskTracker,
-    listener: TcpListener,
+    socket: Socket,
+    options: ServerOptions,
     shutdown: &CancellationToken,
     answer: S,
 ) where
     S: Fn(Request, Peer) -> F + Clone + Send + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    tasks.spawn(serve(listener, ServerOptions::default(), shutdown.clone(), answer));
+    tasks.spawn(serve(socket, options, shutdown.clone(), answer));
 }
 
 /// Saves what is counted, each `interval`. A failure is logged when it begins and when it ends, not each

@@ -15,14 +15,15 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::arguments::ReachArguments;
 use super::failure::CliError;
 use super::key_file::read_admin_key;
-use super::reach::{AdminUrl, Reach};
+use super::reach::{AdminUrl, Connect, Reach};
 use crate::domain::key::RawKey;
 
 /// To connect: a daemon on this machine or in this network answers in far less.
@@ -31,6 +32,18 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const CALL_MAX: Duration = Duration::from_secs(30);
 /// The most bytes of an answer: a page of 100 keys with all their metadata is under 2 MiB.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// A connection of either kind.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn connect(place: &Connect) -> io::Result<Box<dyn Stream>> {
+    Ok(match place {
+        Connect::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+        Connect::Unix(path) => Box::new(UnixStream::connect(path).await?),
+    })
+}
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -112,7 +125,7 @@ impl AdminClient {
         path: &str,
         body: Option<Bytes>,
     ) -> Result<Answer, ClientError> {
-        let connecting = timeout(CONNECT_MAX, TcpStream::connect(&self.admin.connect)).await;
+        let connecting = timeout(CONNECT_MAX, connect(&self.admin.connect)).await;
         let connected = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream =
             connected.map_err(|source| ClientError::NoDaemon { admin: self.admin.clone(), source })?;
@@ -125,7 +138,7 @@ impl AdminClient {
 
     async fn exchange(
         &self,
-        stream: TcpStream,
+        stream: Box<dyn Stream>,
         method: Method,
         path: &str,
         body: Option<Bytes>,
@@ -174,6 +187,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::config::system_profile;
+    use crate::http::ListenAddress;
 
     pub(in crate::cli) fn admin_key() -> RawKey {
         RawKey::mint(&system_profile().tag, &[7; 64]).unwrap()
@@ -184,7 +198,8 @@ pub(super) mod tests {
         answers: Vec<(u16, &'static str, String)>,
     ) -> (AdminClient, tokio::task::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = AdminClient::new(AdminUrl::at(listener.local_addr().unwrap()), &admin_key());
+        let client =
+            AdminClient::new(AdminUrl::at(&ListenAddress::Tcp(listener.local_addr().unwrap())), &admin_key());
         let asked = tokio::spawn(async move {
             let mut asked = Vec::new();
             for (status, kind, body) in answers {
@@ -262,7 +277,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn where_nobody_listens_the_error_says_how_to_start_a_daemon() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let admin = AdminUrl::at(listener.local_addr().unwrap());
+        let admin = AdminUrl::at(&ListenAddress::Tcp(listener.local_addr().unwrap()));
         drop(listener);
         let client = AdminClient::new(admin, &admin_key());
         let error = client.call(Method::GET, "/api/v1/keys", None).await.unwrap_err();

@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use super::arguments::ReachArguments;
 use super::failure::CliError;
 use crate::config::{self, AdminSettings, Flags};
+use crate::http::ListenAddress;
 
 /// The admin listener's address when nobody says otherwise.
 const ADMIN_DEFAULT: &str = "127.0.0.1:8089";
+/// What is asked for over a unix socket, which has no host.
+const UNIX_HOST: &str = "localhost";
 /// Where an admin key may lie when nobody says otherwise: `init`'s place, then `demo`'s.
 const KEY_FILES: [&str; 2] = ["admin.key", "keyward-demo/admin.key"];
 
@@ -22,13 +25,22 @@ pub(super) struct Reach {
     pub(super) key_file: PathBuf,
 }
 
-/// An admin listener: `http://HOST:PORT`.
+/// An admin listener: `http://HOST:PORT` or `unix:PATH`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct AdminUrl {
     /// What is connected to.
-    pub(super) connect: String,
+    pub(super) connect: Connect,
     /// What the `Host` header says.
     pub(super) host: String,
+}
+
+/// What a client connects to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Connect {
+    /// A host and a port.
+    Tcp(String),
+    /// A socket's path.
+    Unix(PathBuf),
 }
 
 impl Reach {
@@ -56,13 +68,13 @@ impl Reach {
             (Some(url), ..) => url.clone(),
             // What stands in the environment stands over the file already, in the settings.
             (None, Some(settings), _) => AdminUrl::of(settings),
-            (None, None, Some(listen)) => listen.parse().map(AdminUrl::at).map_err(|_| {
-                CliError::Usage(
-                    "KEYWARD_ADMIN_LISTEN: expected an IP address and a port, such as 127.0.0.1:8089".into(),
-                )
-            })?,
+            (None, None, Some(listen)) => {
+                ListenAddress::parse(listen).as_ref().map(AdminUrl::at).ok_or_else(|| {
+                    CliError::Usage(format!("KEYWARD_ADMIN_LISTEN: expected {}", ListenAddress::FORM))
+                })?
+            }
             (None, None, None) => {
-                AdminUrl { connect: ADMIN_DEFAULT.to_owned(), host: ADMIN_DEFAULT.to_owned() }
+                AdminUrl { connect: Connect::Tcp(ADMIN_DEFAULT.to_owned()), host: ADMIN_DEFAULT.to_owned() }
             }
         };
         let key_file = match (&arguments.admin_key_file, settings, key_file) {
@@ -79,34 +91,45 @@ impl Reach {
 }
 
 impl AdminUrl {
-    /// Reads `http://HOST[:PORT]`.
+    /// Reads `http://HOST[:PORT]` or `unix:PATH`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let expected = "expected http://HOST:PORT, such as http://127.0.0.1:8089";
+        let expected = "expected http://HOST:PORT, such as http://127.0.0.1:8089, or unix:PATH";
+        if text.starts_with("unix:") {
+            let listen = ListenAddress::parse(text).ok_or("expected unix: and an absolute path")?;
+            return Ok(Self::at(&listen));
+        }
         let uri: http::Uri = text.parse().map_err(|_| expected.to_owned())?;
         let authority = uri.authority().ok_or(expected)?;
         if uri.scheme_str() != Some("http") {
-            return Err(format!("{expected}; https:// and unix: are not built yet"));
+            return Err(format!("{expected}; https:// is not built yet"));
         }
         if uri.path() != "/" || uri.query().is_some() || authority.as_str().contains('@') {
             return Err(format!("{expected}, and nothing behind the port"));
         }
         let port = authority.port_u16().unwrap_or(80);
-        Ok(Self { connect: format!("{}:{port}", authority.host()), host: authority.to_string() })
+        let connect = Connect::Tcp(format!("{}:{port}", authority.host()));
+        Ok(Self { connect, host: authority.to_string() })
     }
 
     /// A listener as this machine sees it: one on every address is reached over loopback.
-    pub(super) fn at(listen: SocketAddr) -> Self {
+    pub(super) fn at(listen: &ListenAddress) -> Self {
+        let listen = match listen {
+            ListenAddress::Tcp(listen) => listen,
+            ListenAddress::Unix(path) => {
+                return Self { connect: Connect::Unix(path.clone()), host: UNIX_HOST.to_owned() };
+            }
+        };
         let ip = match listen.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
         let address = SocketAddr::new(ip, listen.port()).to_string();
-        Self { connect: address.clone(), host: address }
+        Self { connect: Connect::Tcp(address.clone()), host: address }
     }
 
     fn of(settings: &AdminSettings) -> Self {
-        let at = Self::at(settings.listen);
+        let at = Self::at(&settings.listen);
         let host = settings.hosts.first().cloned().unwrap_or(at.host);
         Self { connect: at.connect, host }
     }
@@ -114,7 +137,10 @@ impl AdminUrl {
 
 impl std::fmt::Display for AdminUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "http://{}", self.connect)
+        match &self.connect {
+            Connect::Tcp(address) => write!(f, "http://{address}"),
+            Connect::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 
@@ -124,7 +150,8 @@ mod tests {
 
     fn settings() -> AdminSettings {
         AdminSettings {
-            listen: "0.0.0.0:9000".parse().unwrap(),
+            listen: ListenAddress::parse("0.0.0.0:9000").unwrap(),
+            mode: 0o600,
             key_file: "/etc/keyward/admin.key".into(),
             hosts: vec!["admin.example".to_owned()],
         }
@@ -174,9 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn an_admin_url_is_plain_http_to_a_host_and_a_port() {
-        assert_eq!(AdminUrl::parse("http://admin.example").unwrap().connect, "admin.example:80");
-        assert_eq!(AdminUrl::parse("http://[::1]:8089/").unwrap().connect, "[::1]:8089");
+    fn an_admin_url_is_plain_http_to_a_host_and_a_port_or_a_unix_socket() {
+        let unix = AdminUrl::parse("unix:/run/keyward/admin.sock").unwrap();
+        assert_eq!(
+            (unix.to_string().as_str(), unix.host.as_str()),
+            ("unix:/run/keyward/admin.sock", "localhost")
+        );
+        assert_eq!(AdminUrl::parse("http://admin.example").unwrap().to_string(), "http://admin.example:80");
+        assert_eq!(AdminUrl::parse("http://[::1]:8089/").unwrap().to_string(), "http://[::1]:8089");
         for bad in [
             "127.0.0.1:8089",
             "https://a",
@@ -184,7 +216,7 @@ mod tests {
             "http://a/?q",
             "http://u:p@a",
             "http://",
-            "unix:/x",
+            "unix:x",
             "",
         ] {
             assert!(AdminUrl::parse(bad).is_err(), "{bad}");

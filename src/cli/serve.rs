@@ -11,7 +11,7 @@ use super::arguments::ServeArguments;
 use super::failure::CliError;
 use super::logs;
 use super::output::Output;
-use super::signals::Signals;
+use super::signals::{Signals, Wish};
 use crate::app::{LaunchFlags, Running, harden, launch};
 use crate::clock::Clock;
 use crate::config::{self, Flags, Settings};
@@ -26,16 +26,17 @@ pub(super) async fn serve(
         Flags { data_dir: arguments.data, admin_listen: arguments.admin_listen, ..arguments.log.flags() };
     let settings = config::load(&arguments.config, &flags).map_err(CliError::Config)?;
     let flags = LaunchFlags { new_install_secret: arguments.new_install_secret };
-    let Some((running, signals)) = start(settings, flags).await? else { return Ok(()) };
+    let Some((running, mut signals)) = start(settings, flags).await? else { return Ok(()) };
     if json {
         output.line(announcement(&running));
     } else {
         for (profile, url) in surfaces(&running) {
             output.line(format_args!("{profile}  {url}"));
         }
-        output.line(format_args!("admin  http://{}", running.admin()));
+        output.line(format_args!("admin  {}", running.admin()));
     }
-    run_out(running, signals).await
+    reload_until_stop(&running, &mut signals).await;
+    drain(running, signals).await
 }
 
 /// Starts the log and the daemon; nothing, when it was told to stop before it stood.
@@ -53,9 +54,15 @@ pub(super) async fn start(
     }
 }
 
-/// Waits for the wish to stop, then drains.
-pub(super) async fn run_out(running: Running, mut signals: Signals) -> Result<(), CliError> {
-    signals.next().await;
+/// Reads certificates again at each SIGHUP, until the wish to stop.
+async fn reload_until_stop(running: &Running, signals: &mut Signals) {
+    while signals.wish().await == Wish::Reload {
+        running.reload_certificates().await;
+    }
+}
+
+/// Drains. A second wish to stop ends it at once.
+pub(super) async fn drain(running: Running, mut signals: Signals) -> Result<(), CliError> {
     tracing::info!("stopping: requests in flight may end; a second signal stops at once");
     tokio::select! {
         stopped = running.stop() => Ok(stopped?),
@@ -67,9 +74,9 @@ pub(super) async fn run_out(running: Running, mut signals: Signals) -> Result<()
 pub(super) fn announcement(running: &Running) -> Value {
     let surfaces: Map<_, _> =
         surfaces(running).map(|(profile, url)| (profile.to_owned(), json!(url))).collect();
-    json!({"surfaces": surfaces, "admin": format!("http://{}", running.admin())})
+    json!({"surfaces": surfaces, "admin": running.admin().to_string()})
 }
 
 fn surfaces(running: &Running) -> impl Iterator<Item = (&str, String)> {
-    running.surfaces().iter().map(|(profile, address)| (profile.as_str(), format!("http://{address}")))
+    running.surfaces().iter().map(|(profile, endpoint)| (profile.as_str(), endpoint.to_string()))
 }

@@ -1,8 +1,8 @@
 //! `keyward.toml`, the environment and the flags, resolved into [`Settings`].
 //!
-//! Reading the file is [`load`]; [`resolve`] is pure but for the profile files that it is given a way to
-//! read. What names another thing is checked here, across tables: profiles on listeners, tags, paths,
-//! addresses.
+//! Reading the file is [`load`]; [`resolve`] is pure but for the profile files that it is given a way to read,
+//! and for certificates. What names another thing is checked here, across tables: profiles on listeners, tags,
+//! paths, addresses.
 //!
 //! Never here: a default without its reason, which stands in the template.
 
@@ -22,11 +22,16 @@ use super::tuning;
 use super::upstream::upstream;
 use crate::domain::address::{ADDRESS_RULES_MAX, AddressRules};
 use crate::domain::profile::{Profile, SYSTEM_PROFILE};
+use crate::gateway::ServerAddress;
+use crate::http::ListenAddress;
+use crate::http::forwarded::TrustedProxies;
 
 /// The most profiles of one daemon.
 pub(super) const PROFILES_MAX: usize = 64;
 
-const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8089);
+const ADMIN_PORT: u16 = 8089;
+/// Whoever connects to a unix socket, among the proxies.
+const UNIX_PEERS: &str = "unix";
 
 /// A configuration file that was read.
 #[derive(Clone, Copy, Debug)]
@@ -91,10 +96,10 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn settings(&self, root: &Section<'_>) -> Option<Settings> {
         let data_dir = root.required("data_dir").and_then(|field| self.path(&field));
-        let trusted_proxies = root.field("trusted_proxies").and_then(|field| proxies(&field));
+        let trusted_proxies = root.field("trusted_proxies").map(|field| proxies(&field));
         let admin = self.admin(&root.section("admin"));
         let profiles = self.profiles(root);
-        let listeners = listener::listeners(root, &profiles);
+        let listeners = listener::listeners(root, &profiles, &|field| self.path(field));
         let cache = tuning::cache(&root.section("cache"));
         let checkpoint_interval = tuning::checkpoint(&root.section("checkpoint"));
         let keyless_rate = tuning::keyless(&root.section("keyless"));
@@ -106,7 +111,7 @@ impl Reading<'_> {
         root.close();
         let settings = Settings {
             data_dir: data_dir?,
-            trusted_proxies,
+            trusted_proxies: trusted_proxies.unwrap_or_default(),
             admin: admin?,
             profiles: profiles.into_iter().collect::<Option<_>>()?,
             listeners,
@@ -124,12 +129,14 @@ impl Reading<'_> {
     }
 
     fn admin(&self, section: &Section<'_>) -> Option<AdminSettings> {
-        let listen = section.field("listen").map_or(Some(ADMIN_LISTEN), |field| listener::address(&field));
+        let default = || Some(ListenAddress::Tcp((Ipv4Addr::LOCALHOST, ADMIN_PORT).into()));
+        let listen = section.field("listen").map_or_else(default, |field| listener::address(&field));
+        let mode = listener::mode(section, listen.as_ref());
         let default_key_file = || Some(self.folder.join("admin.key"));
         let key_file = section.field("key_file").map_or_else(default_key_file, |field| self.path(&field));
-        let hosts = listener::hosts(section, listen);
+        let hosts = listener::hosts(section, listen.as_ref());
         section.close();
-        Some(AdminSettings { listen: listen?, key_file: key_file?, hosts })
+        Some(AdminSettings { listen: listen?, mode: mode?, key_file: key_file?, hosts })
     }
 
     /// The profiles in their order; `None` for one that has problems, so that the places of the others stay.
@@ -226,20 +233,26 @@ fn check_distinct<'p>(
     }
 }
 
-/// Two sockets on one address cannot be, and an upstream that is one of our own would be a loop or a way to
-/// the admin API.
+/// The admin API has a socket of its own, and an upstream that is one of ours would be a loop or a way to the
+/// admin API.
 fn check_addresses(root: &Section<'_>, settings: &Settings) {
-    let listeners = settings.listeners.iter().map(|listener| listener.listen);
-    let ours: Vec<_> = std::iter::once(settings.admin.listen).chain(listeners).collect();
-    for (place, address) in ours.iter().enumerate() {
-        if address.port() != 0 && ours.iter().take(place).any(|other| other == address) {
-            root.problem(&format!("two listeners have the address {address}"));
-        }
+    let admin = &settings.admin.listen;
+    let listeners = settings.listeners.iter().map(|listener| &listener.listen);
+    let ours: Vec<_> = listeners.chain([admin]).collect();
+    if admin.is_fixed() && ours.iter().filter(|address| **address == admin).count() > 1 {
+        root.problem(&format!(
+            "two listeners have the address {admin}, and the admin API has one of its own"
+        ));
     }
     for profile in &settings.profiles {
         let UpstreamSetting::Server(server) = &profile.upstream else { continue };
-        let place = server.address.host_and_port();
-        if place.is_some_and(|theirs| ours.iter().any(|our| is_at(*our, theirs))) {
+        let is_ours = match &server.address {
+            ServerAddress::Unix(path) => ours.contains(&&ListenAddress::Unix(path.clone())),
+            tcp => tcp
+                .host_and_port()
+                .is_some_and(|theirs| ours.iter().filter_map(|our| our.tcp()).any(|our| is_at(our, theirs))),
+        };
+        if is_ours {
             let name = &profile.loaded.profile.name;
             root.problem(&format!("the upstream of {name} is one of our own listeners"));
         }
@@ -259,15 +272,19 @@ fn is_at(ours: SocketAddr, (host, port): (&str, u16)) -> bool {
     ours.port() == port && (listen == address || (is_local && listen.is_unspecified()))
 }
 
-fn proxies(field: &Field<'_>) -> Option<AddressRules> {
+fn proxies(field: &Field<'_>) -> TrustedProxies {
     let rule = |item: &Field<'_>| {
         let text = item.text()?;
-        item.parsed("an address or a network such as 10.0.0.0/8", |text| AddressRules::parse([text]).ok())?;
+        let form =
+            "an address, a network such as 10.0.0.0/8, or unix for whoever connects to our unix sockets";
+        item.parsed(form, |text| (text == UNIX_PEERS || AddressRules::parse([text]).is_ok()).then_some(()))?;
         Some(text.to_owned())
     };
-    let rules: Vec<_> = field.items(ADDRESS_RULES_MAX).iter().filter_map(rule).collect();
+    let (unix, rules): (Vec<_>, Vec<_>) =
+        field.items(ADDRESS_RULES_MAX).iter().filter_map(rule).partition(|text| text == UNIX_PEERS);
     // No rules is nobody; what could not be read has told so.
-    AddressRules::parse(rules.iter().map(String::as_str)).ok()
+    let addresses = AddressRules::parse(rules.iter().map(String::as_str)).ok();
+    TrustedProxies { addresses, unix: !unix.is_empty() }
 }
 
 #[cfg(test)]
@@ -381,11 +398,11 @@ mod tests {
         let none = Flags::default();
         let flags = Flags { admin_listen: Some("127.0.0.1:3".to_owned()), ..Flags::default() };
         let environment = [("KEYWARD_ADMIN_LISTEN", "127.0.0.1:2"), ("OTHER", "x")];
-        assert_eq!(resolved(LEAST, &[], &none).unwrap().admin.listen.port(), 8089);
-        assert_eq!(resolved(&text, &[], &none).unwrap().admin.listen.port(), 1);
-        assert_eq!(resolved(&text, &environment, &none).unwrap().admin.listen.port(), 2);
+        assert_eq!(resolved(LEAST, &[], &none).unwrap().admin.listen.tcp().unwrap().port(), 8089);
+        assert_eq!(resolved(&text, &[], &none).unwrap().admin.listen.tcp().unwrap().port(), 1);
+        assert_eq!(resolved(&text, &environment, &none).unwrap().admin.listen.tcp().unwrap().port(), 2);
         let settings = resolved(&text, &environment, &flags).unwrap();
-        assert_eq!((settings.admin.listen.port(), settings.log.level), (3, LogLevel::Warn));
+        assert_eq!((settings.admin.listen.tcp().unwrap().port(), settings.log.level), (3, LogLevel::Warn));
     }
 
     #[test]
@@ -393,8 +410,9 @@ mod tests {
         let text = LEAST.replace("data_dir = \"data\"\n", "");
         let good = [
             ("KEYWARD_DATA_DIR", "/srv"),
-            ("KEYWARD_TRUSTED_PROXIES", "10.0.0.0/8, 127.0.0.1"),
-            ("KEYWARD_ADMIN_LISTEN", "0.0.0.0:9"),
+            ("KEYWARD_TRUSTED_PROXIES", "10.0.0.0/8, unix, 127.0.0.1"),
+            ("KEYWARD_ADMIN_LISTEN", "unix:/run/a"),
+            ("KEYWARD_ADMIN_MODE", "0660"),
             ("KEYWARD_ADMIN_KEY_FILE", "key"),
             ("KEYWARD_ADMIN_HOSTS", "Admin.example:9"),
             ("KEYWARD_CACHE_PROOFS_MAX", "0"),
@@ -417,8 +435,9 @@ mod tests {
         assert_eq!(good.map(|(name, _)| name.to_owned()), overlay::PATHS.map(overlay::variable));
         let settings = resolved(&text, &good, &Flags::default()).unwrap();
         assert_eq!(settings.data_dir, Path::new("/srv"));
-        assert!(settings.trusted_proxies.unwrap().admit(Some("10.9.9.9".parse().unwrap())));
-        assert_eq!(settings.admin.listen.to_string(), "0.0.0.0:9");
+        let trusted = &settings.trusted_proxies;
+        assert!(trusted.addresses.as_ref().unwrap().admit(Some("10.9.9.9".parse().unwrap())) && trusted.unix);
+        assert_eq!((settings.admin.listen.to_string().as_str(), settings.admin.mode), ("unix:/run/a", 0o660));
         assert_eq!(settings.admin.key_file, Path::new("key"));
         assert_eq!(settings.admin.hosts, ["admin.example:9"]);
         assert_eq!((settings.cache.proofs_max, settings.cache.store_bytes), (0, 2 << 20));
@@ -469,8 +488,8 @@ mod tests {
             [
                 "KEYWARD_CACHE_PROOFS_MAX: cache.proofs_max: expected a whole number from 0 to 10000000",
                 "keyward.toml:5: profile[0].upstream: expected \"sandbox\", \"http://HOST:PORT\", \"https://HOST:PORT\", \"unix:/PATH\", or a table with one of the last three as its url; here: http://HOST:PORT, https://HOST:PORT or unix:/PATH",
-                "keyward.toml:7: listener[0].listen: expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
-                "keyward.toml:9: listener[0].colour: unknown; known here: listen, hosts, profiles",
+                "keyward.toml:7: listener[0].listen: expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080, or unix: and an absolute path of at most 100 bytes, such as unix:/run/keyward/api.sock",
+                "keyward.toml:9: listener[0].colour: unknown; known here: listen, mode, tls, hosts, profiles",
                 "keyward.toml:11: checkpoint.interval: expected a duration from 100ms to 60s, such as \"1s\"",
                 "keyward.toml:13: slow_hash.memory_kib: expected a whole number from 19456 to 65536",
                 "keyward.toml:15: log.format: expected human or json",
@@ -505,10 +524,5 @@ mod tests {
         let renamed = Profile { name: "y".to_owned(), ..std::sync::Arc::into_inner(new.profile).unwrap() };
         check_distinct(&Section::root(&report, &table), &renamed, known.profiles.iter());
         assert!(report.finish()[0].message.contains("same tag"));
-    }
-
-    #[test]
-    fn a_unix_socket_to_listen_at_is_not_supported_yet() {
-        refused(&format!("{LEAST}[admin]\nlisten = \"unix:/run/x\"\n"), "unix sockets are not supported yet");
     }
 }

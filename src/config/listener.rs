@@ -5,7 +5,7 @@
 //!
 //! Never here: opening a socket.
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::door::overlap;
 use super::file::PROFILES_MAX;
@@ -13,23 +13,81 @@ use super::profile::name_of;
 use super::reader::{Field, Section};
 use super::settings::{ListenerSettings, ProfileSettings};
 use crate::domain::profile::Profile;
+use crate::http::ListenAddress;
+use crate::http::tls::CertificateFiles;
 
 /// The most listeners of one daemon.
 const LISTENERS_MAX: usize = 64;
 /// The most hosts of one listener.
 const HOSTS_MAX: usize = 64;
+/// The mode of a unix socket: its owner alone, since whoever can write to it can call.
+const UNIX_MODE: u32 = 0o600;
+/// What a unix socket's mode may hold; the owner's part it must.
+const MODE_BITS: u32 = 0o666;
+
+/// Makes a path out of a field.
+pub(super) type PathOf<'a> = &'a dyn Fn(&Field<'_>) -> Option<PathBuf>;
 
 /// The data listeners; `profiles` are those of the same file, in its order.
-pub(super) fn listeners(root: &Section<'_>, profiles: &[Option<ProfileSettings>]) -> Vec<ListenerSettings> {
-    root.sections("listener", LISTENERS_MAX)
-        .iter()
-        .filter_map(|section| listener(section, profiles))
-        .collect()
+pub(super) fn listeners(
+    root: &Section<'_>,
+    profiles: &[Option<ProfileSettings>],
+    path_of: PathOf<'_>,
+) -> Vec<ListenerSettings> {
+    let mut listeners: Vec<ListenerSettings> = Vec::new();
+    for section in root.sections("listener", LISTENERS_MAX) {
+        if let Some(new) = listener(&section, profiles, path_of) {
+            let is_fixed = new.listen.is_fixed();
+            let shared = listeners.iter().filter(|other| is_fixed && other.listen == new.listen);
+            for other in shared {
+                check_shared(&section, &new, other);
+            }
+            listeners.push(new);
+        }
+    }
+    listeners
 }
 
-fn listener(section: &Section<'_>, profiles: &[Option<ProfileSettings>]) -> Option<ListenerSettings> {
+/// Two that share a socket are told apart by their hosts, and in nothing else before a host is known.
+fn check_shared(section: &Section<'_>, new: &ListenerSettings, other: &ListenerSettings) {
+    let listen = &new.listen;
+    if new.hosts.is_empty() || other.hosts.is_empty() {
+        section.problem(&format!(
+            "another listener has the address {listen}: each of them needs `hosts`, by which they are told apart"
+        ));
+    }
+    let is_same = |host: &str, other: &str| {
+        let name = |host: &str| split_port(host).map_or(host.to_owned(), |(name, _)| name.to_owned());
+        let has_ports = split_port(host).is_some() && split_port(other).is_some();
+        if has_ports { host == other } else { name(host) == name(other) }
+    };
+    for host in new.hosts.iter().filter(|host| other.hosts.iter().any(|other| is_same(host, other))) {
+        section.problem(&format!("another listener at {listen} serves the host {host}"));
+    }
+    if new.tls.is_some() != other.tls.is_some() {
+        section.problem(&format!(
+            "another listener at {listen} differs in `tls`: all of them speak it, or none"
+        ));
+    }
+    if new.mode != other.mode {
+        section.problem(&format!("another listener at {listen} has another `mode`"));
+    }
+}
+
+/// A host and its port, when it has one.
+fn split_port(host: &str) -> Option<(&str, &str)> {
+    host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn listener(
+    section: &Section<'_>,
+    profiles: &[Option<ProfileSettings>],
+    path_of: PathOf<'_>,
+) -> Option<ListenerSettings> {
     let listen = section.required("listen").and_then(|field| address(&field));
-    let hosts = hosts(section, listen);
+    let mode = mode(section, listen.as_ref());
+    let tls = tls(section, listen.as_ref(), path_of);
+    let hosts = hosts(section, listen.as_ref());
     let named = section.required("profiles").map(|field| field.items(PROFILES_MAX)).unwrap_or_default();
     section.close();
     if named.is_empty() {
@@ -56,7 +114,7 @@ fn listener(section: &Section<'_>, profiles: &[Option<ProfileSettings>]) -> Opti
             served.push(place);
         }
     }
-    Some(ListenerSettings { listen: listen?, hosts, profiles: served })
+    Some(ListenerSettings { listen: listen?, mode: mode?, tls: tls?, hosts, profiles: served })
 }
 
 /// Whether a profile has doors, and paths that no other on this listener claims.
@@ -80,19 +138,51 @@ fn paths(profile: &Profile) -> Vec<&str> {
     rest.chain(rpc.map(String::as_str)).collect()
 }
 
-/// An address and a port.
-pub(super) fn address(field: &Field<'_>) -> Option<SocketAddr> {
-    if field.is_text() && field.text().is_some_and(|text| text.starts_with("unix:")) {
-        return field.refused("expected an address and a port; unix sockets are not supported yet");
+/// An address and a port, or a unix socket.
+pub(super) fn address(field: &Field<'_>) -> Option<ListenAddress> {
+    field.parsed(ListenAddress::FORM, ListenAddress::parse)
+}
+
+/// The mode of a unix socket's file.
+pub(super) fn mode(section: &Section<'_>, listen: Option<&ListenAddress>) -> Option<u32> {
+    let Some(field) = section.field("mode") else { return Some(UNIX_MODE) };
+    if listen.is_some_and(|listen| listen.tcp().is_some()) {
+        return field.refused("a mode is of unix sockets alone");
     }
-    field.parsed("an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080", |text| text.parse().ok())
+    let form = "a mode in octal of at least \"0600\" and at most \"0666\", such as \"0660\"";
+    field.parsed(form, |text| {
+        let plain = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| byte.is_ascii_digit());
+        let mode = u32::from_str_radix(text, 8).ok()?;
+        (plain && mode & !MODE_BITS == 0 && mode & UNIX_MODE == UNIX_MODE).then_some(mode)
+    })
+}
+
+/// What a listener says it is, when it speaks TLS: files that are a certificate and its key.
+#[expect(clippy::option_option, reason = "no TLS is a value; no value is a problem that was told")]
+fn tls(
+    section: &Section<'_>,
+    listen: Option<&ListenAddress>,
+    path_of: PathOf<'_>,
+) -> Option<Option<CertificateFiles>> {
+    let Some(field) = section.field("tls") else { return Some(None) };
+    let files = field.section()?;
+    let (cert, key) = (files.required("cert"), files.required("key"));
+    files.close();
+    let files = CertificateFiles { cert: path_of(&cert?)?, key: path_of(&key?)? };
+    if listen.is_some_and(|listen| listen.tcp().is_none()) {
+        return field.refused("TLS is spoken over TCP; a unix socket leaves the machine nowhere");
+    }
+    match files.check() {
+        Ok(()) => Some(Some(files)),
+        Err(problem) => field.refused(&problem.to_string()),
+    }
 }
 
 /// The hosts of a listener. One that is reachable from outside must name them: a page of a stranger can make
 /// a browser send requests here under the stranger's own name.
-pub(super) fn hosts(section: &Section<'_>, listen: Option<SocketAddr>) -> Vec<String> {
+pub(super) fn hosts(section: &Section<'_>, listen: Option<&ListenAddress>) -> Vec<String> {
     let items = section.field("hosts").map(|field| field.items(HOSTS_MAX)).unwrap_or_default();
-    if items.is_empty() && listen.is_some_and(|listen| !listen.ip().to_canonical().is_loopback()) {
+    if items.is_empty() && listen.is_some_and(|listen| !listen.is_local()) {
         section
             .problem("`hosts` is required where `listen` is not loopback: the Host values that are served");
     }
@@ -133,5 +223,83 @@ mod tests {
         refused(&LEAST.replace("[\"socialcrm\"]", "[\"socialcrm\", \"socialcrm\"]"), "given twice");
         refused(&LEAST.replace("8080", "8089"), "two listeners have the address 127.0.0.1:8089");
         refused("data_dir = \"d\"", "expected at least one [[profile]]");
+    }
+
+    const TWO: &str = r#"
+[[listener]]
+listen = "127.0.0.1:8080"
+hosts = ["b.example"]
+profiles = ["socialcrm"]
+"#;
+
+    #[test]
+    fn listeners_of_one_address_are_told_apart_by_their_hosts() {
+        let first = |hosts: &str| {
+            LEAST.replace("\"127.0.0.1:8080\"", &format!("\"127.0.0.1:8080\"\nhosts = [{hosts}]")) + TWO
+        };
+        let two = resolved(&first("\"a.example\""), &[], &Flags::default()).unwrap();
+        assert_eq!(two.listeners[0].listen, two.listeners[1].listen);
+        assert!(
+            resolved(
+                &first("\"b.example:1\"").replace("b.example\"]", "b.example:2\"]"),
+                &[],
+                &Flags::default()
+            )
+            .is_ok()
+        );
+        let told = "keyward.toml:11: listener[1]: another listener";
+        refused(&first(""), &format!("{told} has the address 127.0.0.1:8080: each of them needs `hosts`"));
+        for same in ["\"a.example\", \"B.example\"", "\"b.example:8080\""] {
+            refused(&first(same), &format!("{told} at 127.0.0.1:8080 serves the host b.example"));
+        }
+        // Any free port is one of its own each time.
+        assert!(resolved(&format!("{LEAST}{TWO}").replace(":8080", ":0"), &[], &Flags::default()).is_ok());
+    }
+
+    #[test]
+    fn a_unix_socket_has_a_mode_and_needs_no_hosts() {
+        let unix = |more: &str| {
+            LEAST.replace("\"127.0.0.1:8080\"", &format!("\"unix:/run/keyward/api.sock\"\n{more}"))
+        };
+        let mode = |text: &str| resolved(text, &[], &Flags::default()).unwrap().listeners[0].mode;
+        assert_eq!(mode(&unix("")), 0o600);
+        assert_eq!(mode(&unix("mode = \"0660\"")), 0o660);
+        assert_eq!(mode(&unix("mode = \"666\"")), 0o666);
+        for bad in ["0777", "0400", "rw", "0o660", "+660", "06600"] {
+            refused(&unix(&format!("mode = \"{bad}\"")), "listener[0].mode: expected a mode in octal");
+        }
+        refused(&LEAST.replace("8080\"", "8080\"\nmode = \"0660\""), "a mode is of unix sockets alone");
+        for bad in ["unix:", "unix:api.sock", "unix:/"] {
+            refused(
+                &LEAST.replace("127.0.0.1:8080", bad),
+                "listener[0].listen: expected an IP address and a port",
+            );
+        }
+        refused(&unix("tls = { cert = \"a\", key = \"b\" }"), "TLS is spoken over TCP");
+        let twice =
+            unix("hosts = [\"a.example\"]") + &TWO.replace("127.0.0.1:8080", "unix:/run/keyward/api.sock");
+        assert!(resolved(&twice, &[], &Flags::default()).is_ok());
+        refused(&twice.replace("[\"a.example\"]", "[\"a.example\"]\nmode = \"0660\""), "has another `mode`");
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_are_read_when_the_file_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+        let place = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(place("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(place("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let with = |cert: &str, key: &str| {
+            let tls = format!("tls = {{ cert = \"{}\", key = \"{}\" }}", place(cert), place(key));
+            LEAST.replace("8080\"", &format!("8080\"\nhosts = [\"a.example\"]\n{tls}"))
+        };
+        let settings = resolved(&with("cert.pem", "key.pem"), &[], &Flags::default()).unwrap();
+        let files = settings.listeners[0].tls.clone().unwrap();
+        assert_eq!((files.cert, files.key), (place("cert.pem").into(), place("key.pem").into()));
+        refused(&with("absent.pem", "key.pem"), "keyward.toml:9: listener[0].tls: ");
+        refused(&with("key.pem", "key.pem"), "holds no certificate");
+        refused(&with("cert.pem", "cert.pem"), "holds no private key");
+        refused(&with("cert.pem", "key.pem").replace(", key = ", ", ky = "), "`key` is missing");
+        refused(&(with("cert.pem", "key.pem") + TWO), "differs in `tls`");
     }
 }

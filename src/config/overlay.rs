@@ -14,10 +14,11 @@ use super::reader::Override;
 const PREFIX: &str = "KEYWARD_";
 
 /// Every setting that a variable can give.
-pub(super) const PATHS: [&str; 21] = [
+pub(super) const PATHS: [&str; 22] = [
     "data_dir",
     "trusted_proxies",
     "admin.listen",
+    "admin.mode",
     "admin.key_file",
     "admin.hosts",
     "cache.proofs_max",

@@ -5,23 +5,24 @@
 //!
 //! Never here: reading. And no room sees the whole of it; `app` hands each its own part.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::profile::LoadedProfile;
-use crate::domain::address::AddressRules;
 use crate::domain::hash::SlowHashCost;
 use crate::domain::rate::Rate;
 use crate::gateway::UpstreamServer;
+use crate::http::ListenAddress;
+use crate::http::forwarded::TrustedProxies;
+use crate::http::tls::CertificateFiles;
 
 /// One daemon's configuration.
 #[derive(Debug)]
 pub struct Settings {
     /// Where the redb files and the install secret lie.
     pub data_dir: PathBuf,
-    /// Peers whose `X-Forwarded-For` is believed; `None` is nobody.
-    pub trusted_proxies: Option<AddressRules>,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
     /// The admin listener.
     pub admin: AdminSettings,
     /// The products; at least one.
@@ -51,7 +52,9 @@ pub struct Settings {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AdminSettings {
     /// Where it listens; port 0 is any free one.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
+    /// The mode of its file, when it is a unix socket.
+    pub mode: u32,
     /// The first admin key's own file.
     pub key_file: PathBuf,
     /// Hosts it serves, in lower case; empty, on loopback only, is this machine's own names and the
@@ -79,12 +82,16 @@ pub enum UpstreamSetting {
     Server(Box<UpstreamServer>),
 }
 
-/// One data listener.
+/// One data listener, or one virtual host of several with the same `listen`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListenerSettings {
-    /// Where it listens; port 0 is any free one.
-    pub listen: SocketAddr,
-    /// Hosts it serves, in lower case; empty is any, on loopback only.
+    /// Where it listens; port 0 is any free one, and never another listener's.
+    pub listen: ListenAddress,
+    /// The mode of its file, when it is a unix socket; one for all with the same `listen`.
+    pub mode: u32,
+    /// What it says it is, where it speaks TLS; all with the same `listen` do, or none.
+    pub tls: Option<CertificateFiles>,
+    /// Hosts it serves, in lower case; empty is any, on this machine and for one alone at its `listen` only.
     pub hosts: Vec<String>,
     /// The products it serves, as places in [`Settings::profiles`]; at least one.
     pub profiles: Vec<usize>,

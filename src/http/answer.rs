@@ -38,6 +38,14 @@ pub fn forbid_storing(response: &mut Response) {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
+/// To a request that another connection is for. A client may send it again on one of its own, since nothing
+/// was decided about it.
+pub fn misdirected() -> Response {
+    let mut response = empty(StatusCode::MISDIRECTED_REQUEST);
+    close(&mut response);
+    response
+}
+
 /// Ends the connection behind this answer.
 pub fn close(response: &mut Response) {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -116,7 +116,9 @@ pub(super) async fn http1<T, S, F>(
 
 /// Awaits a handler's answer. A panic becomes a bare 500 that ends the connection, since nobody knows what
 /// was left undone.
-async fn answered<F: Future<Output = Response>>(handling: Option<F>) -> Result<Response, Infallible> {
+pub(super) async fn answered<F: Future<Output = Response>>(
+    handling: Option<F>,
+) -> Result<Response, Infallible> {
     let answered = match handling {
         Some(handling) => {
             let mut handling = pin!(handling);
@@ -137,7 +139,7 @@ async fn answered<F: Future<Output = Response>>(handling: Option<F>) -> Result<R
 }
 
 /// Reads and drops what a client still sends, until it closes too.
-async fn linger(mut socket: impl AsyncRead + AsyncWrite + Unpin) {
+pub(super) async fn linger(mut socket: impl AsyncRead + AsyncWrite + Unpin) {
     let _ = socket.shutdown().await;
     let mut dropped = vec![0; 16 * 1024];
     let mut left = LINGER_BYTES_MAX;

@@ -15,23 +15,39 @@ use crate::domain::address::AddressRules;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
+/// Peers whose `X-Forwarded-For` is believed.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies {
+    /// Those with these addresses; `None` is nobody.
+    pub addresses: Option<AddressRules>,
+    /// Whoever may connect to our unix sockets.
+    pub unix: bool,
+}
+
+impl TrustedProxies {
+    fn trust(&self, peer: Option<IpAddr>) -> bool {
+        match peer {
+            Some(_) => self.addresses.as_ref().is_some_and(|addresses| addresses.admit(peer)),
+            None => self.unix,
+        }
+    }
+}
+
 /// The caller's address; `None` when the peer has none, or is a trusted proxy that told none that can be read.
-pub fn caller_address(
-    peer: Option<IpAddr>,
-    headers: &HeaderMap,
-    trusted: Option<&AddressRules>,
-) -> Option<IpAddr> {
-    let mut caller = peer?;
-    let Some(trusted) = trusted.filter(|trusted| trusted.admit(peer)) else { return peer };
+pub fn caller_address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &TrustedProxies) -> Option<IpAddr> {
+    if !trusted.trust(peer) {
+        return peer;
+    }
+    let mut caller = peer;
     for value in headers.get_all(X_FORWARDED_FOR).iter().rev() {
         for hop in value.to_str().ok()?.rsplit(',') {
-            caller = hop.trim_matches([' ', '\t']).parse::<IpAddr>().ok()?.to_canonical();
-            if !trusted.admit(Some(caller)) {
-                return Some(caller);
+            caller = Some(hop.trim_matches([' ', '\t']).parse::<IpAddr>().ok()?.to_canonical());
+            if !trusted.trust(caller) {
+                return caller;
             }
         }
     }
-    Some(caller)
+    caller
 }
 
 #[cfg(test)]
@@ -39,12 +55,13 @@ mod tests {
     use super::*;
 
     fn address(peer: &str, forwarded: &[&str]) -> Option<String> {
-        let trusted = AddressRules::parse(["127.0.0.1", "10.0.0.0/8"]).unwrap();
+        let addresses = AddressRules::parse(["127.0.0.1", "10.0.0.0/8"]).ok();
+        let trusted = TrustedProxies { addresses, unix: peer == "trusted unix" };
         let mut headers = HeaderMap::new();
         for value in forwarded {
             headers.append(X_FORWARDED_FOR, value.parse().unwrap());
         }
-        caller_address(peer.parse().ok(), &headers, Some(&trusted)).map(|address| address.to_string())
+        caller_address(peer.parse().ok(), &headers, &trusted).map(|address| address.to_string())
     }
 
     #[test]
@@ -67,5 +84,13 @@ mod tests {
             assert_eq!(address("127.0.0.1", forwarded).as_deref(), found, "{forwarded:?}");
         }
         assert_eq!(address("127.0.0.1", &[]).as_deref(), Some("127.0.0.1"));
+    }
+    #[test]
+    fn s01_a_peer_of_a_unix_socket_has_no_address_but_what_a_trusted_one_tells() {
+        assert_eq!(address("unix", &["198.51.100.7"]), None);
+        assert_eq!(address("trusted unix", &["198.51.100.7"]).as_deref(), Some("198.51.100.7"));
+        assert_eq!(address("trusted unix", &["198.51.100.7, 10.0.0.3"]).as_deref(), Some("198.51.100.7"));
+        assert_eq!(address("trusted unix", &["unknown"]), None);
+        assert_eq!(address("trusted unix", &[]), None);
     }
 }

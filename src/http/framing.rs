@@ -22,6 +22,7 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Invalid> {
     match request.extensions().get::<Doubt>() {
         Some(Doubt::Framing) => return Err(Invalid::Framing),
         Some(Doubt::Target) => return Err(Invalid::Target),
+        Some(Doubt::Host) => return Err(Invalid::Host),
         None => {}
     }
     let host = check_host(headers, request.version())?;
@@ -64,7 +65,7 @@ pub fn check_origin<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Inv
 }
 
 /// Whether a host is listed, as it stands or without its port.
-fn is_among(host: &str, hosts: &[String]) -> bool {
+pub(super) fn is_among(host: &str, hosts: &[String]) -> bool {
     let name = split_port(host).map_or(host, |(name, _)| name);
     hosts.iter().any(|known| known.eq_ignore_ascii_case(host) || known.eq_ignore_ascii_case(name))
 }

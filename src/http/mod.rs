@@ -1,10 +1,10 @@
-//! HTTP/1.1 plumbing: accepting connections, reading heads and bodies within bounds, and getting answers out.
+//! HTTP plumbing: accepting connections over TCP, TLS and unix sockets, reading heads and bodies within bounds,
+//! and getting answers out.
 //!
 //! Everything that a client can make grow has a bound here. What reaches a handler was framed in one way
 //! only, or says through [`framing::check`] that it was not.
 //!
 //! Never here: knowing what a key is, choosing the words of a refusal, or a task that outlives its listener.
-//! HTTP/2 and TLS are absent on purpose until they have their own doors.
 
 pub mod answer;
 pub mod body;
@@ -12,15 +12,23 @@ mod connection;
 pub mod cors;
 pub mod forwarded;
 pub mod framing;
+mod http2;
+pub mod listen;
+mod opening;
+pub mod places;
 pub mod server;
+mod sniffed;
+pub mod socket;
 pub mod target;
 mod tethered;
 pub mod tls;
 pub mod tunnel;
+pub mod virtual_hosts;
 mod watch;
 mod wire;
 
 pub use body::Body;
+pub use listen::{Endpoint, ListenAddress};
 pub use server::Peer;
 pub use tethered::tethered;
 

@@ -10,13 +10,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Request, Response, connection};
+use super::places::Places;
+use super::socket::{Socket, Stream};
+use super::tls::ServerTls;
+use super::{Request, Response, opening};
 
 /// The most bytes of one request head: far above what clients send, small enough to hold for every
 /// connection.
@@ -33,8 +34,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The bounds of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// The most connections open at once; more wait in the system's queue.
-    pub connections_max: usize,
+    /// The places of its connections, which several servers may share; who finds none waits in the system's
+    /// queue.
+    pub places: Places,
+    /// What it says it is, where it speaks TLS.
+    pub tls: Option<Arc<ServerTls>>,
     /// The longest that a head may take to arrive, and that a connection may lie idle. Above the idle time of
     /// common client pools, or their next request would meet our close.
     pub head_time_max: Duration,
@@ -49,7 +53,8 @@ pub struct ServerOptions {
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
-            connections_max: 8192,
+            places: Places::default(),
+            tls: None,
             head_time_max: Duration::from_secs(30),
             stall_max: Duration::from_secs(30),
             linger_max: Duration::from_secs(2),
@@ -69,7 +74,7 @@ pub struct Peer {
 
 /// Serves until `shutdown`, then lets requests in flight end. Returns when no connection is left.
 pub async fn serve<S, F>(
-    listener: TcpListener,
+    socket: impl Into<Socket>,
     options: ServerOptions,
     shutdown: CancellationToken,
     handler: S,
@@ -77,34 +82,33 @@ pub async fn serve<S, F>(
     S: Fn(Request, Peer) -> F + Clone + Send + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(options.connections_max));
+    let socket = socket.into();
     let connections = TaskTracker::new();
     let options = Arc::new(options);
     // The place comes first: what cannot be served stays in the system's queue and costs us no descriptor.
-    while let Some(Ok(place)) = shutdown.run_until_cancelled(Arc::clone(&places).acquire_owned()).await {
-        let Some((socket, peer)) = shutdown.run_until_cancelled(accept(&listener)).await else {
+    while let Some(Some(free)) = shutdown.run_until_cancelled(options.places.free()).await {
+        let Some((stream, peer)) = shutdown.run_until_cancelled(accept(&socket)).await else {
             break;
+        };
+        let Some(place) = free.taken_by(peer.address) else {
+            tracing::debug!(address = ?peer.address, "an address has all the connections that one may have");
+            continue;
         };
         let (options, shutdown, handler) = (Arc::clone(&options), shutdown.child_token(), handler.clone());
         connections.spawn(async move {
-            connection::http1(socket, peer, &options, &shutdown, handler).await;
+            opening::serve(stream, peer, &options, &shutdown, handler).await;
             drop(place);
         });
     }
-    drop(listener);
+    drop(socket);
     connections.close();
     connections.wait().await;
 }
 
-async fn accept(listener: &TcpListener) -> (TcpStream, Peer) {
+async fn accept(socket: &Socket) -> (Stream, Peer) {
     loop {
-        match listener.accept().await {
-            Ok((socket, address)) => {
-                // Answers go out whole; waiting for more to send would only delay them. A socket that refuses
-                // is already dead.
-                let _ = socket.set_nodelay(true);
-                return (socket, Peer { address: Some(address.ip().to_canonical()), is_secure: false });
-            }
+        match socket.accept().await {
+            Ok(accepted) => return accepted,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections, trying again");
@@ -120,4 +124,4 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

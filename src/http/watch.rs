@@ -23,6 +23,8 @@ pub(super) enum Doubt {
     Framing,
     /// A fragment in the target.
     Target,
+    /// Two hosts, which only HTTP/2 can say in two places.
+    Host,
 }
 
 /// The first doubt of a connection, shared by its reader and its service: which request it is about, and in

@@ -21,7 +21,8 @@ use super::watch::{Doubts, Watch};
 #[derive(Debug)]
 pub(super) struct Wire<T> {
     socket: T,
-    watch: Watch,
+    /// Of HTTP/1.1 alone.
+    watch: Option<Watch>,
     stall_limit: Duration,
     stalled: Option<Pause>,
     current_tether: CurrentTether,
@@ -34,12 +35,17 @@ impl<T> Wire<T> {
         stall_limit: Duration,
         current_tether: CurrentTether,
     ) -> Self {
-        Self { socket, watch: Watch::new(doubts), stall_limit, stalled: None, current_tether }
+        Self { socket, watch: Some(Watch::new(doubts)), stall_limit, stalled: None, current_tether }
+    }
+
+    /// The same without a watch, for what has frames of its own.
+    pub(super) fn unwatched(socket: T, stall_limit: Duration) -> Self {
+        Self { socket, watch: None, stall_limit, stalled: None, current_tether: CurrentTether::default() }
     }
 
     /// Whether everything read so far belongs to requests that are whole.
     pub(super) fn is_between_requests(&self) -> bool {
-        self.watch.is_between_requests()
+        self.watch.as_ref().is_none_or(Watch::is_between_requests)
     }
 
     pub(super) fn into_socket(self) -> T {
@@ -70,7 +76,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(cx, buf);
-        self.watch.see(buf.filled().get(before..).unwrap_or_default());
+        if let Some(watch) = &mut self.watch {
+            watch.see(buf.filled().get(before..).unwrap_or_default());
+        }
         read
     }
 }

@@ -18,14 +18,13 @@ use super::request_id::RequestIds;
 use super::spoken::{refuse, refuse_for_good, settle};
 use super::{readable, rest, rpc};
 use crate::dialect::{Era, RateHeaders, RestDialect, RpcDialect};
-use crate::domain::address::AddressRules;
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
 use crate::domain::profile::{Profile, RestDoor, RpcDoor};
 use crate::domain::rate::state::LimitStates;
 use crate::engine::{Engine, Granted, Refused};
 use crate::gateway::{Arrival, Pass, Upstream};
 use crate::http::cors::{self, Cors};
-use crate::http::forwarded::caller_address;
+use crate::http::forwarded::{TrustedProxies, caller_address};
 use crate::http::{Peer, Request, Response, answer, framing};
 
 /// One product behind a listener.
@@ -62,7 +61,7 @@ pub struct DataSurface {
     engine: Arc<Engine>,
     hosts: Vec<String>,
     products: Vec<Arc<Product>>,
-    trusted: Arc<Option<AddressRules>>,
+    trusted: Arc<TrustedProxies>,
     request_ids: RequestIds,
     buffers: Buffers,
 }
@@ -101,7 +100,7 @@ impl DataSurface {
         engine: Arc<Engine>,
         hosts: Vec<String>,
         products: Vec<Arc<Product>>,
-        trusted: Arc<Option<AddressRules>>,
+        trusted: Arc<TrustedProxies>,
     ) -> Self {
         Self {
             engine,
@@ -137,7 +136,7 @@ impl DataSurface {
             product,
             buffers: &self.buffers,
             arrival: Arrival {
-                address: caller_address(peer.address, &parts.headers, self.trusted.as_ref().as_ref()),
+                address: caller_address(peer.address, &parts.headers, &self.trusted),
                 is_secure: peer.is_secure,
                 request_id: self.request_ids.next(),
             },

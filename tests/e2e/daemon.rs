@@ -151,7 +151,8 @@ impl Daemon {
     async fn stop(&mut self) {
         let running = self.running.take().unwrap();
         let engine = Arc::downgrade(running.engine());
-        let addresses = [running.admin(), running.surfaces()[self.options.product()]];
+        let addresses =
+            [running.admin(), &running.surfaces()[self.options.product()]].map(|at| at.tcp().unwrap());
         tokio::time::timeout(PATIENCE, running.stop()).await.expect("the daemon stops").unwrap();
         assert!(engine.upgrade().is_none(), "something still holds the engine of a daemon that has stopped");
         for address in addresses {
@@ -169,11 +170,11 @@ impl Daemon {
 
     /// Where the product is served.
     pub(crate) fn data(&self) -> SocketAddr {
-        self.running().surfaces()[self.options.product()]
+        self.running().surfaces()[self.options.product()].tcp().unwrap()
     }
 
     pub(crate) fn admin_address(&self) -> SocketAddr {
-        self.running().admin()
+        self.running().admin().tcp().unwrap()
     }
 
     pub(crate) fn admin_key(&self) -> &str {

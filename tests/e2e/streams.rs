@@ -23,7 +23,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// What the upstream does once it has a request.
 #[derive(Clone, Copy, Debug)]
-enum Manner {
+pub(crate) enum Manner {
     /// A piece each 20 ms.
     Trickles,
     /// One piece and then nothing.
@@ -32,15 +32,15 @@ enum Manner {
     Waits,
 }
 
-struct Far {
-    url: &'static str,
+pub(crate) struct Far {
+    pub(crate) url: &'static str,
     /// Requests that are under way.
     open: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Far {
-    async fn start(manner: Manner) -> Self {
+    pub(crate) async fn start(manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).leak();
         let open = Arc::new(AtomicUsize::new(0));
@@ -57,7 +57,11 @@ impl Far {
         Self { url, open, task }
     }
 
-    async fn until_open(&self, requests: usize) {
+    pub(crate) fn stop(&self) {
+        self.task.abort();
+    }
+
+    pub(crate) async fn until_open(&self, requests: usize) {
         let until = async {
             while self.open.load(Ordering::SeqCst) != requests {
                 tokio::task::yield_now().await;

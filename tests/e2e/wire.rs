@@ -133,6 +133,24 @@ impl Connection {
         }
     }
 
+    /// The statuses of the next answer and of what comes ahead of it.
+    pub(crate) async fn answer_with_interim(&mut self, method: &str) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        while let Ok(Ok(end)) =
+            tokio::time::timeout(PATIENCE, read_until(&mut self.stream, &mut self.unread, b"\r\n\r\n")).await
+        {
+            let head = String::from_utf8_lossy(&self.unread[..end]).into_owned();
+            let (status, _) = parse_head(&head).unwrap();
+            statuses.push(status);
+            if status >= 200 {
+                let _ = self.answer_to(method).await;
+                break;
+            }
+            self.unread.drain(..end);
+        }
+        statuses
+    }
+
     /// Whether the peer closes without another byte.
     pub(crate) async fn is_closed(&mut self) -> bool {
         let mut byte = [0];

@@ -24,7 +24,7 @@ use super::failure::CliError;
 use super::key_file::{KeyFileError, read_admin_key};
 use super::output::{Output, plain};
 use super::reach::AdminUrl;
-use super::serve::{announcement, run_out, start};
+use super::serve::{announcement, drain, start};
 use crate::app::{LaunchFlags, Running};
 use crate::domain::key::RawKey;
 use crate::domain::profile::Profile;
@@ -54,7 +54,9 @@ pub(super) async fn demo(arguments: DemoArguments, json: bool, output: &mut Outp
     } else {
         output.line(tour::welcome(&running, &dir, &ready.keys));
     }
-    run_out(running, signals).await
+    // A terminal that was closed is a wish to stop as well: a demo has nothing to read again.
+    signals.wish().await;
+    drain(running, signals).await
 }
 
 /// What the demo tells besides addresses.
@@ -85,7 +87,7 @@ async fn ready_keys(
     output: &mut Output,
 ) -> Result<Ready, CliError> {
     let admin_key = admin_key(running.admin_key_file())?;
-    let client = AdminClient::new(AdminUrl::at(running.admin()), &admin_key);
+    let client = AdminClient::new(AdminUrl::at(&running.admin().address), &admin_key);
     let mut kept = KeptKeys::read(dir)?;
     let mut keys = BTreeMap::new();
     for product in products {

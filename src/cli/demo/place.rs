@@ -69,8 +69,8 @@ mod tests {
     use crate::config::UpstreamSetting;
 
     fn ports(settings: &Settings) -> Vec<u16> {
-        let listeners = settings.listeners.iter().map(|listener| listener.listen);
-        listeners.chain([settings.admin.listen]).map(|address| address.port()).collect()
+        let listeners = settings.listeners.iter().map(|listener| &listener.listen);
+        listeners.chain([&settings.admin.listen]).map(|listen| listen.tcp().unwrap().port()).collect()
     }
 
     #[test]

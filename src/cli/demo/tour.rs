@@ -21,14 +21,14 @@ const TOURS: [(&str, &str); 3] = [
 
 /// The welcome: addresses, keys, and a tour of each product.
 pub(super) fn welcome(running: &Running, dir: &Path, keys: &BTreeMap<String, KeptKey>) -> String {
-    let admin = format!("http://{}", running.admin());
+    let admin = running.admin().to_string();
     let key_file = running.admin_key_file();
     let mut text = format!("Keyward's demo is running. Its data: {}\n\n", plain(&dir.display().to_string()));
     let mut tours = String::new();
     // In the order of the ports.
     for (product, tour) in TOURS {
-        let Some((address, kept)) = running.surfaces().get(product).zip(keys.get(product)) else { continue };
-        let url = format!("http://{address}");
+        let Some((endpoint, kept)) = running.surfaces().get(product).zip(keys.get(product)) else { continue };
+        let url = endpoint.to_string();
         let _ = writeln!(text, "  {product:<10}  {url:<22}  ready key {}", kept.key);
         tours.push_str(&fill(tour, &url, &admin, key_file, kept));
     }

@@ -11,20 +11,21 @@ use crate::http::{Body, answer, framing};
 use http::StatusCode;
 use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// The most bytes of body that the test handler takes.
 const TAKEN_MAX: u64 = 1024 * 1024;
 
-struct Running {
-    address: SocketAddr,
-    shutdown: CancellationToken,
+pub(in crate::http) struct Running {
+    pub(in crate::http) address: SocketAddr,
+    pub(in crate::http) shutdown: CancellationToken,
     serving: JoinHandle<()>,
 }
 
 impl Running {
-    async fn with<S, F>(options: ServerOptions, handler: S) -> Self
+    pub(in crate::http) async fn with<S, F>(options: ServerOptions, handler: S) -> Self
     where
         S: Fn(Request, Peer) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response> + Send + 'static,
@@ -44,7 +45,7 @@ impl Running {
         Client(BufReader::new(TcpStream::connect(self.address).await.unwrap()))
     }
 
-    async fn stop(self) {
+    pub(in crate::http) async fn stop(self) {
         self.shutdown.cancel();
         self.serving.await.unwrap();
     }
@@ -291,7 +292,7 @@ async fn the_old_version_is_answered_in_its_own_and_closed() {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_is_not_waited_for() {
+async fn x02_a_head_that_does_not_come_is_not_waited_for() {
     let options = ServerOptions { head_time_max: Duration::from_millis(50), ..ServerOptions::default() };
     let server = Running::with(options, handle).await;
     for begun in ["", "G", "GET / HTTP/1.1\r\nhost: a\r\n", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
@@ -367,7 +368,7 @@ async fn a_shutdown_does_not_wait_for_ever() {
 
 #[tokio::test]
 async fn connections_over_the_bound_wait_for_a_place() {
-    let options = ServerOptions { connections_max: 1, ..ServerOptions::default() };
+    let options = ServerOptions { places: Places::new(1), ..ServerOptions::default() };
     let server = Running::with(options, handle).await;
     let mut first = server.connect().await;
     assert_eq!(first.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.status, 200);
@@ -382,7 +383,7 @@ async fn connections_over_the_bound_wait_for_a_place() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_its_answer_is_let_go() {
+async fn x03_a_client_that_does_not_read_its_answer_is_let_go() {
     // Without the stall limit the orderly end would wait an hour for this connection.
     let options = ServerOptions {
         stall_max: Duration::from_millis(50),
@@ -402,4 +403,48 @@ async fn a_client_that_does_not_read_its_answer_is_let_go() {
     let mut all = Vec::new();
     let _ = client.0.read_to_end(&mut all).await;
     assert!(all.len() < 64 * 1024 * 1024);
+}
+
+#[tokio::test]
+async fn what_looks_like_the_preface_of_http2_and_is_not_is_no_request() {
+    let server = Running::start().await;
+    let mut client = server.connect().await;
+    assert_eq!(client.ask("PRI /a HTTP/1.1\r\nhost: a\r\n\r\n").await.status, 200, "a method like any other");
+    for bytes in [
+        "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+    ] {
+        let mut client = server.connect().await;
+        client.send(bytes).await;
+        let mut answer = Vec::new();
+        let _ = client.0.read_to_end(&mut answer).await;
+        assert!(!String::from_utf8_lossy(&answer).contains("200 OK"), "{bytes}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_that_has_its_share_of_connections_gets_no_more_until_one_ends() {
+    let options = ServerOptions { places: Places::new(4), ..ServerOptions::default() };
+    let server = Running::with(options, handle).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut client = server.connect().await;
+        assert_eq!(client.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.status, 200);
+        held.push(client);
+    }
+    assert!(server.connect().await.is_closed().await);
+    held.pop();
+    // The server sees the end of one a moment later than its client.
+    let until_served = async {
+        loop {
+            let mut client = server.connect().await;
+            client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            if client.0.fill_buf().await.is_ok_and(|bytes| !bytes.is_empty()) {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(30), until_served).await.unwrap();
+    server.stop().await;
 }
