@@ -27,16 +27,21 @@ macro_rules! played {
 played! {
     socialcrm, "socialcrm":
     rest_accounts
+    rest_ai
     rest_both_headers
     rest_create_a_post
+    rest_data
     rest_expired
     rest_failed_to_validate
     rest_forbidden_scope
+    rest_invalid_request
     rest_list_pages
     rest_list_posts
+    rest_media
     rest_not_found
     rest_payment_required
     rest_post_life
+    rest_publishing
     rest_quota_exceeded
     rest_rate_limited
     rest_rewrite
