@@ -364,7 +364,7 @@ impl Routes {
         // To many servers a path is the same with a slash at its end: what has a route of its own without one
         // must not go through the star's.
         let without_slash = path.strip_suffix('/').and_then(|path| self.place_of(path));
-        if without_slash.is_some_and(|found| Some(found) != place) {
+        if without_slash.is_some_and(|found| Some(found) != place) || self.heads_another_star(path, place) {
             return Found::Nothing;
         }
         let Some(at_path) = place.and_then(|place| self.by_path.get(place)) else {
@@ -376,6 +376,15 @@ impl Routes {
                 Found::OtherVerbs(at_path.iter().fold(VerbSet::default(), |set, route| set.with(route.verb)))
             }
         }
+    }
+
+    /// Whether a path that a star takes is where a narrower star begins, with a slash at its end or without: what
+    /// a server answers there belongs to the narrower one, which takes at least one character more.
+    fn heads_another_star(&self, path: &str, place: Option<usize>) -> bool {
+        let is_stars = self.paths.at(path).is_err() && place.is_some();
+        let below =
+            || self.tails.at(&format!("{}/x", path.trim_end_matches('/'))).ok().map(|found| *found.value);
+        is_stars && below().is_some_and(|found| Some(found) != place)
     }
 
     fn place_of(&self, path: &str) -> Option<usize> {
@@ -517,6 +526,17 @@ mod tests {
         for nothing in ["/v1", "/v1/", "/v2/a", "/v1/files/secret/", "/v1/posts/7/", "/v1/files/a/meta/"] {
             assert_eq!(routes.find(Some(Verb::Get), nothing), Found::Nothing, "{nothing}");
         }
+        // Where a narrower star begins, the wider one takes nothing: to a server that is the same place.
+        for head in ["/v1/files", "/v1/files/"] {
+            assert_eq!(routes.find(Some(Verb::Get), head), Found::Nothing, "{head}");
+        }
+        let own =
+            Routes::new(["/{*all}", "/a/{*rest}", "/a"].map(|path| route(Verb::Get, path)).into()).unwrap();
+        assert!(matches!(own.find(Some(Verb::Get), "/a"), Found::Route(route) if route.pattern == "/a"));
+        assert_eq!(own.find(Some(Verb::Get), "/a/"), Found::Nothing);
+        assert!(
+            matches!(own.find(Some(Verb::Get), "/b/"), Found::Route(route) if route.pattern == "/{*all}")
+        );
         // The path is found first: the star does not lend its methods.
         let mixed = [route(Verb::Get, "/a/b"), route(Verb::Post, "/a/{*rest}"), route(Verb::Get, "/{*all}")];
         let mixed = Routes::new(mixed.into()).unwrap();
