@@ -86,8 +86,12 @@ impl Cors {
         if self.origins != Origins::Any {
             answer.append(VARY, HeaderValue::from_static("Origin"));
         }
-        let Some(origin) = origin.filter(|origin| self.permits(Some(origin))) else { return };
-        let told = if self.origins == Origins::Any { HeaderValue::from_static("*") } else { origin.clone() };
+        let told = match origin {
+            // The same to whoever asks: a cache that got it for a picture has it for a script as well.
+            _ if self.origins == Origins::Any => HeaderValue::from_static("*"),
+            Some(origin) if self.permits(Some(origin)) => origin.clone(),
+            Some(_) | None => return,
+        };
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, told);
         answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, self.shown_headers.clone());
         if self.with_credentials {
@@ -175,11 +179,18 @@ mod tests {
 
     #[test]
     fn any_origin_is_a_star_that_never_goes_with_cookies() {
-        let told = written(&cors(Origins::Any, true), Some(&THERE));
-        assert_eq!(
-            told,
-            ["access-control-allow-origin: *", "access-control-expose-headers: retry-after", "vary: Accept"]
-        );
+        // Without an origin too: the answer may be kept by a cache, and does not vary.
+        for origin in [Some(&THERE), None] {
+            let told = written(&cors(Origins::Any, true), origin);
+            assert_eq!(
+                told,
+                [
+                    "access-control-allow-origin: *",
+                    "access-control-expose-headers: retry-after",
+                    "vary: Accept"
+                ]
+            );
+        }
         let told = written(&cors(listed(), true), Some(&HERE));
         assert!(told.contains(&"access-control-allow-credentials: true".to_owned()), "{told:?}");
     }
