@@ -25,7 +25,7 @@ use tokio::task::spawn_blocking;
 
 use super::answer::AnswerBody;
 use super::failure::{Failure, Fault, SandboxError};
-use super::file::Collection;
+use super::records::file::Collection;
 use crate::domain::id::WorkspaceId;
 use crate::store::private_file;
 

@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 
 use super::Sandbox;
 use super::failure::{Failure, SandboxError};
-use super::file::Collection;
 use super::members::Members;
 use super::page::Page;
 use super::posts::new_number;
+use super::records::file::Collection;
 use crate::domain::id::WorkspaceId;
 
 /// Bytes of one record's JSON at most.

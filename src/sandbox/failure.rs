@@ -143,8 +143,8 @@ impl Failure {
             Self::NotFound(what) => format!("No {what} with this id."),
             Self::Full => format!(
                 "The sandbox keeps at most {} of these per workspace, and {} kinds. Delete some first.",
-                super::file::RECORDS_MAX,
-                super::file::COLLECTIONS_MAX
+                super::records::file::RECORDS_MAX,
+                super::records::file::COLLECTIONS_MAX
             ),
             Self::TooLarge { bytes_max } => format!("The upload is larger than {bytes_max} bytes."),
             Self::NoRoom => format!(

@@ -7,6 +7,9 @@
 //!
 //! Never here: a batch, a stream, a session (they come later, or never), a rule about posts.
 
+mod rpc;
+pub(super) mod tools;
+
 use http::header::ACCEPT;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -19,12 +22,13 @@ use super::failure::Failure;
 use super::intake::{self, Unread};
 use super::members::shown;
 use super::product::Server;
-use super::rpc::{
+use super::{Sandbox, discovery, workspace};
+
+use rpc::{
     INVALID_REQUEST, METHOD_NOT_FOUND, Refusal, UNSUPPORTED_VERSION, internal, invalid, invalid_params,
     is_request_id, parse, result,
 };
-use super::tools::Tool;
-use super::{Sandbox, discovery, workspace};
+use tools::Tool;
 
 /// The endpoint's path.
 pub(super) const ENDPOINT: &str = "/api/mcp-app";

@@ -19,11 +19,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Sandbox;
 use super::blobs::{BlobName, BlobRefused, Blobs, WholeBlob};
-use super::due::{Alteration, Due};
 use super::failure::{Failure, SandboxError};
-use super::file::{Collection, RecordFile};
 use super::members::Members;
 use super::posts::{new_number, number_behind};
+use super::records::due::{Alteration, Due};
+use super::records::file::{Collection, RecordFile};
 use crate::domain::id::WorkspaceId;
 use crate::domain::time::Wall;
 

@@ -9,35 +9,27 @@
 //! `domain` (and `dialect`, for the shape of an error), a database call on an async thread.
 
 mod accounts;
-mod analytics;
 mod answer;
 mod blobs;
+mod chat;
 mod collections;
 mod discovery;
-mod due;
 mod events;
 mod failure;
-mod file;
+mod files;
 mod form;
 mod intake;
-mod language;
 mod llm;
 mod mcp;
 mod media;
 mod members;
-mod opening;
 mod page;
 mod posts;
 mod product;
-mod publishing;
 mod records;
 mod rest;
-mod rpc;
 mod samples;
-mod tools;
 mod upkeep;
-mod uploads;
-mod views;
 mod writing;
 
 use std::convert::Infallible;
@@ -60,10 +52,10 @@ use failure::{Failure, Fault};
 use llm::Llm;
 pub use llm::{LlmOptions, LlmOptionsError};
 use media::Uploads;
+use posts::views::Views;
 use product::Server;
 pub use product::{RestShape, SandboxProduct};
 use records::Records;
-use views::Views;
 
 /// Where the gateway names the workspace whose key was proven. Absent on keyless requests.
 const WORKSPACE: &str = "x-keyward-workspace";

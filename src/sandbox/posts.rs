@@ -6,15 +6,19 @@
 //!
 //! Never here: HTTP, JSON-RPC, a redb type, when a post is published (`publishing` says that).
 
+pub(super) mod analytics;
+pub(super) mod publishing;
+pub(super) mod views;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Sandbox;
-use super::due::Alteration;
 use super::failure::{Failure, Fault, SandboxError};
-use super::file::Collection;
 use super::members::Members;
 use super::page::Page;
+use super::records::due::Alteration;
+use super::records::file::Collection;
 use crate::domain::id::WorkspaceId;
 use crate::domain::time::Wall;
 

@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 
 use super::discovery;
-use super::tools;
+use super::mcp::tools;
 use crate::dialect::Envelope;
 
 /// What the sandbox knows of the product that it stands behind.

@@ -6,17 +6,22 @@
 //!
 //! Never here: a redb type, a second way to the file.
 
+pub(super) mod due;
+pub(super) mod file;
+mod opening;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
 use super::blobs::BlobName;
-use super::due::{Alteration, Due};
 use super::failure::SandboxError;
-use super::file::{Collection, RecordFile};
 use super::media::Uploads;
 use crate::domain::time::Wall;
+
+use due::{Alteration, Due};
+use file::{Collection, RecordFile};
 
 /// Reads at one time. Each holds a blocking thread for some microseconds.
 const READS_MAX: usize = 4;

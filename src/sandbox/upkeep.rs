@@ -5,9 +5,9 @@
 //!
 //! Never here: a timer, a task.
 
-use super::due::{Alteration, Due};
 use super::failure::SandboxError;
-use super::{Sandbox, media, posts, publishing};
+use super::records::due::{Alteration, Due};
+use super::{Sandbox, media, posts};
 use crate::domain::causes::Causes;
 use crate::domain::time::Wall;
 
@@ -20,7 +20,7 @@ impl Sandbox {
     pub async fn keep_up(&self) -> Result<(), SandboxError> {
         let now = self.now();
         if self.records.is_something_due(now) {
-            self.settle(now, posts::COLLECTION, move |_, document| publishing::settled(document, now))
+            self.settle(now, posts::COLLECTION, move |_, document| posts::publishing::settled(document, now))
                 .await?;
             let blobs = self.blobs.clone();
             self.settle(now, media::COLLECTION, move |due, document| {

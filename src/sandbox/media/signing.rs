@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::domain::id::WorkspaceId;
 use crate::domain::time::Wall;
 use crate::sandbox::failure::SandboxError;
-use crate::sandbox::file::{Collection, RecordFile};
+use crate::sandbox::records::file::{Collection, RecordFile};
 
 /// What the hash begins with, so that it says nothing about anything else under the same secret.
 const CONTEXT: &str = "keyward sandbox 2026-11-22 upload url";

@@ -6,10 +6,11 @@
 //! Never here: a rule about anything that is kept.
 
 mod ai;
+mod chat;
 mod collections;
 mod files;
 mod insights;
-mod language;
+
 mod media;
 mod posts;
 
@@ -39,10 +40,10 @@ pub(super) async fn answer(sandbox: &Sandbox, request: Request<Incoming>) -> Ans
     let segments: Vec<_> = behind.split('/').collect();
     let answered = match segments.as_slice() {
         ["posts", rest @ ..] => posts::answer(sandbox, request, rest).await,
-        ["chat", "completions"] => language::chat(sandbox, request).await,
-        ["completions"] => language::completion(sandbox, request).await,
-        ["models"] => language::models(sandbox, &request, None),
-        ["models", id] => language::models(sandbox, &request, Some(id)),
+        ["chat", "completions"] => chat::chat(sandbox, request).await,
+        ["completions"] => chat::completion(sandbox, request).await,
+        ["models"] => chat::models(sandbox, &request, None),
+        ["models", id] => chat::models(sandbox, &request, Some(id)),
         ["files", rest @ ..] => files::answer(sandbox, request, rest).await,
         ["ai", rest @ ..] => ai::answer(sandbox, request, rest).await,
         ["media", rest @ ..] => media::answer(sandbox, &shape.base, request, rest).await,

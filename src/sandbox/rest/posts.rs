@@ -8,8 +8,8 @@ use hyper::body::Incoming;
 use super::{Answer, Data, Sandbox, Trouble, body, check_method, no_body, no_query, workspace};
 use crate::sandbox::answer::{empty, json};
 use crate::sandbox::page::Page;
+use crate::sandbox::posts::publishing::Schedule;
 use crate::sandbox::posts::{Draft, Edit};
-use crate::sandbox::publishing::Schedule;
 
 /// Answers a request for what stands behind `posts`.
 pub(super) async fn answer(

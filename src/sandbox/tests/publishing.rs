@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::{NOON, Play};
 use crate::domain::id::WorkspaceId;
-use crate::sandbox::due::insert_due_in;
-use crate::sandbox::file::Collection;
 use crate::sandbox::posts::{number, posts};
+use crate::sandbox::records::due::insert_due_in;
+use crate::sandbox::records::file::Collection;
 
 impl Play {
     fn wait(&self, seconds: i64) {

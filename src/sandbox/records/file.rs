@@ -18,18 +18,18 @@ use redb::{
 };
 
 use super::due::{self, DueMark, DueRows};
-use super::failure::SandboxError;
 use super::opening;
 use crate::domain::id::WorkspaceId;
+use crate::sandbox::failure::SandboxError;
 
 /// Records of one collection at most.
-pub(super) const RECORDS_MAX: u64 = 10_000;
+pub(in crate::sandbox) const RECORDS_MAX: u64 = 10_000;
 
 /// Records of one workspace at most, in all collections.
 const WORKSPACE_RECORDS_MAX: u64 = 50_000;
 
 /// Collections of one workspace at most. Only one that holds something counts.
-pub(super) const COLLECTIONS_MAX: usize = 100;
+pub(in crate::sandbox) const COLLECTIONS_MAX: usize = 100;
 
 /// (workspace, collection, id) → JSON document.
 const RECORDS: TableDefinition<(u128, &str, u128), &[u8]> = TableDefinition::new("records.v1");
@@ -39,23 +39,23 @@ const COUNTS: TableDefinition<(u128, &str), u64> = TableDefinition::new("counts.
 
 /// The documents of one kind in one workspace.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Collection {
-    pub(super) workspace: WorkspaceId,
-    pub(super) name: Cow<'static, str>,
+pub(in crate::sandbox) struct Collection {
+    pub(in crate::sandbox) workspace: WorkspaceId,
+    pub(in crate::sandbox) name: Cow<'static, str>,
 }
 
 impl Collection {
-    pub(super) fn row(&self, id: u128) -> (u128, &str, u128) {
+    pub(in crate::sandbox) fn row(&self, id: u128) -> (u128, &str, u128) {
         (self.workspace.as_u128(), &self.name, id)
     }
 
-    pub(super) fn count(&self) -> (u128, &str) {
+    pub(in crate::sandbox) fn count(&self) -> (u128, &str) {
         (self.workspace.as_u128(), &self.name)
     }
 }
 
 /// The open file.
-pub(super) struct RecordFile {
+pub(in crate::sandbox) struct RecordFile {
     path: PathBuf,
     /// None once closed, and while a failed file could not be opened again.
     database: RwLock<Option<Database>>,
@@ -63,12 +63,12 @@ pub(super) struct RecordFile {
     failed: AtomicBool,
     closed: AtomicBool,
     /// When something in the file is due next.
-    pub(super) due: DueMark,
+    pub(in crate::sandbox) due: DueMark,
 }
 
 impl RecordFile {
     /// Opens the file or makes it.
-    pub(super) fn open(path: &Path) -> Result<Self, SandboxError> {
+    pub(in crate::sandbox) fn open(path: &Path) -> Result<Self, SandboxError> {
         Ok(Self {
             path: path.to_owned(),
             database: RwLock::new(Some(open_with_tables(path)?)),
@@ -80,7 +80,7 @@ impl RecordFile {
 
     /// Adds a record and returns its document, or `None` when the collection is full. Its id is `proposed`,
     /// or the newest one's successor where the clock stood still or went back; `document` is told which.
-    pub(super) fn insert(
+    pub(in crate::sandbox) fn insert(
         &self,
         collection: &Collection,
         proposed: u128,
@@ -93,14 +93,18 @@ impl RecordFile {
     }
 
     /// The document with this id.
-    pub(super) fn find(&self, collection: &Collection, id: u128) -> Result<Option<Vec<u8>>, SandboxError> {
+    pub(in crate::sandbox) fn find(
+        &self,
+        collection: &Collection,
+        id: u128,
+    ) -> Result<Option<Vec<u8>>, SandboxError> {
         self.read(|records| {
             Ok(records.get(collection.row(id)).map_err(read)?.map(|document| document.value().to_vec()))
         })
     }
 
     /// Up to `limit` documents behind the `offset` newest, newest first.
-    pub(super) fn newest(
+    pub(in crate::sandbox) fn newest(
         &self,
         collection: &Collection,
         offset: usize,
@@ -119,7 +123,7 @@ impl RecordFile {
     }
 
     /// Up to `limit` documents with ids below `id`, newest first.
-    pub(super) fn older(
+    pub(in crate::sandbox) fn older(
         &self,
         collection: &Collection,
         id: u128,
@@ -137,7 +141,7 @@ impl RecordFile {
     }
 
     /// Replaces a document by what `edit` makes of it and returns the new one; `None` when there is none.
-    pub(super) fn change(
+    pub(in crate::sandbox) fn change(
         &self,
         collection: &Collection,
         id: u128,
@@ -154,7 +158,7 @@ impl RecordFile {
     }
 
     /// Removes a record; false when there was none.
-    pub(super) fn remove(&self, collection: &Collection, id: u128) -> Result<bool, SandboxError> {
+    pub(in crate::sandbox) fn remove(&self, collection: &Collection, id: u128) -> Result<bool, SandboxError> {
         self.write(|records, counts| {
             if records.remove(collection.row(id)).map_err(write)?.is_none() {
                 return Ok(false);
@@ -170,7 +174,7 @@ impl RecordFile {
     }
 
     /// Shows every document of a collection to `look`, oldest first.
-    pub(super) fn each(
+    pub(in crate::sandbox) fn each(
         &self,
         collection: &Collection,
         mut look: impl FnMut(&[u8]) -> Result<(), SandboxError>,
@@ -182,7 +186,7 @@ impl RecordFile {
     }
 
     /// Closes the file for good, once the calls under way are done.
-    pub(super) fn close(&self) -> Result<(), SandboxError> {
+    pub(in crate::sandbox) fn close(&self) -> Result<(), SandboxError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         self.closed.store(true, Ordering::Relaxed);
         match database.take() {
@@ -204,7 +208,7 @@ impl RecordFile {
     }
 
     /// One read transaction.
-    pub(super) fn look<T>(
+    pub(in crate::sandbox) fn look<T>(
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, SandboxError>,
     ) -> Result<T, SandboxError> {
@@ -225,7 +229,7 @@ impl RecordFile {
     }
 
     /// One write transaction over every table.
-    pub(super) fn write_tables<T>(
+    pub(in crate::sandbox) fn write_tables<T>(
         &self,
         work: impl FnOnce(&mut Tables<'_>) -> Result<T, SandboxError>,
     ) -> Result<T, SandboxError> {
@@ -272,10 +276,10 @@ type Records<'t> = Table<'t, (u128, &'static str, u128), &'static [u8]>;
 type Counts<'t> = Table<'t, (u128, &'static str), u64>;
 
 /// What a write transaction writes to.
-pub(super) struct Tables<'t> {
-    pub(super) records: Records<'t>,
-    pub(super) counts: Counts<'t>,
-    pub(super) due: DueRows<'t>,
+pub(in crate::sandbox) struct Tables<'t> {
+    pub(in crate::sandbox) records: Records<'t>,
+    pub(in crate::sandbox) counts: Counts<'t>,
+    pub(in crate::sandbox) due: DueRows<'t>,
 }
 
 /// One write transaction: all of `work`, durable, or nothing. Work that changed nothing commits too; that is
@@ -325,7 +329,7 @@ fn totals(counts: &Counts<'_>, workspace: WorkspaceId) -> Result<Totals, redb::S
 }
 
 /// See [`RecordFile::insert`]; gives the record's id as well.
-pub(super) fn insert_in(
+pub(in crate::sandbox) fn insert_in(
     records: &mut Records<'_>,
     counts: &mut Counts<'_>,
     collection: &Collection,
@@ -360,11 +364,11 @@ fn open_with_tables(path: &Path) -> Result<Database, SandboxError> {
     Ok(database)
 }
 
-pub(super) fn read(error: impl Into<redb::Error>) -> SandboxError {
+pub(in crate::sandbox) fn read(error: impl Into<redb::Error>) -> SandboxError {
     SandboxError::Read(Box::new(error.into()))
 }
 
-pub(super) fn write(error: impl Into<redb::Error>) -> SandboxError {
+pub(in crate::sandbox) fn write(error: impl Into<redb::Error>) -> SandboxError {
     SandboxError::Write(Box::new(error.into()))
 }
 

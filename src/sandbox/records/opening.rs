@@ -14,7 +14,7 @@ use std::path::Path;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError};
 
-use super::failure::SandboxError;
+use crate::sandbox::failure::SandboxError;
 
 /// Memory for pages. Posts are few and small; the default of redb is 1 GiB.
 const CACHE_BYTES: usize = 4 << 20;

@@ -10,17 +10,17 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use super::Sandbox;
-use super::accounts::ACCOUNTS;
-use super::failure::{Failure, Fault, SandboxError};
-use super::members::Members;
-use super::page::{LIMIT_DEFAULT, LIMIT_MAX, PARAMETERS, Page};
-use super::posts::{ACCOUNT_ID_CHARS_MAX, ACCOUNT_IDS_MAX, BODY_CHARS_MAX, Draft, Edit};
 use crate::domain::id::WorkspaceId;
+use crate::sandbox::Sandbox;
+use crate::sandbox::accounts::ACCOUNTS;
+use crate::sandbox::failure::{Failure, Fault, SandboxError};
+use crate::sandbox::members::Members;
+use crate::sandbox::page::{LIMIT_DEFAULT, LIMIT_MAX, PARAMETERS, Page};
+use crate::sandbox::posts::{ACCOUNT_ID_CHARS_MAX, ACCOUNT_IDS_MAX, BODY_CHARS_MAX, Draft, Edit};
 
 /// A tool there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Tool {
+pub(in crate::sandbox) enum Tool {
     PostsList,
     PostsCreate,
     PostsGet,
@@ -41,7 +41,7 @@ const ALL: [Tool; 6] = [
 
 /// A tool as `tools/list` shows it.
 #[derive(Serialize)]
-pub(super) struct Listed {
+pub(in crate::sandbox) struct Listed {
     name: &'static str,
     title: &'static str,
     description: &'static str,
@@ -53,7 +53,7 @@ pub(super) struct Listed {
 /// What a call gives, in the protocol's form.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Outcome {
+pub(in crate::sandbox) struct Outcome {
     content: [Text; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
     structured_content: Option<Box<RawValue>>,
@@ -68,13 +68,13 @@ struct Text {
 }
 
 /// The whole list.
-pub(super) fn list() -> Vec<Listed> {
+pub(in crate::sandbox) fn list() -> Vec<Listed> {
     ALL.into_iter().map(Tool::listed).collect()
 }
 
 impl Tool {
     /// The tool with this name.
-    pub(super) fn find(name: &str) -> Option<Self> {
+    pub(in crate::sandbox) fn find(name: &str) -> Option<Self> {
         ALL.into_iter().find(|tool| tool.name() == name)
     }
 
@@ -147,7 +147,7 @@ impl Tool {
     }
 
     /// Calls the tool. A refusal is an outcome; only a fault of ours is an error.
-    pub(super) async fn call(
+    pub(in crate::sandbox) async fn call(
         self,
         sandbox: &Sandbox,
         workspace: WorkspaceId,

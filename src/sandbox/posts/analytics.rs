@@ -7,16 +7,16 @@
 
 use serde::Serialize;
 
-use super::Sandbox;
-use super::accounts::ACCOUNTS;
-use super::failure::{Failure, SandboxError};
-use super::posts::{Counts, KeptPost, Status, number, posts};
 use crate::domain::id::WorkspaceId;
 use crate::domain::time::Wall;
+use crate::sandbox::Sandbox;
+use crate::sandbox::accounts::ACCOUNTS;
+use crate::sandbox::failure::{Failure, SandboxError};
+use crate::sandbox::posts::{Counts, KeptPost, Status, number, posts};
 
 /// What is known of one post.
 #[derive(Serialize, Debug)]
-pub(super) struct PostAnalytics {
+pub(in crate::sandbox) struct PostAnalytics {
     post_id: String,
     status: Status,
     #[serde(flatten)]
@@ -27,7 +27,7 @@ pub(super) struct PostAnalytics {
 
 /// What is known of a workspace's posts.
 #[derive(Serialize, Debug)]
-pub(super) struct AccountAnalytics {
+pub(in crate::sandbox) struct AccountAnalytics {
     posts: Tally,
     #[serde(flatten)]
     counts: Counts,
@@ -80,7 +80,7 @@ impl AccountAnalytics {
 
 impl Sandbox {
     /// The counts of one post.
-    pub(super) async fn post_analytics(
+    pub(in crate::sandbox) async fn post_analytics(
         &self,
         workspace: WorkspaceId,
         id: &str,
@@ -98,7 +98,7 @@ impl Sandbox {
     }
 
     /// The counts of all of a workspace's posts, and how many there are for each connected account.
-    pub(super) async fn account_analytics(
+    pub(in crate::sandbox) async fn account_analytics(
         &self,
         workspace: WorkspaceId,
     ) -> Result<AccountAnalytics, Failure> {

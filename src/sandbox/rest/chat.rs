@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::{Answer, Sandbox, Trouble, check_method, long_body, no_query, workspace};
 use crate::sandbox::answer::json as answered;
+use crate::sandbox::chat::{Asked, MODEL, Reply};
 use crate::sandbox::events::stream;
 use crate::sandbox::failure::Failure;
-use crate::sandbox::language::{Asked, MODEL, Reply};
 use crate::sandbox::posts::new_number;
 
 /// When the sandbox's models were made, for clients that sort by it: 2026-01-01.

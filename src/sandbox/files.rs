@@ -13,10 +13,10 @@ use super::Sandbox;
 use super::answer::AnswerBody;
 use super::blobs::{BlobName, BlobRefused};
 use super::failure::{Failure, SandboxError};
-use super::file::Collection;
 use super::form::Upload;
 use super::page::Page;
 use super::posts::new_number;
+use super::records::file::Collection;
 use crate::domain::id::WorkspaceId;
 
 const ID_WORD: &str = "file-";

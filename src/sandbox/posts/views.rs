@@ -8,18 +8,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Sandbox;
-use super::due::{Alteration, alter_in};
-use super::failure::SandboxError;
-use super::posts::{KeptPost, posts};
 use crate::domain::id::WorkspaceId;
+use crate::sandbox::Sandbox;
+use crate::sandbox::failure::SandboxError;
+use crate::sandbox::posts::{KeptPost, posts};
+use crate::sandbox::records::due::{Alteration, alter_in};
 
 /// Posts whose looks wait in memory at most; one more, and all are added.
 const POSTS_MAX: usize = 4096;
 
 /// Looks that are not yet added to their posts.
 #[derive(Debug, Default)]
-pub(super) struct Views {
+pub(in crate::sandbox) struct Views {
     waiting: Mutex<HashMap<(WorkspaceId, u128), u64>>,
     /// One adds at a time, so that who comes second finds everything added.
     adding: tokio::sync::Mutex<()>,
@@ -27,7 +27,11 @@ pub(super) struct Views {
 
 impl Sandbox {
     /// Counts a look at a post.
-    pub(super) async fn count_view(&self, workspace: WorkspaceId, number: u128) -> Result<(), SandboxError> {
+    pub(in crate::sandbox) async fn count_view(
+        &self,
+        workspace: WorkspaceId,
+        number: u128,
+    ) -> Result<(), SandboxError> {
         let is_full = {
             let mut waiting = self.views.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let many = waiting.len();
@@ -39,7 +43,7 @@ impl Sandbox {
     }
 
     /// Adds all looks to their posts. What could not be added waits on.
-    pub(super) async fn save_views(&self) -> Result<(), SandboxError> {
+    pub(in crate::sandbox) async fn save_views(&self) -> Result<(), SandboxError> {
         let _adding = self.views.adding.lock().await;
         let taken = std::mem::take(&mut *self.views.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         if taken.is_empty() {

@@ -8,23 +8,23 @@
 
 use serde_json::Value;
 
-use super::Sandbox;
-use super::due::Alteration;
-use super::failure::{Failure, SandboxError};
-use super::members::Members;
-use super::posts::{KeptPost, Post, Status};
 use crate::domain::id::WorkspaceId;
 use crate::domain::time::Wall;
+use crate::sandbox::Sandbox;
+use crate::sandbox::failure::{Failure, SandboxError};
+use crate::sandbox::members::Members;
+use crate::sandbox::posts::{KeptPost, Post, Status};
+use crate::sandbox::records::due::Alteration;
 
 /// When a post is to be published.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Schedule {
+pub(in crate::sandbox) struct Schedule {
     at: Wall,
 }
 
 impl Schedule {
     /// Reads `{scheduled_at}`. Whether it lies ahead is seen when it is used.
-    pub(super) fn from_members(mut members: Members) -> Result<Self, Failure> {
+    pub(in crate::sandbox) fn from_members(mut members: Members) -> Result<Self, Failure> {
         members.only(&["scheduled_at"])?;
         let at = match members.take("scheduled_at") {
             Some(Value::String(text)) => Wall::parse(&text),
@@ -43,7 +43,7 @@ impl Schedule {
 
 impl KeptPost {
     /// When it publishes itself.
-    pub(super) fn due(&self) -> Option<Wall> {
+    pub(in crate::sandbox) fn due(&self) -> Option<Wall> {
         if self.status != Status::Scheduled {
             return None;
         }
@@ -51,7 +51,7 @@ impl KeptPost {
     }
 
     /// The post as it is by this moment.
-    pub(super) fn seen_at(mut self, now: Wall) -> Self {
+    pub(in crate::sandbox) fn seen_at(mut self, now: Wall) -> Self {
         if self.due().is_some_and(|at| at <= now) {
             self.status = Status::Published;
             self.published_at.clone_from(&self.scheduled_at);
@@ -63,7 +63,7 @@ impl KeptPost {
 
 impl Sandbox {
     /// Gives a post a time, or another one.
-    pub(super) async fn schedule_post(
+    pub(in crate::sandbox) async fn schedule_post(
         &self,
         workspace: WorkspaceId,
         id: &str,
@@ -87,7 +87,11 @@ impl Sandbox {
     }
 
     /// Publishes a post now, also one that had a time.
-    pub(super) async fn publish_post(&self, workspace: WorkspaceId, id: &str) -> Result<Post, Failure> {
+    pub(in crate::sandbox) async fn publish_post(
+        &self,
+        workspace: WorkspaceId,
+        id: &str,
+    ) -> Result<Post, Failure> {
         let now = self.now();
         self.alter_post(workspace, id, now, move |post| {
             check_unpublished(post, "published again")?;
@@ -102,7 +106,7 @@ impl Sandbox {
 }
 
 /// What becomes of a post that is due: what readers already see is written down.
-pub(super) fn settled(document: &[u8], now: Wall) -> Result<Alteration, SandboxError> {
+pub(in crate::sandbox) fn settled(document: &[u8], now: Wall) -> Result<Alteration, SandboxError> {
     let post = KeptPost::read(document)?;
     let was_due = post.due();
     let post = post.seen_at(now);

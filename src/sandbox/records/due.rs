@@ -9,28 +9,29 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use redb::{ReadableTable, Table, TableDefinition};
 
-use super::failure::SandboxError;
 use super::file::{Collection, RecordFile, Tables, insert_in, read, write};
 use crate::domain::id::WorkspaceId;
 use crate::domain::time::Wall;
+use crate::sandbox::failure::SandboxError;
 
 /// (microseconds since the epoch, workspace, collection, id) → nothing.
-pub(super) const DUE: TableDefinition<(i64, u128, &str, u128), ()> = TableDefinition::new("due.v1");
+pub(in crate::sandbox) const DUE: TableDefinition<(i64, u128, &str, u128), ()> =
+    TableDefinition::new("due.v1");
 
 /// The table in a write transaction.
-pub(super) type DueRows<'t> = Table<'t, (i64, u128, &'static str, u128), ()>;
+pub(in crate::sandbox) type DueRows<'t> = Table<'t, (i64, u128, &'static str, u128), ()>;
 
 /// A record that something is to happen to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Due {
-    pub(super) at: Wall,
-    pub(super) collection: Collection,
-    pub(super) id: u128,
+pub(in crate::sandbox) struct Due {
+    pub(in crate::sandbox) at: Wall,
+    pub(in crate::sandbox) collection: Collection,
+    pub(in crate::sandbox) id: u128,
 }
 
 /// What becomes of a record.
 #[derive(Debug)]
-pub(super) enum Alteration {
+pub(in crate::sandbox) enum Alteration {
     /// It stays as it is, and so does what is due for it.
     Nothing,
     /// It is replaced.
@@ -51,16 +52,16 @@ pub(super) enum Alteration {
 
 /// When the next record is due, as far as is known without a look at the file: never later than it is.
 #[derive(Debug)]
-pub(super) struct DueMark(AtomicI64);
+pub(in crate::sandbox) struct DueMark(AtomicI64);
 
 impl DueMark {
     /// The mark of a file that was not looked at.
-    pub(super) const fn unknown() -> Self {
+    pub(in crate::sandbox) const fn unknown() -> Self {
         Self(AtomicI64::new(i64::MIN))
     }
 
     /// Whether something may be due by now.
-    pub(super) fn is_reached(&self, now: Wall) -> bool {
+    pub(in crate::sandbox) fn is_reached(&self, now: Wall) -> bool {
         self.0.load(Ordering::Relaxed) <= now.micros()
     }
 
@@ -75,7 +76,7 @@ impl DueMark {
 
 impl RecordFile {
     /// The same as [`RecordFile::insert`] for a record that is due at some time.
-    pub(super) fn insert_due(
+    pub(in crate::sandbox) fn insert_due(
         &self,
         collection: &Collection,
         proposed: u128,
@@ -87,7 +88,7 @@ impl RecordFile {
 
     /// Lets `work` look at a record and say what becomes of it. Gives what `work` gave, or `None` when there is
     /// no such record.
-    pub(super) fn alter<T>(
+    pub(in crate::sandbox) fn alter<T>(
         &self,
         collection: &Collection,
         id: u128,
@@ -98,7 +99,7 @@ impl RecordFile {
 
     /// The same for records that are due, in one transaction. What was due for them no longer is, unless their
     /// alteration says when it is next.
-    pub(super) fn settle(
+    pub(in crate::sandbox) fn settle(
         &self,
         due: &[Due],
         mut work: impl FnMut(&Due, &[u8]) -> Result<Alteration, SandboxError>,
@@ -114,7 +115,7 @@ impl RecordFile {
 
     /// Up to `most` records of collections with this name that are due by now, the earliest first. To be called when no
     /// write is under way, since it moves the mark.
-    pub(super) fn due_by(
+    pub(in crate::sandbox) fn due_by(
         &self,
         now: Wall,
         most: usize,
@@ -141,7 +142,7 @@ impl RecordFile {
     }
 
     /// One write transaction that may change what is due.
-    pub(super) fn write_due<T>(
+    pub(in crate::sandbox) fn write_due<T>(
         &self,
         work: impl FnOnce(&mut Tables<'_>) -> Result<T, SandboxError>,
     ) -> Result<T, SandboxError> {
@@ -157,7 +158,7 @@ impl RecordFile {
 }
 
 /// See [`RecordFile::insert_due`].
-pub(super) fn insert_due_in(
+pub(in crate::sandbox) fn insert_due_in(
     tables: &mut Tables<'_>,
     collection: &Collection,
     proposed: u128,
@@ -171,7 +172,7 @@ pub(super) fn insert_due_in(
 }
 
 /// See [`RecordFile::alter`].
-pub(super) fn alter_in<T>(
+pub(in crate::sandbox) fn alter_in<T>(
     tables: &mut Tables<'_>,
     collection: &Collection,
     id: u128,

@@ -11,8 +11,8 @@ use serde_json::Value;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::answer::{self, Answer};
-use super::failure::{Failure, Fault};
+use crate::sandbox::answer::{self, Answer};
+use crate::sandbox::failure::{Failure, Fault};
 
 // What the codes mean is JSON-RPC's to say; the last one is MCP's.
 const PARSE_ERROR: i32 = -32700;
