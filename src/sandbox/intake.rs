@@ -6,7 +6,7 @@
 //! Never here: parsing. What comes out is bytes.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -23,7 +23,7 @@ const DISCARDED_BYTES_MAX: usize = 8 << 20;
 /// Why there is no body to work on.
 #[derive(Debug)]
 pub(super) enum Unread {
-    /// Not labelled as JSON.
+    /// Not labelled as JSON, or as JSON in some coding.
     MediaType,
     /// Labelled as no form.
     NoForm,
@@ -59,7 +59,7 @@ pub(super) async fn long_json(request: Request<Incoming>) -> Result<Bytes, Unrea
 }
 
 async fn json_of(request: Request<Incoming>, bytes_max: usize) -> Result<Bytes, Unread> {
-    if !says_json(request.headers()) {
+    if !says_json(request.headers()) || request.headers().contains_key(CONTENT_ENCODING) {
         return Err(Unread::MediaType);
     }
     read(request, bytes_max).await

@@ -121,7 +121,8 @@ impl DataSurface {
                 // Browsers may call a REST API from any page; at an MCP endpoint a foreign page is a
                 // rebinding attack.
                 DoorFound::Rest(..) => Ok(()),
-                DoorFound::Rpc(..) => framing::check_origin(&request, &self.hosts),
+                DoorFound::Rpc(..) => framing::check_origin(&request, &self.hosts)
+                    .and_then(|()| framing::check_readable(&request)),
             })
             .map_err(|invalid| Denial::Invalid(invalid).into());
         let cors = door.cors();

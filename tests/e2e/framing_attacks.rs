@@ -247,7 +247,7 @@ async fn x06_what_is_compressed_is_not_opened() {
         let headers = format!(
             "Host: a\r\nContent-Type: application/json\r\nContent-Encoding: {coding}\r\nContent-Length: 100\r\n"
         );
-        request("POST /v1/posts HTTP/1.1", &headers) + &bomb
+        request("POST /api/mcp-app HTTP/1.1", &headers) + &bomb
     };
     let coded =
         request("POST /v1/posts HTTP/1.1", "Host: a\r\nTransfer-Encoding: gzip, chunked\r\n") + "0\r\n\r\n";

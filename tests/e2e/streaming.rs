@@ -198,7 +198,7 @@ async fn send(address: SocketAddr, key: &str, method: &str, target: &str, body: 
 }
 
 /// A number in the kernel's account of a process, in KiB.
-fn memory_kib(id: u32, name: &str) -> u64 {
+pub(crate) fn memory_kib(id: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim_start_matches(':').trim().strip_suffix(" kB").unwrap().parse().unwrap()

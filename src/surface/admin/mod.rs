@@ -150,6 +150,7 @@ impl AdminSurface {
     pub async fn answer(&self, request: Request, peer: Peer) -> Response {
         let readable =
             readable(&request, &self.hosts).and_then(|()| framing::check_origin(&request, &self.hosts));
+        let readable = readable.and_then(|()| framing::check_readable(&request));
         let (parts, body) = request.into_parts();
         let mut body = Some(body);
         let expect = parts.headers.get(EXPECT).cloned();
