@@ -55,7 +55,7 @@ impl Server<'_> {
     pub(super) const fn instructions(self) -> &'static str {
         match self {
             Self::Built => {
-                "Draft posts for the workspace's social accounts. Drafts are kept, nothing is published."
+                "Draft posts for the workspace's social accounts. Posts are kept here and reach no network."
             }
             Self::Named(_) => {
                 "The list shows the tools that the profile names and the key may call; none is built yet."

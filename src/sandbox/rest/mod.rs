@@ -137,46 +137,37 @@ impl Trouble {
                 error(status, "invalid_request", &unread.message())
             }
             Self::Failed(failure) => {
-                let message = failure.message();
-                match failure {
-                    Failure::Invalid(_) | Failure::Full | Failure::NoRoom | Failure::Broken => {
-                        error(StatusCode::BAD_REQUEST, "invalid_request", &message)
-                    }
-                    Failure::Forbidden(_) => error(StatusCode::FORBIDDEN, "invalid_request", &message),
-                    Failure::MediaType(_) => {
-                        error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", &message)
-                    }
-                    Failure::Busy => {
-                        answer::with_retry(error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &message))
-                    }
-                    Failure::TooLarge { .. } => {
-                        error(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", &message)
-                    }
-                    Failure::Model(lost) => match lost {
-                        LlmError::Invalid(_) => error(StatusCode::BAD_REQUEST, "invalid_request", &message),
-                        LlmError::Busy => answer::with_retry(error(
-                            StatusCode::SERVICE_UNAVAILABLE,
-                            "unavailable",
-                            &message,
-                        )),
-                        LlmError::Late => error(StatusCode::GATEWAY_TIMEOUT, "upstream_error", &message),
-                        LlmError::Unreachable | LlmError::Refused(_) | LlmError::Broken => {
-                            error(StatusCode::BAD_GATEWAY, "upstream_error", &message)
-                        }
-                    },
-                    Failure::NotFound(_) => error(StatusCode::NOT_FOUND, "not_found", &message),
-                    Failure::Fault(fault) => {
-                        fault.log();
-                        if fault.is_passing() {
-                            let refused = error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &message);
-                            answer::with_retry(refused)
-                        } else {
-                            error(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", &message)
-                        }
-                    }
+                if let Failure::Fault(fault) = failure {
+                    fault.log();
                 }
+                let (status, code) = told(failure);
+                let refused = error(status, code, &failure.message());
+                // What is told to be out of service is so for a moment.
+                if status == StatusCode::SERVICE_UNAVAILABLE { answer::with_retry(refused) } else { refused }
             }
         }
+    }
+}
+
+/// The status and the code of what could not be done.
+fn told(failure: &Failure) -> (StatusCode, &'static str) {
+    match failure {
+        Failure::Invalid(_)
+        | Failure::Full
+        | Failure::NoRoom
+        | Failure::Broken
+        | Failure::Model(LlmError::Invalid(_)) => (StatusCode::BAD_REQUEST, "invalid_request"),
+        Failure::Forbidden(_) => (StatusCode::FORBIDDEN, "invalid_request"),
+        Failure::MediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request"),
+        Failure::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
+        Failure::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
+        Failure::Model(LlmError::Late) => (StatusCode::GATEWAY_TIMEOUT, "upstream_error"),
+        Failure::Model(LlmError::Unreachable | LlmError::Refused(_) | LlmError::Broken) => {
+            (StatusCode::BAD_GATEWAY, "upstream_error")
+        }
+        Failure::Busy | Failure::Model(LlmError::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        Failure::Fault(fault) if fault.is_passing() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        Failure::Fault(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
     }
 }
 
