@@ -14,8 +14,8 @@ use super::members::{Members, shown};
 /// The model of the sandbox's own answers.
 pub(super) const MODEL: &str = "keyward-sandbox";
 
-/// Characters of a model's name at most.
-const MODEL_CHARS_MAX: usize = 200;
+/// Characters of a model's id at most.
+pub(super) const MODEL_CHARS_MAX: usize = 200;
 /// Messages of one conversation at most.
 const MESSAGES_MAX: usize = 2_048;
 /// Prompts of one request at most.

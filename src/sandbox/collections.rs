@@ -11,8 +11,9 @@ use serde_json::{Map, Value};
 use super::Sandbox;
 use super::failure::{Failure, SandboxError};
 use super::members::Members;
+use super::number::{id_of, new_number, number_behind};
 use super::page::Page;
-use super::posts::new_number;
+use super::records::due::Alteration;
 use super::records::file::Collection;
 use crate::domain::id::WorkspaceId;
 
@@ -54,14 +55,11 @@ impl CollectionName {
     }
 
     fn id(&self, number: u128) -> String {
-        format!("{}{number:032x}", self.word())
+        id_of(&self.word(), number)
     }
 
     fn number(&self, id: &str) -> Result<u128, Failure> {
-        let digits = id.strip_prefix(&self.word()).filter(|digits| {
-            digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        });
-        digits.and_then(|digits| u128::from_str_radix(digits, 16).ok()).ok_or(Failure::NotFound("record"))
+        number_behind(&self.word(), id).ok_or(Failure::NotFound("record"))
     }
 }
 
@@ -164,10 +162,8 @@ impl Sandbox {
     ) -> Result<Value, Failure> {
         let number = name.number(id)?;
         let (id, time) = (id.to_owned(), self.now().to_rfc3339());
-        // What a change refuses is told beside the document, since only a fault ends the transaction.
-        let (told, refused) = std::sync::mpsc::channel();
-        let document = self.records.change(name.of(workspace), number, move |document| {
-            let Value::Object(mut old) = read(document)? else { return Ok(document.to_vec()) };
+        let rewritten = self.records.alter(name.of(workspace), number, move |document| {
+            let mut old: Map<_, _> = serde_json::from_slice(document).map_err(SandboxError::Unreadable)?;
             old.shift_remove(ID);
             old.shift_remove(UPDATED);
             let created = match old.shift_remove(CREATED) {
@@ -175,18 +171,14 @@ impl Sandbox {
                 _ => time.clone(),
             };
             let fields = edit(old);
-            if let Err(failure) = check_size(&fields) {
-                // Nobody waits for it only when the caller has left.
-                let _ = told.send(failure);
-                return Ok(document.to_vec());
+            if let Err(refusal) = check_size(&fields) {
+                return Ok((Alteration::Nothing, Err(refusal)));
             }
-            written(&record(id, fields, created, time))
+            let rewritten = record(id, fields, created, time);
+            let document = written(&rewritten)?;
+            Ok((Alteration::Replaced { document, was_due: None, due: None }, Ok(rewritten)))
         });
-        let document = document.await?.ok_or(Failure::NotFound("record"))?;
-        match refused.try_recv() {
-            Ok(failure) => Err(failure),
-            Err(_) => Ok(read(&document)?),
-        }
+        rewritten.await?.ok_or(Failure::NotFound("record"))?
     }
 }
 

@@ -14,8 +14,8 @@ use super::answer::AnswerBody;
 use super::blobs::{BlobName, BlobRefused};
 use super::failure::{Failure, SandboxError};
 use super::form::Upload;
+use super::number::{id_of, new_number, number_behind};
 use super::page::Page;
-use super::posts::new_number;
 use super::records::file::Collection;
 use crate::domain::id::WorkspaceId;
 
@@ -46,7 +46,7 @@ impl Sandbox {
         let proposed = new_number(now)?;
         let document = self.records.insert(files(workspace), proposed, move |number| {
             let document = written(&UploadedFile {
-                id: format!("{ID_WORD}{number:032x}"),
+                id: id_of(ID_WORD, number),
                 object: "file".to_owned(),
                 bytes: upload.blob.size(),
                 created_at: now.secs(),
@@ -119,10 +119,7 @@ fn files(workspace: WorkspaceId) -> Collection {
 }
 
 fn number(id: &str) -> Result<u128, Failure> {
-    let digits = id.strip_prefix(ID_WORD).filter(|digits| {
-        digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    });
-    digits.and_then(|digits| u128::from_str_radix(digits, 16).ok()).ok_or(Failure::NotFound("file"))
+    number_behind(ID_WORD, id).ok_or(Failure::NotFound("file"))
 }
 
 fn read(document: &[u8]) -> Result<UploadedFile, SandboxError> {

@@ -21,7 +21,7 @@ use super::Sandbox;
 use super::blobs::{BlobName, BlobRefused, Blobs, WholeBlob};
 use super::failure::{Failure, SandboxError};
 use super::members::Members;
-use super::posts::{new_number, number_behind};
+use super::number::{id_of, new_number, number_behind};
 use super::records::due::{Alteration, Due};
 use super::records::file::{Collection, RecordFile};
 use crate::domain::id::WorkspaceId;
@@ -198,7 +198,7 @@ impl Sandbox {
         let number = new_number(now)?;
         let inserted = self.records.insert_due(media(workspace), number, due, move |number| {
             let kept = KeptMedia {
-                id: format!("{ID_WORD}{number:032x}"),
+                id: id_of(ID_WORD, number),
                 filename: announced.filename,
                 content_type: announced.content_type,
                 status: State::Waiting,

@@ -1,9 +1,10 @@
-//! The built-in upstream that lets people try Keyward with nothing beside it: posts and accounts, as REST and
-//! as MCP tools, kept per workspace in a redb file of its own.
+//! The built-in upstream that lets people try Keyward with nothing beside it: what the products' pages show, as
+//! REST and as MCP tools, kept per workspace in a redb file and a folder of its own.
 //!
 //! It is reached only as an HTTP/1.1 upstream over an in-memory connection, and it believes the identity
-//! headers on it, since the gateway alone can write them. `rest` and `mcp` are two thin doors onto the rules
-//! in `posts` and `accounts`; what is not built yet, of this product or another, says so and invents nothing.
+//! headers on it, since the gateway alone can write them. `rest` and `mcp` are two thin doors onto the rules,
+//! of which each kind of thing has a file (`posts`, `media`, `files`, `chat`, `writing`, `collections`); what
+//! is kept goes through `records` and `blobs`. What is not built says so and invents nothing.
 //!
 //! Never here: a credential, a permission, a limit (they were decided before), a call into another room but
 //! `domain` (and `dialect`, for the shape of an error), a database call on an async thread.
@@ -23,6 +24,7 @@ mod llm;
 mod mcp;
 mod media;
 mod members;
+mod number;
 mod page;
 mod posts;
 mod product;
@@ -126,9 +128,9 @@ impl Sandbox {
         }
     }
 
-    /// Closes the file and says whether that went well. Requests still under way finish first; later ones
-    /// answer
-    /// 503. Nothing acknowledged depends on this: every write was durable before its answer.
+    /// Adds the views that still wait to their posts, closes the file and says whether that went well. Requests
+    /// still under way finish first; later ones answer 503. Nothing acknowledged depends on this: every write
+    /// was durable before its answer.
     pub async fn close(self) -> Result<(), SandboxError> {
         let saved = self.save_views().await;
         self.records.close().await?;

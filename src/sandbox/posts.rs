@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Sandbox;
-use super::failure::{Failure, Fault, SandboxError};
+use super::failure::{Failure, SandboxError};
 use super::members::Members;
+use super::number::{id_of, new_number, number_behind};
 use super::page::Page;
 use super::records::due::Alteration;
 use super::records::file::Collection;
@@ -175,7 +176,7 @@ impl Sandbox {
         let time = now.to_rfc3339();
         let document = self.records.insert(posts(workspace), proposed, move |number| {
             let draft = KeptPost {
-                id: format!("{ID_WORD}{number:032x}"),
+                id: id_of(ID_WORD, number),
                 status: Status::Draft,
                 body: draft.body,
                 account_ids: draft.account_ids,
@@ -300,24 +301,7 @@ fn account_ids(value: Value) -> Result<Vec<String>, Failure> {
     values.into_iter().map(one).collect()
 }
 
-/// 48 bits of milliseconds and 80 random bits.
-pub(super) fn new_number(now: Wall) -> Result<u128, Failure> {
-    let mut bytes = [0; 16];
-    let (time, random) = bytes.split_at_mut(6);
-    time.copy_from_slice(now.millis_since_epoch().to_be_bytes().get(2..).unwrap_or(&[0; 6]));
-    getrandom::fill(random).map_err(|error| Failure::Fault(Fault::Random(error)))?;
-    Ok(u128::from_be_bytes(bytes))
-}
-
 /// The number in a post's id. A text that no id of ours has names no post.
 pub(super) fn number(id: &str) -> Result<u128, Failure> {
     number_behind(ID_WORD, id).ok_or(Failure::NotFound("post"))
-}
-
-/// The number in an id that begins with this word.
-pub(super) fn number_behind(word: &str, id: &str) -> Option<u128> {
-    let digits = id.strip_prefix(word).filter(|digits| {
-        digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    });
-    digits.and_then(|digits| u128::from_str_radix(digits, 16).ok())
 }

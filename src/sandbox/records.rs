@@ -93,16 +93,6 @@ impl Records {
         self.run(&self.reads, move |file| file.older(&collection, id, limit)).await
     }
 
-    /// See [`RecordFile::change`].
-    pub(super) async fn change(
-        &self,
-        collection: Collection,
-        id: u128,
-        edit: impl FnOnce(&[u8]) -> Result<Vec<u8>, SandboxError> + Send + 'static,
-    ) -> Result<Option<Vec<u8>>, SandboxError> {
-        self.run(&self.writes, move |file| file.change(&collection, id, edit)).await
-    }
-
     /// See [`RecordFile::each`].
     pub(super) async fn each<T: Send + 'static>(
         &self,

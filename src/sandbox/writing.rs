@@ -1,7 +1,7 @@
 //! Texts that are written for a caller: rewritten, composed, tagged, cut into a thread.
 //!
 //! Without a language model they come from plain rules: the same question gets the same answer, and the answer
-//! names [`RULES`] as its model, so that nobody takes it for more.
+//! names [`MODEL`] as its model, so that nobody takes it for more.
 //!
 //! Never here: what a workspace keeps.
 
@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Sandbox;
+use super::chat::MODEL;
 use super::failure::Failure;
 use super::llm::LlmError;
 use super::members::Members;
@@ -18,9 +19,6 @@ use super::posts::BODY_CHARS_MAX;
 
 /// The kinds of texts there are.
 pub(super) const KINDS: [&str; 6] = ["rewrite", "compose", "hashtags", "thread", "ideas", "optimise"];
-
-/// What answers where there is no model.
-const RULES: &str = "keyward-sandbox";
 
 /// Characters of a tone at most.
 const TONE_CHARS_MAX: usize = 100;
@@ -141,7 +139,7 @@ impl Sandbox {
     /// Writes what is wished for, or has the language model write it where there is one.
     pub(super) async fn write(&self, wish: &Wish) -> Result<Written, Failure> {
         let Some(llm) = &self.llm else {
-            return Ok(Written { data: wish.by_rules(), model: RULES.to_owned() });
+            return Ok(Written { data: wish.by_rules(), model: MODEL.to_owned() });
         };
         let (task, asked) = wish.asked();
         let data = wish.said(&llm.complete(&task, asked).await?)?;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use redb::{ReadableTable, Table, TableDefinition};
 
-use super::file::{Collection, RecordFile, Tables, insert_in, read, write};
+use super::file::{Collection, RecordFile, Tables, insert_in, read, remove_in, write};
 use crate::domain::id::WorkspaceId;
 use crate::domain::time::Wall;
 use crate::sandbox::failure::SandboxError;
@@ -218,14 +218,7 @@ fn apply(
             note(tables, collection, id, due)
         }
         Alteration::Removed { .. } | Alteration::Nothing => {
-            tables.records.remove(collection.row(id)).map_err(write)?;
-            let held = tables.counts.get(collection.count()).map_err(write)?.map_or(0, |count| count.value());
-            if held > 1 {
-                tables.counts.insert(collection.count(), held - 1).map_err(write)?;
-            } else {
-                tables.counts.remove(collection.count()).map_err(write)?;
-            }
-            Ok(())
+            remove_in(&mut tables.records, &mut tables.counts, collection, id).map(drop)
         }
     }
 }

@@ -140,37 +140,9 @@ impl RecordFile {
         })
     }
 
-    /// Replaces a document by what `edit` makes of it and returns the new one; `None` when there is none.
-    pub(in crate::sandbox) fn change(
-        &self,
-        collection: &Collection,
-        id: u128,
-        edit: impl FnOnce(&[u8]) -> Result<Vec<u8>, SandboxError>,
-    ) -> Result<Option<Vec<u8>>, SandboxError> {
-        self.write(|records, _| {
-            let changed = match records.get(collection.row(id)).map_err(write)? {
-                Some(document) => edit(document.value())?,
-                None => return Ok(None),
-            };
-            records.insert(collection.row(id), changed.as_slice()).map_err(write)?;
-            Ok(Some(changed))
-        })
-    }
-
     /// Removes a record; false when there was none.
     pub(in crate::sandbox) fn remove(&self, collection: &Collection, id: u128) -> Result<bool, SandboxError> {
-        self.write(|records, counts| {
-            if records.remove(collection.row(id)).map_err(write)?.is_none() {
-                return Ok(false);
-            }
-            let held = counts.get(collection.count()).map_err(write)?.map_or(0, |count| count.value());
-            if held > 1 {
-                counts.insert(collection.count(), held - 1).map_err(write)?;
-            } else {
-                counts.remove(collection.count()).map_err(write)?;
-            }
-            Ok(true)
-        })
+        self.write(|records, counts| remove_in(records, counts, collection, id))
     }
 
     /// Shows every document of a collection to `look`, oldest first.
@@ -352,6 +324,25 @@ pub(in crate::sandbox) fn insert_in(
     Ok(Some((id, document)))
 }
 
+/// See [`RecordFile::remove`].
+pub(in crate::sandbox) fn remove_in(
+    records: &mut Records<'_>,
+    counts: &mut Counts<'_>,
+    collection: &Collection,
+    id: u128,
+) -> Result<bool, SandboxError> {
+    if records.remove(collection.row(id)).map_err(write)?.is_none() {
+        return Ok(false);
+    }
+    let held = counts.get(collection.count()).map_err(write)?.map_or(0, |count| count.value());
+    if held > 1 {
+        counts.insert(collection.count(), held - 1).map_err(write)?;
+    } else {
+        counts.remove(collection.count()).map_err(write)?;
+    }
+    Ok(true)
+}
+
 fn newest_id(records: &Records<'_>, collection: &Collection) -> Result<Option<u128>, redb::StorageError> {
     let newest = records.range(collection.row(0)..=collection.row(u128::MAX))?.next_back().transpose()?;
     Ok(newest.map(|(row, _)| row.value().2))
@@ -430,7 +421,7 @@ mod tests {
         file.insert(&collection(1), 1, |_| Err(SandboxError::Closed)).unwrap_err();
         assert!(listed(&file, 1).is_empty());
         insert(&file, 1, 2);
-        file.change(&collection(1), 2, |_| Err(SandboxError::Closed)).unwrap_err();
+        file.alter(&collection(1), 2, |_| Err::<(_, ()), _>(SandboxError::Closed)).unwrap_err();
         assert_eq!(listed(&file, 1), [2]);
     }
 

@@ -11,16 +11,13 @@ use serde_json::{Value, json};
 
 use super::{Answer, Sandbox, Trouble, check_method, long_body, no_query, workspace};
 use crate::sandbox::answer::json as answered;
-use crate::sandbox::chat::{Asked, MODEL, Reply};
+use crate::sandbox::chat::{Asked, MODEL, MODEL_CHARS_MAX, Reply};
 use crate::sandbox::events::stream;
 use crate::sandbox::failure::Failure;
-use crate::sandbox::posts::new_number;
+use crate::sandbox::number::{id_of, new_number};
 
 /// When the sandbox's models were made, for clients that sort by it: 2026-01-01.
 const MODELS_CREATED: i64 = 1_767_225_600;
-
-/// Characters of a model's id at most.
-const MODEL_CHARS_MAX: usize = 200;
 
 /// Answers `chat/completions`.
 pub(super) async fn chat(sandbox: &Sandbox, request: Request<Incoming>) -> Result<Answer, Trouble> {
@@ -107,7 +104,7 @@ async fn answer(sandbox: &Sandbox, request: Request<Incoming>, shape: &Shape) ->
         return Ok(llm.relay(shape.path, asked.fields).await.map_err(Failure::Model)?);
     }
     let now = sandbox.now();
-    let id = format!("{}{:032x}", shape.id_word, new_number(now)?);
+    let id = id_of(shape.id_word, new_number(now)?);
     let replies = asked.answered_by_rules();
     let head = |object: &str| json!({"id": id, "object": object, "created": now.secs(), "model": MODEL});
     if asked.stream {
