@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// The most bytes of a unix socket's path. Linux takes 107; what is left is for the name under which it is
 /// made ready.
-pub const UNIX_PATH_BYTES_MAX: usize = 100;
+const UNIX_PATH_BYTES_MAX: usize = 100;
 /// What the path of a unix socket stands behind.
 const UNIX: &str = "unix:";
 
@@ -20,7 +20,7 @@ const UNIX: &str = "unix:";
 pub enum ListenAddress {
     /// TCP; port 0 is any free one.
     Tcp(SocketAddr),
-    /// A unix socket at this absolute path, of at most [`UNIX_PATH_BYTES_MAX`] bytes.
+    /// A unix socket at this absolute path, of at most 100 bytes.
     Unix(PathBuf),
 }
 

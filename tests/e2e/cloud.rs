@@ -2,7 +2,7 @@
 //!
 //! Promise 7 in passing: what a route's pattern takes is what the sandbox answers.
 //!
-//! Never here: which scope opens which route (`products`), the rules of the sandbox (its own tests).
+//! Never here: which scope opens which route (`scopes`), the rules of the sandbox (its own tests).
 
 use serde_json::{Value, json};
 
