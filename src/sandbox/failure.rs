@@ -156,6 +156,9 @@ impl Failure {
             Self::Fault(fault) if fault.is_passing() => {
                 "The sandbox cannot store this now. Try again.".to_owned()
             }
+            Self::Fault(Fault::NoWorkspace) => {
+                "The sandbox keeps everything by workspace: without a key there is nothing here.".to_owned()
+            }
             Self::Fault(_) => "The sandbox failed to answer.".to_owned(),
         }
     }

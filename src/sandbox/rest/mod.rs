@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::answer::{self, Answer};
-use super::failure::Failure;
+use super::failure::{Failure, Fault};
 use super::intake::{self, Unread};
 use super::llm::LlmError;
 use super::members::Members;
@@ -34,7 +34,9 @@ pub(super) async fn answer(sandbox: &Sandbox, request: Request<Incoming>) -> Ans
     };
     // Owned, since the body takes the request with it.
     let path = request.uri().path().to_owned();
-    let Some(behind) = path.strip_prefix(&*shape.base).and_then(|rest| rest.strip_prefix('/')) else {
+    // The root is a base too.
+    let base = shape.base.trim_end_matches('/');
+    let Some(behind) = path.strip_prefix(base).and_then(|rest| rest.strip_prefix('/')) else {
         return error(shape.envelope, StatusCode::NOT_FOUND, "not_found", "No such route.");
     };
     let segments: Vec<_> = behind.split('/').collect();
@@ -46,7 +48,7 @@ pub(super) async fn answer(sandbox: &Sandbox, request: Request<Incoming>) -> Ans
         ["models", id] => chat::models(sandbox, &request, Some(id)),
         ["files", rest @ ..] => files::answer(sandbox, request, rest).await,
         ["ai", rest @ ..] => ai::answer(sandbox, request, rest).await,
-        ["media", rest @ ..] => media::answer(sandbox, &shape.base, request, rest).await,
+        ["media", rest @ ..] => media::answer(sandbox, base, request, rest).await,
         ["accounts" | "persona" | "trending", ..] => insights::answer(sandbox, &request, &segments).await,
         // What nothing above has rules for is anyone's to fill.
         _ => collections::answer(sandbox, request, &segments).await,
@@ -137,7 +139,9 @@ impl Trouble {
                 error(status, "invalid_request", &unread.message())
             }
             Self::Failed(failure) => {
-                if let Failure::Fault(fault) = failure {
+                if let Failure::Fault(fault) = failure
+                    && !matches!(fault, Fault::NoWorkspace)
+                {
                     fault.log();
                 }
                 let (status, code) = told(failure);
@@ -166,6 +170,8 @@ fn told(failure: &Failure) -> (StatusCode, &'static str) {
             (StatusCode::BAD_GATEWAY, "upstream_error")
         }
         Failure::Busy | Failure::Model(LlmError::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        // A profile may open any route to callers without a key, who have no workspace.
+        Failure::Fault(Fault::NoWorkspace) => (StatusCode::NOT_IMPLEMENTED, "not_implemented"),
         Failure::Fault(fault) if fault.is_passing() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         Failure::Fault(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
     }

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use super::{NOON, Play};
+use crate::dialect::Envelope;
+use crate::sandbox::{RestShape, SandboxProduct};
 
 #[tokio::test]
 async fn a_context_is_made_read_replaced_merged_and_deleted() {
@@ -58,6 +60,23 @@ async fn any_collection_works_the_same_way_and_stands_for_itself_in_each_workspa
     }
     let mut play = play.restart().await;
     assert_eq!(play.rest("GET", &path, "").await.json(), made);
+}
+
+#[tokio::test]
+async fn a_products_base_may_be_the_root() {
+    let play = Play::start().await;
+    let rest = Some(RestShape { base: "/".to_owned(), envelope: Envelope::Error });
+    let sandbox = play.sandbox.behind(SandboxProduct { rest, ..SandboxProduct::default() });
+    let mut play = Play { sandbox, ..play }.reconnected().await;
+    let made = play.rest("POST", "/things", "{}").await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(play.rest("GET", "/things", "").await.body, format!("{{\"data\":[{}]}}", made.body));
+    let wanted = r#"{"filename":"a.png","content_type":"image/png"}"#;
+    let invited = play.rest("POST", "/media/upload-url", wanted).await.json();
+    assert!(
+        invited["data"]["upload_url"].as_str().unwrap().starts_with("http://upstream/media/"),
+        "{invited}"
+    );
 }
 
 #[tokio::test]

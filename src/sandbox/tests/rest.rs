@@ -227,15 +227,20 @@ async fn the_demo_accounts_are_a_list_like_the_others() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_workspace_is_our_fault_where_one_is_needed() {
+async fn without_a_workspace_nothing_is_read_or_kept_and_the_caller_is_told_why() {
     let mut play = Play::start().await;
-    for path in ["/v1/posts", "/v1/accounts"] {
-        let request = Request::get(path).header("host", "upstream").body(Full::default()).unwrap();
-        assert_eq!(play.send(request).await.refusal().1, "internal_error", "{path}");
+    let kept = play.post("kept").await;
+    for path in ["/v1/posts", &format!("/v1/posts/{kept}"), "/v1/accounts", "/v1/things", "/v1/files"] {
+        for named in [None, Some("ws_other")] {
+            let mut request = Request::get(path).header("host", "upstream");
+            if let Some(named) = named {
+                request = request.header("x-keyward-workspace", named);
+            }
+            let refusal = play.send(request.body(Full::default()).unwrap()).await.refusal();
+            assert_eq!((refusal.0, refusal.1.as_str()), (501, "not_implemented"), "{path} {named:?}");
+            assert!(refusal.2.contains("without a key"), "{}", refusal.2);
+        }
     }
-    let request =
-        Request::get("/v1/posts").header("host", "upstream").header("x-keyward-workspace", "ws_other");
-    assert_eq!(play.send(request.body(Full::default()).unwrap()).await.status, 500);
     let call = r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"posts_list"}}"#;
     let request =
         Request::post("/api/mcp-app").header("host", "upstream").header("content-type", "application/json");
