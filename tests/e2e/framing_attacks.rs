@@ -6,6 +6,8 @@
 //!
 //! Never here: what a lenient upstream would make of such bytes; it never gets any.
 
+use serde_json::json;
+
 use crate::daemon::{Daemon, Key, Options};
 use crate::upstream::{Recorded, recording};
 use crate::wire::{Call, Connection};
@@ -253,5 +255,34 @@ async fn x06_what_is_compressed_is_not_opened() {
         request("POST /v1/posts HTTP/1.1", "Host: a\r\nTransfer-Encoding: gzip, chunked\r\n") + "0\r\n\r\n";
     let attacks = [("gzip", compressed("gzip")), ("br", compressed("br")), ("a transfer coding", coded)];
     gate.refuses(&attacks).await;
+    gate.finish().await;
+}
+
+#[tokio::test]
+async fn f20_a_body_in_another_coding_or_charset_is_not_read() {
+    let gate = Gate::start().await;
+    let key = &gate.key.text;
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    assert_eq!(gate.daemon.call(&Call::rpc(&ping).bearer(key)).await.status, 200);
+    let before = gate.forwarded();
+    let wide: Vec<u8> = ping.to_string().encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let labelled = |label: &str, body: Vec<u8>| {
+        let call = Call::new("POST", "/api/mcp-app").bearer(key).header("Content-Type", label).body(body);
+        call.header("Accept", "application/json, text/event-stream")
+    };
+    let plain = || ping.to_string().into_bytes();
+    for (told, call, status) in [
+        ("utf-16", labelled("application/json; charset=utf-16", wide.clone()), 415),
+        ("utf-16 in disguise", labelled("application/json", wide), 400),
+        ("utf-7", labelled("application/json; charset=utf-7", plain()), 415),
+        ("two charsets", labelled("application/json; charset=utf-8; charset=utf-7", plain()), 415),
+        ("no json", labelled("text/plain", plain()), 415),
+        ("gzip", Call::rpc(&ping).bearer(key).header("Content-Encoding", "gzip"), 400),
+        ("two codings", Call::rpc(&ping).bearer(key).header("Content-Encoding", "identity, gzip"), 400),
+    ] {
+        let answer = gate.daemon.call(&call).await;
+        assert_eq!(answer.status, status, "{told}: {answer:?}");
+    }
+    assert_eq!(gate.forwarded(), before);
     gate.finish().await;
 }

@@ -52,6 +52,25 @@ async fn a_public_route_is_reached_without_a_key_and_carries_no_identity() {
 }
 
 #[tokio::test]
+async fn a14_without_a_key_an_unknown_route_looks_like_a_known_one_and_only_a_public_one_answers() {
+    let (url, recorded, upstream) = recording().await;
+    let daemon = Daemon::start_with(Options::of("socialcrm", Some(url.leak()))).await;
+    let known = daemon.call(&Call::get("/v1/posts")).await;
+    assert_eq!((known.status, known.rest_error().0.as_str()), (401, "unauthorized"));
+    for path in ["/v1/nope", "/nope", "/", "/v1", "/v1/posts/", "/v1/media/m/content"] {
+        let unknown = daemon.call(&Call::get(path)).await;
+        assert_eq!((unknown.status, &unknown.body), (401, &known.body), "{path}");
+    }
+    assert_eq!(recorded.lock().unwrap().len(), 0);
+    for open in [put("x"), Call::get("/mcp.json"), Call::get("/api/mcp-app")] {
+        assert_eq!(daemon.call(&open).await.status, 200, "{}", open.target);
+    }
+    assert_eq!(recorded.lock().unwrap().len(), 3);
+    daemon.finish().await;
+    upstream.abort();
+}
+
+#[tokio::test]
 async fn a_key_that_is_sent_to_a_public_route_must_be_good_and_then_speaks_for_itself() {
     let (url, recorded, upstream) = recording().await;
     let daemon = Daemon::start_with(Options::of("socialcrm", Some(url.leak()))).await;
