@@ -1,7 +1,7 @@
-//! The HTTP clients of one upstream: one whose connections are kept and shared by requests, and one whose
+//! The HTTP clients of one upstream: those whose connections are kept and shared by requests, and one whose
 //! connections serve a single exchange, for those that may become a tunnel.
 //!
-//! Both go to the same place and keep the same bounds. A request is sent again only when none of it was sent,
+//! All go to the same place and keep the same bounds. A request is sent again only when none of it was sent,
 //! on a kept connection that turned out to be closed.
 //!
 //! Never here: a header of ours.
@@ -13,6 +13,7 @@ use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::address::{Http2, ServerAddress, UpstreamServer};
+use super::lanes::{LANE_EXCHANGES_MAX, Lanes, OnLane};
 use super::link::{Connector, MemoryDialer, Versions};
 use super::upstream::{UpstreamError, UpstreamOptions};
 use crate::http::Body;
@@ -32,13 +33,16 @@ const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PONG_MAX: Duration = Duration::from_secs(10);
 
+/// A client and the connections that it keeps.
+pub(super) type Connections = Client<Connector, Body>;
+
 /// The clients of one upstream.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
     /// For requests.
-    pub(super) shared: Client<Connector, Body>,
+    pub(super) shared: Lanes,
     /// For requests that may become tunnels, in HTTP/1.1; none where that is not spoken.
-    pub(super) single: Option<Client<Connector, Body>>,
+    pub(super) single: Option<Connections>,
     /// The scheme that targets have.
     pub(super) scheme: Scheme,
 }
@@ -53,28 +57,52 @@ impl Clients {
         };
         let shared = connector(server, versions)?;
         let single = if versions == Versions::Two { None } else { Some(connector(server, Versions::One)?) };
-        Ok(Self::over(shared, single, versions, &server.options))
+        Ok(Self::over(&shared, single, versions, &server.options))
     }
 
     pub(super) fn of_memory(dialer: MemoryDialer, options: &UpstreamOptions) -> Self {
         let connector = Connector::memory(dialer, options.connect_max);
-        Self::over(connector.clone(), Some(connector), Versions::One, options)
+        Self::over(&connector, Some(connector.clone()), Versions::One, options)
+    }
+
+    /// The client for the next exchange, which may become a tunnel or not, and its room there. None when all
+    /// is taken.
+    pub(super) fn take(&self, may_upgrade: bool) -> Option<(&Connections, OnLane)> {
+        match &self.single {
+            Some(single) if may_upgrade => Some((single, OnLane::default())),
+            _ => self.shared.take(),
+        }
     }
 
     fn over(
-        shared: Connector,
+        shared: &Connector,
         single: Option<Connector>,
         versions: Versions,
         options: &UpstreamOptions,
     ) -> Self {
         let scheme = shared.scheme();
-        let mut pooling = builder(options);
-        pooling.pool_max_idle_per_host(options.idle_connections_max).http2_only(versions == Versions::Two);
+        let pooling = |idle_connections_max| {
+            let mut pooling = builder(options);
+            pooling.pool_max_idle_per_host(idle_connections_max).http2_only(versions == Versions::Two);
+            pooling.build(shared.clone())
+        };
+        let pooled = match versions {
+            Versions::One => Lanes::single(pooling(options.idle_connections_max)),
+            Versions::Two | Versions::Either => Lanes::new(options.exchanges_max, |lane| {
+                pooling(idle_of_lane(options.idle_connections_max, lane))
+            }),
+        };
         let mut unpooled = builder(options);
         unpooled.pool_max_idle_per_host(0);
         let single = single.map(|connector| unpooled.build(connector));
-        Self { shared: pooling.build(shared), single, scheme }
+        Self { shared: pooled, single, scheme }
     }
+}
+
+/// A lane's share of the unused connections. One without any could not share a connection of HTTP/2.
+fn idle_of_lane(all: usize, lane: usize) -> usize {
+    let others = lane.saturating_mul(LANE_EXCHANGES_MAX);
+    if all == 0 { 0 } else { all.saturating_sub(others).clamp(1, LANE_EXCHANGES_MAX) }
 }
 
 fn connector(server: &UpstreamServer, versions: Versions) -> Result<Connector, UpstreamError> {
@@ -93,7 +121,7 @@ fn connector(server: &UpstreamServer, versions: Versions) -> Result<Connector, U
 fn builder(options: &UpstreamOptions) -> Builder {
     // Every open exchange has a window of its own, or one reader that stands still would stop the others on
     // its connection.
-    let exchanges = u32::try_from(options.exchanges_max).unwrap_or(u32::MAX);
+    let exchanges = u32::try_from(options.exchanges_max.min(LANE_EXCHANGES_MAX)).unwrap_or(u32::MAX);
     let window = STREAM_WINDOW_BYTES.saturating_mul(exchanges).clamp(STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX);
     let mut builder = Client::builder(TokioExecutor::new());
     builder

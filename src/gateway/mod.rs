@@ -10,6 +10,7 @@ mod address;
 mod clients;
 mod headers;
 mod interim;
+mod lanes;
 mod link;
 mod places;
 mod trace;

@@ -24,9 +24,10 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::address::UpstreamServer;
-use super::clients::Clients;
+use super::clients::{Clients, Connections};
 use super::headers::{self, Encodings};
 use super::interim::Interim;
+use super::lanes::OnLane;
 use super::link::MemoryDialer;
 use super::places::{Holder, Place, PlaceLimits, Places};
 use super::upgrade::{self, Upgrades};
@@ -191,8 +192,9 @@ impl Upstream {
         let place = self.take_place(&pass)?;
         let tether = pass.tether();
         let Prepared { request, sent, may_upgrade } = self.prepare(pass, outgoing)?;
+        let (client, lane) = self.0.clients.take(may_upgrade).ok_or_else(busy)?;
         // The request is handed to its connection in one of these steps, right behind the question.
-        let mut answering = pin!(tethered(tether.as_ref(), self.answer(request, may_upgrade)));
+        let mut answering = pin!(tethered(tether.as_ref(), answer(client, request)));
         let answered = if let Some(sent) = sent {
             tokio::select! {
                 biased;
@@ -214,29 +216,7 @@ impl Upstream {
             let agreed = timeout(answer_max, tethered(tether.as_ref(), agreed)).await;
             return Ok(agreed.map_err(|_| Fault::UpstreamLate)???);
         }
-        self.received(answer, place, tether.clone())
-    }
-
-    /// The upstream's answer to a request, or why there is none.
-    async fn answer(
-        &self,
-        mut request: http::Request<Body>,
-        may_upgrade: bool,
-    ) -> Result<http::Response<Incoming>, Refusal> {
-        let interim = Interim::counting(&mut request);
-        let Clients { shared, single, .. } = &self.0.clients;
-        let client = single.as_ref().filter(|_| may_upgrade).unwrap_or(shared);
-        let answered = tokio::select! {
-            biased;
-            answered = client.request(request) => Some(answered),
-            () = interim.too_many() => None,
-        };
-        // Many of them may have come at once with the answer.
-        if let Some(answered) = answered.filter(|_| !interim.are_too_many()) {
-            return answered.map_err(|error| refusal(&error));
-        }
-        tracing::warn!("the upstream sends interim answers without an end");
-        Err(Fault::UpstreamBroken.into())
+        self.received(answer, Box::new((lane, place)), tether.clone())
     }
 
     fn take_place(&self, pass: &Pass) -> Result<Place, Fault> {
@@ -244,7 +224,7 @@ impl Upstream {
             Pass::Granted(grant, ..) => Holder::Workspace(grant.workspace()),
             Pass::Open(_) => Holder::Keyless,
         };
-        self.0.places.take(holder).ok_or(Fault::Busy { retry_after_secs: BUSY_RETRY_SECS })
+        self.0.places.take(holder).ok_or_else(busy)
     }
 
     fn prepare(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Prepared, Refusal> {
@@ -289,7 +269,7 @@ impl Upstream {
     fn received(
         &self,
         answer: http::Response<Incoming>,
-        place: Place,
+        lane_and_place: Box<(OnLane, Place)>,
         tether: Option<Tether>,
     ) -> Result<Response, Refusal> {
         let (mut head, body) = answer.into_parts();
@@ -307,10 +287,33 @@ impl Upstream {
             Body::Empty
         } else {
             let relayed = Relayed::new(body, u64::MAX, self.0.options.pause_max);
-            Body::Relayed(relayed.tethered(tether).holding(Held::Place(Box::new(place))))
+            Body::Relayed(relayed.tethered(tether).holding(Held::Place(lane_and_place)))
         };
         Ok(http::Response::from_parts(head, body))
     }
+}
+
+/// The upstream's answer to a request, or why there is none.
+async fn answer(
+    client: &Connections,
+    mut request: http::Request<Body>,
+) -> Result<http::Response<Incoming>, Refusal> {
+    let interim = Interim::counting(&mut request);
+    let answered = tokio::select! {
+        biased;
+        answered = client.request(request) => Some(answered),
+        () = interim.too_many() => None,
+    };
+    // Many of them may have come at once with the answer.
+    if let Some(answered) = answered.filter(|_| !interim.are_too_many()) {
+        return answered.map_err(|error| refusal(&error));
+    }
+    tracing::warn!("the upstream sends interim answers without an end");
+    Err(Fault::UpstreamBroken.into())
+}
+
+const fn busy() -> Fault {
+    Fault::Busy { retry_after_secs: BUSY_RETRY_SECS }
 }
 
 /// How the body is framed is ours to say: the caller's own words about it were dropped.

@@ -216,6 +216,62 @@ async fn http2_in_the_clear_is_spoken_where_it_is_set_and_carries_a_body_without
 }
 
 #[tokio::test]
+async fn exchanges_beyond_what_one_connection_of_http2_takes_get_another_and_wait_for_nobody() {
+    /// What servers take at a time, when they follow RFC 9113.
+    const STREAMS: u32 = 100;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (connected, mut connections) = mpsc::unbounded_channel();
+    let far = tokio::spawn(async move {
+        let mut serving = JoinSet::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            connected.send(()).unwrap();
+            let service = service_fn(|request: Request<hyper::body::Incoming>| async move {
+                let ends = request.uri().path() == "/a";
+                let body = if ends { Some(Bytes::new()) } else { None };
+                let body = body.map_or_else(
+                    || http_body_util::combinators::BoxBody::new(Endless),
+                    |whole| http_body_util::Full::new(whole).boxed(),
+                );
+                Ok::<_, Infallible>(http::Response::new(body))
+            });
+            let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            server.max_concurrent_streams(STREAMS);
+            serving.spawn(server.serve_connection(TokioIo::new(socket), service));
+        }
+    });
+    let at = UpstreamServer::at(ServerAddress::parse(&url).unwrap());
+    let upstream = Upstream::server(&UpstreamServer { http2: Http2::Always, ..at }).unwrap();
+    let mut held = Vec::new();
+    for _ in 0..STREAMS {
+        held.push(upstream.forward(granted(), get("/held")).await.unwrap());
+    }
+    let beyond = tokio::time::timeout(LONG / 6, upstream.forward(granted(), get("/a"))).await;
+    assert_eq!(beyond.expect("it does not wait for the others").unwrap().status(), StatusCode::OK);
+    // Who leaves makes room on the first.
+    drop(held);
+    upstream.forward(granted(), get("/a")).await.unwrap();
+    far.abort();
+    assert!(connections.recv().await.is_some() && connections.recv().await.is_some());
+    assert!(connections.recv().await.is_none(), "two connections were enough");
+}
+
+/// A body that says nothing more and does not end.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test]
 async fn a_unix_socket_is_an_upstream_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("api.sock");
