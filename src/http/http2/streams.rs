@@ -10,11 +10,11 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -23,10 +23,16 @@ use tokio_util::task::TaskTracker;
 use super::super::body::BodyError;
 use super::super::tethered::{CurrentTether, Pause};
 use super::super::{Body, Response};
+use crate::domain::tether::Tether;
 
 /// How many streams more than were answered a client may take back. People leave pages, and programs have
 /// deadlines; neither does so for hundreds of requests of which none was answered.
 const LEFT_BEHIND_MAX: u64 = 100;
+
+/// The most bytes handed over at once: one frame. Of what was handed over nothing says how far it is, so a
+/// larger piece would hide a client that takes it slowly from one that takes nothing, and the last of an
+/// answer would be out of every limit.
+const PIECE_BYTES_MAX: usize = super::FRAME_BYTES_MAX as usize;
 
 tokio::task_local! {
     /// The stream that a task is about.
@@ -174,14 +180,34 @@ pub(super) fn paced(answer: Response) -> http::Response<Paced> {
     let stream = STREAM.try_with(Arc::clone).unwrap_or_default();
     stream.tether.follow(&answer);
     stream.is_answered.store(true, Ordering::Relaxed);
-    answer.map(|body| Paced { body, stream })
+    answer.map(|body| Paced { body, rest: Bytes::new(), stream })
 }
 
-/// A body that notes when a piece of it waits to be taken.
+/// A body in small pieces that notes when one of them waits to be taken.
 #[derive(Debug)]
 pub(super) struct Paced {
     body: Body,
+    /// What came of it already and was not handed over.
+    rest: Bytes,
     stream: Arc<Stream>,
+}
+
+impl Paced {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.rest.is_empty() {
+            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)?) else {
+                return Poll::Ready(None);
+            };
+            match frame.into_data() {
+                Ok(data) => self.rest = data,
+                Err(other) => return Poll::Ready(Some(Ok(other))),
+            }
+        } else if let Some(Err(denial)) = self.stream.tether.tether().as_ref().map(Tether::check) {
+            return Poll::Ready(Some(Err(BodyError::Untethered(denial))));
+        }
+        let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES_MAX));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
 }
 
 impl http_body::Body for Paced {
@@ -192,7 +218,7 @@ impl http_body::Body for Paced {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let next = Pin::new(&mut self.body).poll_frame(cx);
+        let next = self.poll_piece(cx);
         let is_sending = matches!(next, Poll::Ready(Some(Ok(_))));
         if is_sending {
             self.stream.pieces.fetch_add(1, Ordering::Relaxed);
@@ -202,10 +228,15 @@ impl http_body::Body for Paced {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (rest, mut hint) = (self.rest.len() as u64, self.body.size_hint());
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(hint.lower().saturating_add(rest));
+        hint
     }
 }

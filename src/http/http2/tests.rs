@@ -114,6 +114,39 @@ async fn x03_an_answer_that_its_client_does_not_take_is_cut_off_and_others_go_on
 }
 
 #[tokio::test]
+async fn x03_an_answer_that_was_in_hand_whole_is_cut_off_like_any_other_when_it_is_not_taken() {
+    const WHOLE_BYTES: usize = 256 * 1024;
+    let stall_max = Duration::from_millis(100);
+    let server =
+        Running::with(ServerOptions { stall_max, ..ServerOptions::default() }, |request, _| async move {
+            if request.uri().path() == "/whole" {
+                return Response::new(Body::from(Bytes::from(vec![7; WHOLE_BYTES])));
+            }
+            Response::new(Body::Relayed(Relayed::new(request.into_body(), u64::MAX, LONG)))
+        })
+        .await;
+    let whole = || Request::get("http://a/whole").body(Empty::new().boxed()).unwrap();
+    let (mut sender, connection) = connect(&server, 64 * 1024).await;
+    // A stream that goes on keeps the connection from being idle.
+    let (other_fed, other) = fed("01234");
+    let mut other = sender.send_request(other).await.unwrap().into_body();
+    let taken = sender.send_request(whole()).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(taken.to_bytes().len(), WHOLE_BYTES, "who takes it gets all of it");
+    let mut lazy = sender.send_request(whole()).await.unwrap().into_body();
+    // Time itself is under test: in it, nothing of the answer is taken.
+    tokio::time::sleep(stall_max * 10).await;
+    let mut cut = lazy.frame().await;
+    while let Some(Ok(_)) = cut {
+        cut = lazy.frame().await;
+    }
+    assert!(cut.is_some_and(|frame| frame.is_err()), "what was cut off does not look whole");
+    assert_eq!(other.frame().await.unwrap().unwrap().into_data().unwrap(), "01234");
+    drop((sender, lazy, other, other_fed));
+    ends(connection).await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn x07_a_client_that_takes_all_its_requests_back_loses_its_connection_and_others_do_not() {
     let (entered, mut entering) = mpsc::channel(1);
     let server = Running::with(ServerOptions::default(), move |request, _| {
