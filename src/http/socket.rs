@@ -1,6 +1,6 @@
 //! A bound socket and the connections that it takes, over TCP or at a path.
 //!
-//! The file of a unix socket has its mode before anybody can find it, takes the place of one that nobody
+//! The file of a unix socket has its mode before anybody can connect to it, takes the place of one that nobody
 //! listens at any more and of nothing else, and goes away with the socket.
 //!
 //! Never here: a bound on how many connections there are.
@@ -13,13 +13,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
 
 use super::listen::ListenAddress;
 use super::server::Peer;
 
 /// Behind the path of a unix socket, for the time until it has its mode.
 const UNREADY: &str = ".new";
+
+/// The most connections that wait to be accepted, as far as the system allows them.
+const CONNECTIONS_WAITING_MAX: u32 = 1024;
 
 /// Why a unix socket cannot be made at its path.
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +111,11 @@ async fn bind_unix(path: &Path, mode: u32) -> Result<Socket, BindError> {
     if symlink_metadata(&unready).is_ok_and(|found| found.file_type().is_socket()) {
         remove_file(&unready)?;
     }
-    let listener = UnixListener::bind(&unready)?;
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(&unready)?;
+    // Nobody can connect to what does not listen yet, whatever mode the file was made with.
     set_permissions(&unready, Permissions::from_mode(mode))?;
+    let listener = socket.listen(CONNECTIONS_WAITING_MAX)?;
     rename(&unready, path)?;
     let own = symlink_metadata(path)?;
     let file = SocketFile { path: path.to_owned(), device: own.dev(), inode: own.ino() };
