@@ -259,7 +259,8 @@ fn check_addresses(root: &Section<'_>, settings: &Settings) {
     }
 }
 
-/// Whether a host and port lead to a listener. One on every address is on this machine's own in any case.
+/// Whether a host and port lead to a listener. One on every address is on this machine's own in any case, and
+/// so is one on a loopback address for who asks no address in particular, or one by name.
 fn is_at(ours: SocketAddr, (host, port): (&str, u16)) -> bool {
     let literal = host.trim_start_matches('[').trim_end_matches(']');
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -269,7 +270,10 @@ fn is_at(ours: SocketAddr, (host, port): (&str, u16)) -> bool {
         return false;
     };
     let is_local = address.is_loopback() || address.is_unspecified();
-    ours.port() == port && (listen == address || (is_local && listen.is_unspecified()))
+    let is_any_local = address.is_unspecified() || literal.parse::<IpAddr>().is_err();
+    let leads_here =
+        listen == address || (is_local && listen.is_unspecified()) || (is_any_local && listen.is_loopback());
+    ours.port() == port && leads_here
 }
 
 fn proxies(field: &Field<'_>) -> TrustedProxies {

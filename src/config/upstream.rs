@@ -230,6 +230,8 @@ mod tests {
             "\"https://127.0.0.1:8080\"",
             "\"http://localhost:8080\"",
             "\"http://[::ffff:127.0.0.1]:8080\"",
+            "\"http://0.0.0.0:8080\"",
+            "\"http://[::]:8089\"",
             "{ url = \"http://127.0.0.1:8080\", host = \"other\" }",
         ] {
             refused(&with(own), "one of our own listeners");
@@ -237,6 +239,8 @@ mod tests {
         let everywhere =
             with("\"http://127.0.0.1\"").replace("\"127.0.0.1:8080\"", "\"0.0.0.0:80\"\nhosts = [\"a\"]");
         refused(&everywhere, "one of our own listeners");
+        let on_version_6 = with("\"http://localhost:81\"").replace("127.0.0.1:8080", "[::1]:81");
+        refused(&on_version_6, "one of our own listeners");
         server_of("\"http://127.0.0.2:8080\"");
     }
 }
