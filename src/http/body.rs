@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -249,8 +249,9 @@ where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<BodyError>,
 {
+    let declared = body.size_hint().lower();
     let mut first = Bytes::new();
-    let mut all = BytesMut::new();
+    let mut all = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(Into::into)?.into_data() else {
             continue;
@@ -262,11 +263,25 @@ where
         if first.is_empty() && all.is_empty() {
             first = data;
         } else {
-            all.extend_from_slice(&std::mem::take(&mut first));
+            let begun = std::mem::take(&mut first);
+            make_room(&mut all, begun.len() + data.len(), declared, max_bytes);
+            all.extend_from_slice(&begun);
             all.extend_from_slice(&data);
         }
     }
-    Ok(if all.is_empty() { first } else { all.freeze() })
+    Ok(if all.is_empty() { first } else { all.into() })
+}
+
+/// Makes room for `more` bytes: for all that was declared, or else twice as much as before, and never for more
+/// than may come. Whoever counts the memory of bodies counts their most bytes, not what a buffer would have
+/// spare.
+fn make_room(all: &mut Vec<u8>, more: usize, declared: u64, max_bytes: u64) {
+    let needed = all.len() + more;
+    if needed > all.capacity() {
+        let wanted = declared.max(2 * all.capacity() as u64).min(max_bytes);
+        let wanted = usize::try_from(wanted).unwrap_or(needed).max(needed);
+        all.reserve_exact(wanted - all.len());
+    }
 }
 
 /// What is left of a body that nobody wanted.
@@ -346,6 +361,19 @@ mod tests {
         assert_eq!(read(frames(&[]), 0, LONG).await.unwrap(), "");
         let over = read(frames(&["abc", "de"]), 4, LONG).await.unwrap_err();
         assert!(matches!(over, BodyError::TooLarge { max_bytes: 4 }));
+    }
+
+    #[test]
+    fn a_growing_body_takes_no_more_memory_than_it_may_have_bytes() {
+        for declared in [0, 1000] {
+            let mut all = Vec::new();
+            for _ in 0..100 {
+                make_room(&mut all, 10, declared, 1000);
+                all.extend_from_slice(&[7; 10]);
+                assert!(all.capacity() <= 1000, "{} at {}", all.capacity(), all.len());
+                assert!(declared == 0 || all.capacity() == 1000, "one allocation for what was declared");
+            }
+        }
     }
 
     #[tokio::test]
