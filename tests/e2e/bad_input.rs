@@ -57,7 +57,7 @@ async fn a_body_that_is_no_post_is_refused_with_what_was_expected() {
 }
 
 #[tokio::test]
-async fn a_body_of_another_content_type_is_415() {
+async fn f20_a_body_of_another_content_type_or_coding_is_not_read() {
     let daemon = Daemon::start().await;
     let key = daemon.workspace("enterprise").await.default_key;
     let good = json!({"body": "x", "account_ids": ["a"]}).to_string();

@@ -4,12 +4,27 @@
 //!
 //! Never here: an assertion about how fast somebody was served.
 
+use std::path::Path;
+use std::process::Stdio;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::daemon::{Daemon, Options, list_posts};
 use crate::program::{Program, command, configured, new_workspace, text};
 use crate::wire::{Call, Connection, PATIENCE};
+
+/// A daemon under a limit of the shell's `ulimit`.
+async fn limited(dir: &Path, limit: &str) -> Program {
+    let unlimited = command(dir, &["serve", "--config", "keyward.toml", "--json"]);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")]).arg(unlimited.get_program());
+    limited.args(unlimited.get_args()).current_dir(dir).stdin(Stdio::null());
+    limited.stdout(Stdio::piped()).stderr(Stdio::piped());
+    Program::spawn(dir, &mut limited).await
+}
 
 #[tokio::test]
 async fn x01_two_thousand_idle_connections_keep_nobody_out() {
@@ -36,14 +51,7 @@ async fn x01_two_thousand_idle_connections_keep_nobody_out() {
 #[tokio::test]
 async fn x04_a_daemon_that_may_open_few_files_goes_on_and_saves() {
     let dir = configured();
-    let mut few = command(dir.path(), &["serve", "--config", "keyward.toml", "--json"]);
-    let mut limited = std::process::Command::new("sh");
-    limited.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(few.get_program());
-    limited.args(few.get_args()).current_dir(dir.path());
-    limited.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
-    limited.stderr(std::process::Stdio::piped());
-    few = limited;
-    let program = Program::spawn(dir.path(), &mut few).await;
+    let program = limited(dir.path(), "-n 256").await;
     let made = program.admin_json(new_workspace()).await;
     let key = text(&made["default_key"]["key"]);
     assert_eq!(program.list_posts(&key).await.status, 200);
@@ -60,6 +68,50 @@ async fn x04_a_daemon_that_may_open_few_files_goes_on_and_saves() {
     assert!(ended.success(), "{said}");
     assert!(said.contains("few files may be open"), "{said}");
     assert!(!said.contains("cannot accept connections"), "there was always one left: {said}");
+}
+
+#[tokio::test]
+async fn x08_a_daemon_with_little_memory_refuses_bodies_that_do_not_fit_and_goes_on() {
+    const BODY_BYTES: usize = 1 << 20;
+    const CALLS: usize = 40;
+    let dir = configured();
+    let program = limited(dir.path(), "-v 1572864").await;
+    let mut keys = Vec::new();
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        let made = program.admin_json(new_workspace()).await;
+        let key = text(&made["default_key"]["key"]);
+        let head = format!(
+            "POST /api/mcp-app HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
+        );
+        // All of a body but its last byte.
+        let begun = [head.into_bytes(), vec![b' '; BODY_BYTES - 1]].concat();
+        let mut calls = JoinSet::new();
+        for _ in 0..CALLS {
+            let (begun, mut stream) = (begun.clone(), TcpStream::connect(program.data()).await.unwrap());
+            calls.spawn(async move {
+                // Who is refused may be told so before all was sent.
+                let _ = stream.write_all(&begun).await;
+                let mut answer = vec![0; 64];
+                let read = stream.read(&mut answer).await.unwrap_or(0);
+                String::from_utf8_lossy(&answer[..read]).into_owned()
+            });
+        }
+        let answer = timeout(PATIENCE, calls.join_next()).await.expect("some find no room").unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        keys.push(key);
+        waiting.push(calls);
+    }
+    // While all that is waiting, others are served.
+    for key in &keys {
+        assert_eq!(program.list_posts(key).await.status, 200);
+    }
+    drop(waiting);
+    let made = program.admin_json(new_workspace()).await;
+    assert_eq!(program.list_posts(&text(&made["default_key"]["key"])).await.status, 200);
+    let (ended, said) = program.end_by("TERM").await;
+    assert!(ended.success(), "{said}");
 }
 
 #[tokio::test]
@@ -96,7 +148,7 @@ async fn x05_bodies_without_end_are_refused_at_the_bound() {
             }
         });
         let mut answer = vec![0; 64];
-        let read = tokio::time::timeout(2 * PATIENCE, reading.read(&mut answer)).await;
+        let read = timeout(2 * PATIENCE, reading.read(&mut answer)).await;
         let read = read.unwrap_or_else(|_| panic!("{told}: no answer")).unwrap_or(0);
         let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
         assert!(
