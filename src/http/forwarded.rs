@@ -1,4 +1,4 @@
-//! Whose address a request came from, when proxies of ours stand in between.
+//! Whose address a request came from, and whether over TLS, when proxies of ours stand in between.
 //!
 //! Nobody's `X-Forwarded-For` is believed unless the peer is a trusted proxy. Then the list is walked from
 //! the right, past trusted proxies, to the first address that is not one. An entry that is no address makes
@@ -11,11 +11,13 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 
+use super::Peer;
 use crate::domain::address::AddressRules;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// Peers whose `X-Forwarded-For` is believed.
+/// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
     /// Those with these addresses; `None` is nobody.
@@ -50,9 +52,37 @@ pub fn caller_address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &Trust
     caller
 }
 
+/// Whether the caller spoke TLS: to us, or to a trusted proxy that says so. A proxy that says it twice, or of
+/// several hops, says nothing.
+pub fn caller_is_secure(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> bool {
+    let mut told = headers.get_all(X_FORWARDED_PROTO).iter();
+    let is_told = matches!((told.next(), told.next()), (Some(only), None) if only.as_bytes() == b"https");
+    peer.is_secure || (is_told && trusted.trust(peer.address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trusted_proxy_says_whether_its_caller_spoke_tls_and_nobody_else_does() {
+        let addresses = AddressRules::parse(["127.0.0.1"]).ok();
+        let trusted = TrustedProxies { addresses, unix: false };
+        let is_secure = |peer: &str, is_secure, told: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in told {
+                headers.append(X_FORWARDED_PROTO, value.parse().unwrap());
+            }
+            caller_is_secure(Peer { address: peer.parse().ok(), is_secure }, &headers, &trusted)
+        };
+        assert!(is_secure("127.0.0.1", false, &["https"]));
+        assert!(is_secure("203.0.113.9", true, &[]) && is_secure("127.0.0.1", true, &["http"]));
+        for told in [&[][..], &["http"], &["https, http"], &["https", "https"], &["HTTPS "], &["wss"]] {
+            assert!(!is_secure("127.0.0.1", false, told), "{told:?}");
+        }
+        assert!(!is_secure("203.0.113.9", false, &["https"]), "a stranger's word");
+        assert!(!is_secure("unix", false, &["https"]), "unix sockets were not named");
+    }
 
     fn address(peer: &str, forwarded: &[&str]) -> Option<String> {
         let addresses = AddressRules::parse(["127.0.0.1", "10.0.0.0/8"]).ok();

@@ -24,7 +24,7 @@ use crate::domain::rate::state::LimitStates;
 use crate::engine::{Engine, Granted, Refused};
 use crate::gateway::{Arrival, Pass, Upstream};
 use crate::http::cors::{self, Cors};
-use crate::http::forwarded::{TrustedProxies, caller_address};
+use crate::http::forwarded::{TrustedProxies, caller_address, caller_is_secure};
 use crate::http::{Peer, Request, Response, answer, framing};
 
 /// One product behind a listener.
@@ -138,7 +138,7 @@ impl DataSurface {
             buffers: &self.buffers,
             arrival: Arrival {
                 address: caller_address(peer.address, &parts.headers, &self.trusted),
-                is_secure: peer.is_secure,
+                is_secure: caller_is_secure(peer, &parts.headers, &self.trusted),
                 request_id: self.request_ids.next(),
             },
             parts,
