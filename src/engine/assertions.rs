@@ -77,12 +77,13 @@ impl Engine {
     pub fn assertion(&self, granted: &Granted) -> Option<Arc<str>> {
         let key = granted.live_key();
         let (facts, workspace) = (key.facts.load(), key.workspace.facts.load());
-        let (now, signer) = (granted.decided_at(), Arc::clone(&self.assertions.signers.load().current));
+        let (now, signers) = (granted.decided_at(), self.assertions.signers.load());
+        let signer = &signers.current;
         let is_told = |made: &Made| {
             made.key_version == facts.version()
                 && made.workspace_version == workspace.version()
                 && (0..TOLD_MICROS).contains(&(now.micros() - made.at.micros()))
-                && Arc::ptr_eq(&made.signer, &signer)
+                && Arc::ptr_eq(&made.signer, signer)
         };
         if let Some(made) = self.assertions.made.find(&facts.id()).filter(|made| is_told(made)) {
             return Some(Arc::clone(&made.token));
@@ -101,7 +102,7 @@ impl Engine {
             at: now,
             key_version: facts.version(),
             workspace_version: workspace.version(),
-            signer,
+            signer: Arc::clone(signer),
         };
         self.assertions.made.insert(facts.id(), Arc::new(made));
         Some(token)

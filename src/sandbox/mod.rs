@@ -62,7 +62,7 @@ use records::Records;
 /// Where the gateway names the workspace whose key was proven. Absent on keyless requests.
 const WORKSPACE: &str = "x-keyward-workspace";
 
-/// Headers of one request at most: the 100 that a listener lets in, and room for those that the gateway adds.
+/// Headers of one request at most: the 64 that a listener lets in, and room for those that the gateway adds.
 const HEADERS_MAX: usize = 160;
 
 /// The built-in upstream. Cheap to clone: every clone is the same file.
