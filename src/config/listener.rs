@@ -7,10 +7,10 @@
 
 use std::path::PathBuf;
 
-use super::door::overlap;
 use super::file::PROFILES_MAX;
 use super::profile::name_of;
 use super::reader::{Field, Section};
+use super::route::overlap;
 use super::settings::{ListenerSettings, ProfileSettings};
 use crate::domain::profile::Profile;
 use crate::http::ListenAddress;
@@ -134,7 +134,10 @@ fn check_paths<'p>(field: &Field<'_>, profile: &Profile, others: impl Iterator<I
 
 fn paths(profile: &Profile) -> Vec<&str> {
     let rest = profile.rest.iter().map(|door| door.base.as_str());
-    let rpc = profile.rpc.iter().flat_map(|door| std::iter::once(&door.endpoint).chain(&door.public_paths));
+    let rpc = profile
+        .rpc
+        .iter()
+        .flat_map(|door| std::iter::once(&door.endpoint).chain(&door.sse).chain(&door.public_paths));
     rest.chain(rpc.map(String::as_str)).collect()
 }
 

@@ -16,6 +16,7 @@ mod quantity;
 mod rate;
 mod reader;
 mod route;
+mod rpc;
 mod sandbox;
 mod settings;
 mod shipped;

@@ -13,6 +13,7 @@ use super::problem::Problem;
 use super::quantity;
 use super::rate::{RouteRates, rate_headers, rate_of, rates_of};
 use super::reader::{Field, Report, Section};
+use super::rpc;
 use crate::dialect::{MESSAGE_CHARS_MAX, RateHeaders, RestDialect, RpcDialect, ScopeWords, message_flaw};
 use crate::domain::key::{TAG_LEN_MAX, Tag};
 use crate::domain::meter::Grace;
@@ -71,7 +72,7 @@ fn read(root: &Section<'_>) -> Option<LoadedProfile> {
     let rest = rest_section.as_ref().and_then(|section| door::rest(section, &mut terms));
     let rpc = rpc_section
         .as_ref()
-        .and_then(|section| door::rpc(section, rest_section.as_ref(), &mut terms, upgrade_url));
+        .and_then(|section| rpc::rpc(section, rest_section.as_ref(), &mut terms, upgrade_url));
     let plans = plans(root, &terms.meters);
     let key_headers = rest.as_ref().map_or(&[][..], |(door, _)| &door.key_headers);
     let cors = root.field("cors").map(|field| cors::cors(&field, key_headers, signing.as_ref()));

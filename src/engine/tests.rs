@@ -496,6 +496,7 @@ async fn keyless_callers_are_paced_by_address() {
     let world = World::new();
     let door = crate::domain::profile::RpcDoor {
         endpoint: "/rpc".to_owned(),
+        sse: None,
         public_paths: Vec::new(),
         keyless_methods: vec!["ping".to_owned()],
         methods: Vec::new(),

@@ -14,10 +14,8 @@ mod members;
 mod request_id;
 mod rest;
 mod rpc;
-mod rpc_message;
 mod signature;
 mod spoken;
-mod tool_list;
 
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};

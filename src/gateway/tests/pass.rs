@@ -121,6 +121,7 @@ fn tied_to(workspace: WorkspaceId, tether: Tether) -> Pass {
 fn profile() -> Profile {
     let rpc = RpcDoor {
         endpoint: "/rpc".into(),
+        sse: None,
         public_paths: vec!["/open".into()],
         keyless_methods: Vec::new(),
         methods: Vec::new(),

@@ -10,8 +10,8 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::members::{BorrowedText, Members};
 use crate::domain::denial::Invalid;
+use crate::surface::members::{BorrowedText, Members};
 
 /// How deeply a message may nest.
 const DEPTH_MAX: usize = 32;

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::members::Members;
+use crate::surface::members::Members;
 
 /// Rewrites `result.tools`, keeping every other byte of every member. `None` when the answer cannot be read.
 pub(super) fn filter_tools(answer: &[u8], may_call: impl Fn(&str) -> bool) -> Option<Bytes> {

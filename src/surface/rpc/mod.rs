@@ -1,0 +1,75 @@
+//! A product's JSON-RPC door: one endpoint for messages, a few public paths.
+//!
+//! A tool is listed exactly when it may be called. What is forwarded is what was read and decided on.
+//!
+//! Never here: a message that is forwarded in another form than the one that was read.
+
+mod asked;
+mod document;
+mod filter;
+mod message;
+mod post;
+mod tool_list;
+
+use hyper::header::AUTHORIZATION;
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method};
+
+use super::credential::credential;
+use super::data::{Exchange, Product};
+use super::signature;
+use crate::dialect::{Era, RpcDialect, Spoken};
+use crate::domain::denial::{Denial, Refusal};
+use crate::domain::profile::RpcDoor;
+use crate::gateway::{Arrival, Encodings, Outgoing, Upgrades};
+use crate::http::{Body, Response};
+
+use document::document;
+use post::message;
+
+/// From this protocol version on, an unknown method has HTTP status 404.
+const MODERN_VERSION: &str = "2026-07-28";
+
+/// A refusal and the id to say it with.
+struct Refused {
+    refusal: Refusal,
+    id: Option<String>,
+}
+
+impl<T: Into<Refusal>> From<T> for Refused {
+    fn from(refusal: T) -> Self {
+        Self { refusal: refusal.into(), id: None }
+    }
+}
+
+/// Answers one request, or says why not.
+pub(super) async fn answer(
+    exchange: Exchange<'_>,
+    door: &RpcDoor,
+    dialect: &RpcDialect,
+) -> Result<Response, Spoken> {
+    let era = era(&exchange.parts.headers);
+    let posted = exchange.parts.method == Method::POST && exchange.parts.uri.path() == door.endpoint;
+    let answered = if posted { message(exchange, door).await } else { document(exchange, door).await };
+    answered.map_err(|refused| dialect.say(&refused.refusal, refused.id.as_deref(), era))
+}
+
+/// The bearer, which is this door's only credential. Another door's key header beside it is a second one.
+fn rpc_credential<'a>(parts: &'a Parts, product: &Product) -> Result<&'a [u8], Denial> {
+    match credential(&parts.headers, product.profile.key_headers()) {
+        Ok(_) if !parts.headers.contains_key(AUTHORIZATION) => Err(Denial::Missing),
+        credential => credential,
+    }
+}
+
+fn outgoing(product: &Product, mut head: Parts, body: Body, arrival: Arrival) -> Outgoing<'_> {
+    signature::strip(&mut head.headers, &product.profile);
+    let key_headers = product.profile.key_headers();
+    let (encodings, upgrades) = (Encodings::Plain, Upgrades::Dropped);
+    Outgoing { head, body, arrival, key_headers, encodings, upgrades }
+}
+
+fn era(headers: &HeaderMap) -> Era {
+    let version = headers.get("mcp-protocol-version").and_then(|value| value.to_str().ok());
+    if version.is_some_and(|version| version >= MODERN_VERSION) { Era::Modern } else { Era::Legacy }
+}
