@@ -23,6 +23,9 @@ const IMPORT_BODY_BYTES_MAX: u64 = 8 << 20;
 /// The one route that takes as much.
 const IMPORT_ROUTE: &str = "/api/v1/keys/import";
 
+/// Where the admin listener speaks MCP.
+const ADMIN_MCP: &str = "/mcp";
+
 const SHIPPED: [(&str, &str); 3] = [
     ("socialcrm", include_str!("../../profiles/socialcrm.toml")),
     ("mcp-cloud", include_str!("../../profiles/mcp-cloud.toml")),
@@ -88,8 +91,10 @@ pub fn system_profile() -> Arc<Profile> {
 fn build() -> Option<Profile> {
     let permissions = PERMISSIONS.iter().map(|text| Permission::parse(text)).collect::<Option<_>>()?;
     let catalogue = Catalogue::new(permissions)?;
-    let routes = ROUTES.iter().map(|(verb, pattern, asked)| route(&catalogue, *verb, pattern, asked));
-    let routes = Routes::new(routes.collect::<Option<_>>()?).ok()?;
+    let routes = ROUTES.iter().map(|(verb, pattern, asked)| route(&catalogue, *verb, pattern, Some(asked)));
+    // Any admin key may ask there what its permissions let it do.
+    let mcp = cfg!(feature = "mcp").then(|| route(&catalogue, Verb::Post, ADMIN_MCP, None));
+    let routes = Routes::new(routes.chain(mcp).collect::<Option<_>>()?).ok()?;
     let plan = Plan {
         name: "admin".to_owned(),
         paid: true,
@@ -115,8 +120,11 @@ fn build() -> Option<Profile> {
     Some(profile)
 }
 
-fn route(catalogue: &Catalogue, verb: Verb, pattern: &str, asked: &str) -> Option<Route> {
-    let permission = Some(catalogue.number(&Permission::parse(asked)?)?);
+fn route(catalogue: &Catalogue, verb: Verb, pattern: &str, asked: Option<&str>) -> Option<Route> {
+    let permission = match asked {
+        Some(asked) => Some(catalogue.number(&Permission::parse(asked)?)?),
+        None => None,
+    };
     Some(Route {
         verb,
         pattern: pattern.to_owned(),

@@ -36,6 +36,7 @@ fn routes(workspace: &str, key: &str) -> Vec<Call> {
         Call::post("/api/v1/verify", &json!({"key": "x"})),
         Call::get("/api/v1/clock"),
         Call::post("/api/v1/clock/confirm", &json!({})),
+        Call::post("/mcp", &json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})),
         Call::get("/api/v1/nope"),
     ]
 }

@@ -160,6 +160,15 @@ fn admin_calls(admin: &str, key: &Key, wrong: &str, malformed: &str) -> Vec<(Cal
         (Call::get("/api/v1/audit").bearer(admin), 200),
         (Call::get("/api/v1/workspaces").bearer(admin), 200),
         (Call::get("/metrics"), 200),
+        (
+            Call::post(
+                "/mcp",
+                &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                        "params": {"name": "show_key", "arguments": {"id": text, text: text}}}),
+            )
+            .bearer(admin),
+            200,
+        ),
         (Call::post("/api/v1/install-secret/rotate", &json!({})).bearer(admin), 200),
     ];
     for credential in [text, wrong, malformed] {
@@ -262,6 +271,12 @@ async fn nothing_of_a_key_stays(format: &str) {
             && answers.iter().any(|answer| answer.text().contains(&canary.text[8..16])),
         "the id and the prefix are found in lists, or nothing can be"
     );
+    // The one answer of a tool that shows a key, and its call, are in nobody's log.
+    let arguments = json!({"workspace_id": id, "permissions": ["*:*"]});
+    let params = json!({"name": "create_key", "arguments": arguments});
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let by_tool = daemon.admin_json(Call::post("/mcp", &call)).await;
+    let by_tool = Hidden(text(&by_tool["result"]["structuredContent"]["key"]));
     let revoke = format!("/api/v1/keys/{}/revoke", canary.id);
     daemon.admin_json(Call::post(&revoke, &json!({}))).await;
     drive(daemon.data, vec![(Call::get("/v1/posts").bearer(key), 401)], &mut kept).await;
@@ -297,6 +312,7 @@ async fn nothing_of_a_key_stays(format: &str) {
         Hush { name: "the poor key's secret part", text: secret_part(&poor.text) },
         Hush { name: "the wrong secret part", text: secret_part(other) },
         Hush { name: "the default key's", text: secret_part(&default_key) },
+        Hush { name: "the secret part of a tool's key", text: secret_part(&by_tool) },
         Hush { name: "the fingerprint", text: Hidden(fingerprint) },
     ];
     // The admin key stands in its own file alone.

@@ -11,6 +11,8 @@
 mod admin_apart;
 mod admin_input;
 mod admin_lists;
+#[cfg(feature = "mcp")]
+mod admin_mcp;
 mod assertion;
 mod audit;
 mod bad_input;

@@ -14,8 +14,11 @@ mod install_secret;
 mod intake;
 mod jwks;
 mod keys;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod metrics;
 mod rotation;
+mod routes;
 mod shown;
 mod usage;
 mod verify;
@@ -55,15 +58,26 @@ const ADMIN_TIME_MAX: Duration = Duration::from_secs(30);
 pub struct AdminSurface {
     engine: Arc<Engine>,
     profile: Arc<Profile>,
-    dialect: ProblemDialect,
+    dialect: Arc<ProblemDialect>,
     hosts: Vec<String>,
     metrics: Metrics,
+    #[cfg(feature = "mcp")]
+    mcp: mcp::Server,
 }
 
 /// Why an admin call is not answered.
 enum CallRefusal {
     Refused(Refusal),
     Admin(AdminRefusal),
+}
+
+impl CallRefusal {
+    fn say(&self, dialect: &ProblemDialect) -> Spoken {
+        match self {
+            Self::Refused(refusal) => dialect.say(refusal),
+            Self::Admin(refusal) => dialect.say_admin(refusal),
+        }
+    }
 }
 
 impl From<Refusal> for CallRefusal {
@@ -141,9 +155,17 @@ type Answered = Result<Response, CallRefusal>;
 impl AdminSurface {
     /// The door of an engine that serves `profile`, the system's own. `hosts` as at a data listener.
     pub fn new(engine: Arc<Engine>, profile: Arc<Profile>, hosts: Vec<String>) -> Self {
-        let dialect = ProblemDialect::new(&profile.catalogue);
+        let dialect = Arc::new(ProblemDialect::new(&profile.catalogue));
         let metrics = Metrics::new(Arc::clone(&engine));
-        Self { engine, profile, dialect, hosts, metrics }
+        Self {
+            #[cfg(feature = "mcp")]
+            mcp: mcp::Server::new(&profile, Arc::clone(&dialect)),
+            engine,
+            profile,
+            dialect,
+            hosts,
+            metrics,
+        }
     }
 
     /// Answers one request.
@@ -159,14 +181,7 @@ impl AdminSurface {
         }
         match self.decide(parts, &mut body, peer).await {
             Ok(response) => response,
-            Err(denied) => refuse(self.spoken(&denied), expect, body).await,
-        }
-    }
-
-    fn spoken(&self, denied: &CallRefusal) -> Spoken {
-        match denied {
-            CallRefusal::Refused(refusal) => self.dialect.say(refusal),
-            CallRefusal::Admin(refusal) => self.dialect.say_admin(refusal),
+            Err(refused) => refuse(refused.say(&self.dialect), expect, body).await,
         }
     }
 
@@ -223,31 +238,11 @@ impl AdminSurface {
             .find(|(_, part)| part.starts_with('{'))
             .map(|(id, _)| id);
         let call = Call { engine: &self.engine, admin, id, query: parts.uri.query(), body: &body };
-        match (route.verb, route.pattern.as_str()) {
-            (Verb::Post, "/api/v1/workspaces") => workspaces::create(call).await,
-            (Verb::Get, "/api/v1/workspaces") => workspaces::list(call).await,
-            (Verb::Get, "/api/v1/workspaces/{id}") => workspaces::show(call).await,
-            (Verb::Patch, "/api/v1/workspaces/{id}") => workspaces::update(call).await,
-            (Verb::Delete, "/api/v1/workspaces/{id}") => workspaces::delete(call).await,
-            (Verb::Get, "/api/v1/workspaces/{id}/meters") => workspaces::meters(call).await,
-            (Verb::Post, "/api/v1/keys") => keys::create(call).await,
-            (Verb::Get, "/api/v1/keys") => keys::list(call).await,
-            (Verb::Post, "/api/v1/keys/import") => import::import(call).await,
-            (Verb::Get, "/api/v1/keys/{id}") => keys::show(call).await,
-            (Verb::Get, "/api/v1/keys/{id}/usage") => usage::of_key(call).await,
-            (Verb::Patch, "/api/v1/keys/{id}") => keys::update(call).await,
-            (Verb::Post, "/api/v1/keys/{id}/revoke") => keys::revoke(call).await,
-            (Verb::Post, "/api/v1/keys/{id}/rotate") => rotation::rotate(call).await,
-            (Verb::Post, "/api/v1/keys/{id}/explain") => explain::explain(call).await,
-            (Verb::Post, "/api/v1/install-secret/rotate") => install_secret::rotate(call).await,
-            (Verb::Get, "/api/v1/audit") => audit::list(call).await,
-            (Verb::Get, "/api/v1/audit/verify") => audit::verify(call).await,
-            (Verb::Get, "/api/v1/clock") => clock::show(&call),
-            (Verb::Post, "/api/v1/clock/confirm") => clock::confirm(call).await,
-            (Verb::Post, "/api/v1/verify") => verify::verify(call).await,
-            // A route of the system profile that has no handler is a defect of ours; a test visits them all.
-            _ => Err(Refusal::from(Fault::Internal).into()),
+        #[cfg(feature = "mcp")]
+        if route.pattern == mcp::PATH {
+            return Ok(self.mcp.answer(call, &parts.headers).await);
         }
+        routes::answer(route, call).await
     }
 
     /// What needs no key.
