@@ -60,30 +60,38 @@ pub(super) fn rest(section: &Section<'_>, terms: &mut TermsTable) -> Option<(Res
 /// What the permission of a route or tool asks for, with what is set for this one alone.
 pub(super) fn own_terms(section: &Section<'_>, terms: &mut TermsTable) -> Option<Requirement> {
     let asked = section.required("permission").and_then(|field| requirement(&field, terms));
+    let [asked] = terms_over(section, terms, asked.map(|asked| [asked]))?;
+    Some(asked)
+}
+
+/// The same for what can be asked for here, one or the other.
+pub(super) fn terms_over<const N: usize>(
+    section: &Section<'_>,
+    terms: &mut TermsTable,
+    asked: Option<[Requirement; N]>,
+) -> Option<[Requirement; N]> {
     let paid = section.field("paid").and_then(|field| field.boolean());
     let meter = section.field("meter").and_then(|field| terms.meters.used_by(&field));
     let bucket = section.field("rate").and_then(|field| terms.route_rates.used_by(&field));
     let cost = section.field("cost");
     let units = cost.as_ref().and_then(|field| field.integer(1..=COST_MAX.into()));
     let asked = asked?;
-    let meter = meter.or(asked.meter);
-    if let Some(field) = cost.filter(|_| meter.is_none()) {
+    if let Some(field) = cost.filter(|_| asked.iter().any(|asked| meter.or(asked.meter).is_none())) {
         field.problem("no meter counts this, so it would cost nothing: give it a meter");
     }
     let cost = units.and_then(Cost::new).unwrap_or_default();
-    Some(Requirement { paid: paid.unwrap_or(asked.paid), meter, cost, bucket, ..asked })
+    Some(asked.map(|asked| Requirement {
+        paid: paid.unwrap_or(asked.paid),
+        meter: meter.or(asked.meter),
+        cost,
+        bucket,
+        ..asked
+    }))
 }
 
 pub(super) fn requirement(field: &Field<'_>, terms: &TermsTable) -> Option<Requirement> {
-    let number = field.parsed(&format!("a declared permission, one of: {}", terms.names()), |text| {
-        terms.catalogue.number(&Permission::parse(text)?)
-    })?;
-    let asked = terms.terms.get(number.place()).copied().unwrap_or_default();
-    Some(Requirement {
-        permission: Some(number),
-        paid: asked.paid,
-        meter: asked.meter,
-        ..Requirement::default()
+    field.parsed(&format!("a declared permission, one of: {}", terms.names()), |text| {
+        terms.asking(&Permission::parse(text)?)
     })
 }
 

@@ -21,6 +21,7 @@ mod sandbox;
 mod settings;
 mod shipped;
 mod standard;
+mod tools;
 mod tuning;
 mod upstream;
 mod words;

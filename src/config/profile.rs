@@ -18,7 +18,7 @@ use crate::dialect::{MESSAGE_CHARS_MAX, RateHeaders, RestDialect, RpcDialect, Sc
 use crate::domain::key::{TAG_LEN_MAX, Tag};
 use crate::domain::meter::Grace;
 use crate::domain::permission::{CATALOGUE_MAX, Catalogue, Permission};
-use crate::domain::profile::{METERS_MAX, MeterNo, Plan, Profile, Terms};
+use crate::domain::profile::{METERS_MAX, MeterNo, Plan, Profile, Requirement, Terms};
 use crate::domain::signature::SigningHeaders;
 use crate::http::cors::Cors;
 
@@ -74,6 +74,11 @@ fn read(root: &Section<'_>) -> Option<LoadedProfile> {
         .as_ref()
         .and_then(|section| rpc::rpc(section, rest_section.as_ref(), &mut terms, upgrade_url));
     let plans = plans(root, &terms.meters);
+    // A caller that is refused for its plan is told where a better one is, where there is one.
+    let must_tell = upgrade_url.is_none() && plans.iter().any(|plan| plan.paid);
+    if let Some(section) = rpc_section.as_ref().filter(|_| must_tell) {
+        section.problem("a profile with this door and a paid plan needs an upgrade_url at its top");
+    }
     let key_headers = rest.as_ref().map_or(&[][..], |(door, _)| &door.key_headers);
     let cors = root.field("cors").map(|field| cors::cors(&field, key_headers, signing.as_ref()));
     if cors.is_some() && rest_section.is_none() {
@@ -137,6 +142,13 @@ impl TermsTable {
         }
         let catalogue = Catalogue::new(permissions).unwrap_or_default();
         Self { catalogue, terms, words, meters, route_rates: RouteRates::default() }
+    }
+
+    /// What asking for this permission requires; `None` when it is not declared.
+    pub(super) fn asking(&self, permission: &Permission) -> Option<Requirement> {
+        let number = self.catalogue.number(permission)?;
+        let Terms { paid, meter } = self.terms.get(number.place()).copied().unwrap_or_default();
+        Some(Requirement { permission: Some(number), paid, meter, ..Requirement::default() })
     }
 
     /// The permissions' names, for a message.

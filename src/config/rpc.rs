@@ -1,23 +1,17 @@
-//! The JSON-RPC door of a profile's file: its paths, its methods, and the permission that each tool asks for.
+//! The JSON-RPC door of a profile's file: its paths and its methods. What tools ask lies in `tools`.
 //!
 //! Never here: a tool that is open because nobody said otherwise.
 
-use std::collections::HashMap;
-
-use super::door::{own_terms, path, requirement};
+use super::door::path;
 use super::profile::TermsTable;
 use super::reader::{Field, Section};
 use super::route::overlap;
-use super::words;
-use crate::dialect::RpcDialect;
-use crate::domain::profile::{RefusedKeyId, Requirement, RpcDoor};
+use super::{tools, words};
+use crate::dialect::{RpcDialect, RpcTerms};
+use crate::domain::profile::{ANY_METHOD, RefusedKeyId, RpcDoor, is_method};
 
-/// The most tools of one profile.
-const TOOLS_MAX: usize = 2_000;
 /// The most public paths, and the most methods in one list.
 const LIST_MAX: usize = 64;
-/// The longest name of a method or tool, in bytes.
-const METHOD_LEN_MAX: usize = 128;
 
 /// The JSON-RPC door and its dialect. `rest` is the other door of the same profile: their paths may not
 /// overlap.
@@ -33,14 +27,23 @@ pub(super) fn rpc(
     let public_paths = list("public_paths").iter().filter_map(|field| outside(field, rest)).collect();
     let keyless_methods: Vec<_> = list("keyless_methods").iter().filter_map(method).collect();
     let mut methods = Vec::new();
+    let method_requirements = tools::methods(section, terms);
     for field in list("methods") {
-        match method(&field) {
+        let any = (field.text() == Some(ANY_METHOD)).then(|| ANY_METHOD.to_owned());
+        match any.or_else(|| method(&field)) {
+            Some(name) if method_requirements.iter().any(|(known, _)| *known == name) => {
+                field.problem("given twice: it asks for a permission");
+            }
             Some(name) if keyless_methods.contains(&name) => field.problem("given twice: it needs no key"),
             Some(name) => methods.push(name),
             None => {}
         }
     }
-    let tools = tools(section, terms);
+    if let Some((name, _)) = method_requirements.iter().find(|(name, _)| keyless_methods.contains(name)) {
+        section.problem(&format!("{name} is given twice: it needs no key, and asks for a permission"));
+    }
+    let tools = tools::named(section, terms);
+    let tool_patterns = tools::patterns(section, terms);
     let refused_key_id = section.field("refused_key_id").and_then(|field| {
         field.parsed("\"null\" or \"echo\"", |text| match text {
             "null" => Some(RefusedKeyId::Null),
@@ -49,49 +52,28 @@ pub(super) fn rpc(
         })
     });
     let refused_key_id = refused_key_id.unwrap_or_default();
+    let tells_reason = section.field("reason").and_then(|field| field.boolean()).unwrap_or(false);
     let words = words::rpc(section);
     section.close();
-    if upgrade_url.is_none() {
-        section.problem("a profile with this door needs an upgrade_url at its top");
-    }
-    let dialect = RpcDialect::new(&words?, &terms.words, upgrade_url?, refused_key_id);
+    let terms_of_dialect = RpcTerms { upgrade_url, refused_key_id, tells_reason };
+    let dialect = RpcDialect::new(&words?, &terms.words, terms_of_dialect);
     let sse = match sse {
         Some(path) => Some(path?),
         None => None,
     };
-    let door =
-        RpcDoor { endpoint: endpoint?, sse, public_paths, keyless_methods, methods, tools, refused_key_id };
+    let endpoint = endpoint?;
+    let door = RpcDoor {
+        endpoint,
+        sse,
+        public_paths,
+        keyless_methods,
+        methods,
+        method_requirements,
+        tools,
+        tool_patterns,
+        refused_key_id,
+    };
     Some((door, dialect))
-}
-
-fn tools(section: &Section<'_>, terms: &mut TermsTable) -> HashMap<String, Requirement> {
-    let entries = section.field("tools").and_then(|field| field.section()).map(|section| section.entries());
-    let entries = entries.unwrap_or_default();
-    if entries.len() > TOOLS_MAX {
-        section.problem(&format!("expected at most {TOOLS_MAX} tools"));
-    }
-    let mut tools = HashMap::new();
-    for (name, field) in entries {
-        if !is_method(name) || name.contains(['/', '$']) {
-            field.problem(&format!(
-                "expected a tool's name of 1 to {METHOD_LEN_MAX} of A-Z, a-z, 0-9, _, - and ."
-            ));
-        } else if let Some(requirement) = tool(&field, terms) {
-            tools.insert(name.to_owned(), requirement);
-        }
-    }
-    tools
-}
-
-/// A tool's permission, or a table of it and of terms of the tool's own.
-fn tool(field: &Field<'_>, terms: &mut TermsTable) -> Option<Requirement> {
-    if field.is_text() {
-        return requirement(field, terms);
-    }
-    let section = field.section()?;
-    let asked = own_terms(&section, terms);
-    section.close();
-    asked
 }
 
 fn outside(field: &Field<'_>, rest: Option<&Section<'_>>) -> Option<String> {
@@ -104,12 +86,7 @@ fn outside(field: &Field<'_>, rest: Option<&Section<'_>>) -> Option<String> {
 }
 
 fn method(field: &Field<'_>) -> Option<String> {
-    let form =
-        format!("a method of 1 to {METHOD_LEN_MAX} of A-Z, a-z, 0-9, _, /, $, - and ., not tools/call");
-    field.parsed(&form, |text| (is_method(text) && text != "tools/call").then(|| text.to_owned()))
-}
-
-fn is_method(text: &str) -> bool {
-    (1..=METHOD_LEN_MAX).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_/$-.".contains(&byte))
+    field.parsed(&tools::method_form(), |text| {
+        (is_method(text) && text != "tools/call").then(|| text.to_owned())
+    })
 }

@@ -117,7 +117,7 @@ fn find(name: &str) -> Option<&'static Standard> {
 mod tests {
     use crate::config::{LoadedProfile, load_profile, shipped};
     use crate::dialect::Era;
-    use crate::domain::denial::{Denial, Fault, Refusal};
+    use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
     use crate::domain::profile::VerbSet;
 
     /// The shipped profile with `table` in the place of its REST door's words.
@@ -190,6 +190,98 @@ mod tests {
             let spoken = dialect.say(&refusal, Some("1"), Era::Modern);
             let body: serde_json::Value = serde_json::from_slice(&spoken.body).unwrap();
             assert_eq!((spoken.status.as_u16(), &body["error"]["code"]), (status, &code.into()), "{body}");
+        }
+    }
+
+    /// The least that an MCP product needs, and `more` in its door.
+    fn least(more: &str) -> Result<LoadedProfile, Vec<String>> {
+        let text = format!(
+            "name = \"notes\"\ntag = \"notes_\"\n[[permission]]\nname = \"notes:read\"\n[[plan]]\nname = \"free\"\n\
+             [rpc]\nendpoint = \"/mcp\"\nwords = \"standard\"\n{more}\nmethods = [\"*\"]\n\
+             tools = {{ notes_list = \"notes:read\" }}\n"
+        );
+        load_profile(&text, "p.toml").map_err(|all| all.iter().map(ToString::to_string).collect())
+    }
+
+    /// The `data` of what a door says.
+    fn data(dialect: &crate::dialect::RpcDialect, refusal: &Refusal) -> serde_json::Value {
+        let spoken = dialect.say(refusal, Some("1"), Era::Legacy);
+        serde_json::from_slice::<serde_json::Value>(&spoken.body).unwrap()["error"]["data"].clone()
+    }
+
+    #[test]
+    fn a_product_without_paid_plans_needs_no_url_and_tells_of_none() {
+        let dialect = least("").unwrap().rpc.unwrap();
+        let quota = Denial::Quota {
+            meter: crate::domain::profile::MeterNo(0),
+            resets_at: crate::domain::time::Wall::from_secs(0),
+        };
+        for refusal in [Denial::Plan.into(), quota.into(), Denial::Unknown.into()] {
+            assert!(data(&dialect, &refusal).is_null(), "{}", refusal.name());
+        }
+        let url = "upgrade_url = \"https://a.example/up\"\nname = \"notes\"";
+        let text = "[[plan]]\nname = \"pro\"\npaid = true\n[rpc]";
+        let with = |edits: [(&str, &str); 2]| {
+            let mut text = "name = \"notes\"\ntag = \"n_\"\n[[permission]]\nname = \"n:r\"\n[rpc]\nendpoint = \"/m\"\nwords = \"standard\"\n".to_owned();
+            for (old, new) in edits {
+                text = text.replacen(old, new, 1);
+            }
+            load_profile(&text, "p.toml")
+        };
+        let told = with([("[rpc]", text), ("name = \"notes\"", url)]).unwrap().rpc.unwrap();
+        assert_eq!(data(&told, &Denial::Plan.into())["upgradeUrl"], "https://a.example/up");
+        let problems = with([("[rpc]", text), ("", "")]).unwrap_err();
+        assert!(problems[0].to_string().contains("a paid plan needs an upgrade_url"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_reason_is_told_where_the_profile_says_so_and_tells_no_more_than_the_message() {
+        let silent = least("").unwrap().rpc.unwrap();
+        let telling = least("reason = true").unwrap().rpc.unwrap();
+        let rate = |retry_after_nanos| Refusal::from(Denial::Rate { retry_after_nanos });
+        let invalid = |invalid| Refusal::from(Denial::Invalid(invalid));
+        let permission = Denial::Permission {
+            needed: least("")
+                .unwrap()
+                .profile
+                .catalogue
+                .number(&crate::domain::permission::Permission::parse("notes:read").unwrap()),
+        };
+        for (refusal, reason) in [
+            (invalid(Invalid::NotJson), "invalid"),
+            (invalid(Invalid::Params), "invalid"),
+            (invalid(Invalid::HeaderMismatch), "invalid"),
+            (invalid(Invalid::AmbiguousMember), "invalid"),
+            (invalid(Invalid::ForeignHost), "foreign_host"),
+            (Denial::TooLarge { max_bytes: 7 }.into(), "too_large"),
+            (Denial::ContentType.into(), "content_type"),
+            (Denial::TwoCredentials.into(), "two_credentials"),
+            (Denial::Missing.into(), "missing"),
+            (Denial::Malformed.into(), "invalid_key"),
+            (Denial::Revoked.into(), "invalid_key"),
+            // The standard words say the same of both, so the reason does too.
+            (Denial::Expired.into(), "invalid_key"),
+            (Denial::Address.into(), "invalid_key"),
+            (rate(Some(1)), "rate"),
+            (rate(None), "rate"),
+            (Denial::UnknownMethod.into(), "unknown_method"),
+            (permission.into(), "permission"),
+            (Denial::Permission { needed: None }.into(), "closed"),
+            (Denial::Plan.into(), "plan"),
+            (Fault::Credential.into(), "credential_fault"),
+            (Fault::Busy { retry_after_secs: 1 }.into(), "busy"),
+            (Fault::UpstreamLate.into(), "upstream_late"),
+        ] {
+            assert_eq!(data(&telling, &refusal)["reason"], reason, "{}", refusal.name());
+            assert!(data(&silent, &refusal).get("reason").is_none(), "{}", refusal.name());
+        }
+        assert_eq!(data(&telling, &rate(Some(1)))["retryAfter"], 1);
+        let text = shipped("socialcrm").unwrap().replacen("[rpc]\n", "[rpc]\nreason = true\n", 1);
+        let page = load_profile(&text, "p.toml").unwrap().rpc.unwrap();
+        assert_eq!(data(&page, &Denial::Expired.into())["reason"], "expired");
+        for name in ["socialcrm", "shingleai"] {
+            let page = load_profile(shipped(name).unwrap(), name).unwrap().rpc.unwrap();
+            assert!(data(&page, &Denial::Expired.into()).is_null(), "{name}");
         }
     }
 

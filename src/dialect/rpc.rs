@@ -36,6 +36,17 @@ pub enum Era {
     Modern,
 }
 
+/// What a door says beside its words.
+#[derive(Clone, Copy, Debug)]
+pub struct RpcTerms<'a> {
+    /// Told where a better plan would help; without it nothing is.
+    pub upgrade_url: Option<&'a str>,
+    /// The id that a refusal of a key carries.
+    pub refused_key_id: RefusedKeyId,
+    /// Whether each refusal says in `data.reason` which of the words it is.
+    pub tells_reason: bool,
+}
+
 /// How one JSON-RPC door refuses.
 #[derive(Debug)]
 pub struct RpcDialect {
@@ -51,44 +62,44 @@ pub struct RpcDialect {
 }
 
 impl RpcDialect {
-    /// The dialect of these words. `scopes` are the permissions of the catalogue, in its order; `upgrade_url`
-    /// is told where a better plan would help.
-    pub fn new(
-        words: &Words<RpcWord>,
-        scopes: &[ScopeWords],
-        upgrade_url: &str,
-        refused_key_id: RefusedKeyId,
-    ) -> Self {
+    /// The dialect of these words. `scopes` are the permissions of the catalogue, in its order.
+    pub fn new(words: &Words<RpcWord>, scopes: &[ScopeWords], terms: RpcTerms<'_>) -> Self {
+        let reason = |name| Data::of(terms.tells_reason.then_some(name));
+        // Where a profile says the same of a key whatever is wrong with it, the reason says no more.
+        let of_key =
+            |name, word: &RpcWord| reason(if *word == words.invalid_key { "invalid_key" } else { name });
         let lacking = |scope: &ScopeWords| {
             let message = scope.message(&words.permission.message);
-            Said::new(&RpcWord { message, ..words.permission.clone() })
+            Said::new(&RpcWord { message, ..words.permission.clone() }, &reason("permission"))
         };
-        let upgrade = format!(r#"{{"upgradeUrl":{}}}"#, quoted(upgrade_url));
-        let invalid_as =
-            |code| Said::with_message_gap(&RpcWord { code, ..words.invalid.clone() }, WordKind::Invalid);
+        let upgrade = |name| reason(name).with_upgrade_url(terms.upgrade_url);
+        let invalid_as = |code| {
+            let word = RpcWord { code, ..words.invalid.clone() };
+            Said::with_message_gap(&word, WordKind::Invalid, &reason("invalid"))
+        };
         let unknown = "Method not found".to_owned();
-        let mut said = words.map(Said::new);
+        let mut said = words.map_named(|name, word| Said::new(word, &reason(name)));
         said.invalid = invalid_as(INVALID_REQUEST);
-        said.too_large = Said::with_message_gap(&words.too_large, WordKind::TooLarge);
-        said.rate = Said::with_data(&words.rate, &format!(r#"{{"retryAfter":{RETRY_GAP}}}"#));
+        said.too_large = Said::with_message_gap(&words.too_large, WordKind::TooLarge, &reason("too_large"));
+        said.expired = Said::new(&words.expired, &of_key("expired", &words.expired));
+        said.address = Said::new(&words.address, &of_key("address", &words.address));
+        said.rate = Said::with_retry(&words.rate, &reason("rate").with_retry());
         said.rate.ok_without_id(StatusCode::TOO_MANY_REQUESTS);
-        let mut rate_never = Said::new(&words.rate);
+        let mut rate_never = Said::new(&words.rate, &reason("rate"));
         rate_never.ok_without_id(StatusCode::TOO_MANY_REQUESTS);
-        said.plan = Said::with_data(&words.plan, &upgrade);
-        said.quota = Said::with_data(&words.quota, &upgrade);
+        said.plan = Said::new(&words.plan, &upgrade("plan"));
+        said.quota = Said::new(&words.quota, &upgrade("quota"));
+        let unknown_method =
+            RpcWord { status: StatusCode::NOT_FOUND, code: METHOD_NOT_FOUND, message: unknown };
         Self {
             words: said,
-            refused_key_id,
+            refused_key_id: terms.refused_key_id,
             permissions: scopes.iter().map(lacking).collect(),
             rate_never,
             not_json: invalid_as(PARSE_ERROR),
             params: invalid_as(INVALID_PARAMS),
             header_mismatch: invalid_as(HEADER_MISMATCH),
-            unknown_method: Said::new(&RpcWord {
-                status: StatusCode::NOT_FOUND,
-                code: METHOD_NOT_FOUND,
-                message: unknown,
-            }),
+            unknown_method: Said::new(&unknown_method, &reason("unknown_method")),
         }
     }
 
@@ -183,6 +194,30 @@ impl RpcDialect {
     }
 }
 
+/// What stands beside a code and a message: members of `data`, each ready to be written.
+struct Data(Vec<String>);
+
+impl Data {
+    fn of(reason: Option<&str>) -> Self {
+        Self(reason.iter().map(|name| format!(r#""reason":{}"#, quoted(name))).collect())
+    }
+
+    fn with_upgrade_url(mut self, url: Option<&str>) -> Self {
+        self.0.extend(url.map(|url| format!(r#""upgradeUrl":{}"#, quoted(url))));
+        self
+    }
+
+    fn with_retry(mut self) -> Self {
+        self.0.push(format!(r#""retryAfter":{RETRY_GAP}"#));
+        self
+    }
+
+    /// The member behind the message; nothing, where there is nothing to tell.
+    fn member(&self) -> String {
+        if self.0.is_empty() { String::new() } else { format!(r#","data":{{{}}}"#, self.0.join(",")) }
+    }
+}
+
 /// One word, laid out: the text behind `"id":…`, and the whole body for `"id":null`.
 #[derive(Debug)]
 struct Said {
@@ -195,23 +230,21 @@ struct Said {
 const HEAD: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
 
 impl Said {
-    fn new(word: &RpcWord) -> Self {
-        Self::cut(word, &format!(r#"{{"code":{},"message":{}}}"#, word.code, quoted(&word.message)), None)
+    fn new(word: &RpcWord, data: &Data) -> Self {
+        Self::cut(word, data, None)
     }
 
-    fn with_message_gap(word: &RpcWord, kind: WordKind) -> Self {
-        let error = format!(r#"{{"code":{},"message":{}}}"#, word.code, quoted(&word.message));
-        Self::cut(word, &error, kind.placeholder())
+    fn with_message_gap(word: &RpcWord, kind: WordKind, data: &Data) -> Self {
+        Self::cut(word, data, kind.placeholder())
     }
 
-    fn with_data(word: &RpcWord, data: &str) -> Self {
-        let message = quoted(&word.message);
-        let error = format!(r#"{{"code":{},"message":{message},"data":{data}}}"#, word.code);
-        Self::cut(word, &error, Some(RETRY_GAP))
+    fn with_retry(word: &RpcWord, data: &Data) -> Self {
+        Self::cut(word, data, Some(RETRY_GAP))
     }
 
-    fn cut(word: &RpcWord, error: &str, gap: Option<&str>) -> Self {
-        let json = format!(r#","error":{error}}}"#);
+    fn cut(word: &RpcWord, data: &Data, gap: Option<&str>) -> Self {
+        let (code, message, data) = (word.code, quoted(&word.message), data.member());
+        let json = format!(r#","error":{{"code":{code},"message":{message}{data}}}}}"#);
         let tail = gap.map_or_else(|| Text::whole(&json), |mark| Text::with_gap(&json, mark));
         let without_id = joined("null", &tail, "").into();
         let mut said = Self { status: word.status, status_without_id: word.status, tail, without_id };

@@ -32,6 +32,11 @@ macro_rules! words {
             pub(super) fn map<U>(&self, mut turn: impl FnMut(&T) -> U) -> Words<U> {
                 Words { $($name: turn(&self.$name),)* }
             }
+
+            /// The same, told each one's name.
+            pub(super) fn map_named<U>(&self, mut turn: impl FnMut(&'static str, &T) -> U) -> Words<U> {
+                Words { $($name: turn(stringify!($name), &self.$name),)* }
+            }
         }
 
         impl<T> Words<Option<T>> {

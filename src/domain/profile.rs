@@ -8,9 +8,13 @@
 
 mod routes;
 mod rpc;
+mod tools;
 
 pub use routes::{Access, Found, Route, RouteConflict, Routes, Verb, VerbSet};
-pub use rpc::{RefusedKeyId, RpcDoor};
+pub use rpc::{ANY_METHOD, METHOD_LEN_MAX, RefusedKeyId, RpcDoor, is_method};
+pub use tools::{
+    NamePattern, PATTERN_BYTES_MAX, TOOL_NAME_BYTES_MAX, ToolClass, ToolPattern, ToolRule, ToolTerms,
+};
 
 use super::key::Tag;
 use super::meter::Grace;

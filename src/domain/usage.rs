@@ -15,7 +15,7 @@ pub use row::{CELLS_MAX, PlaceUsage, UsageRow};
 
 use super::denial::{REFUSAL_NAMES, Refusal};
 use super::permission::PermissionNo;
-use super::profile::{Profile, Requirement, RpcDoor};
+use super::profile::{ANY_METHOD, Profile, Requirement, RpcDoor};
 use super::time::Wall;
 
 /// The name of the place that stands for all that a profile does not name.
@@ -142,7 +142,19 @@ impl Profile {
         }
         if let Some(door) = &mut self.rpc {
             let tools: BTreeMap<_, _> = door.tools.iter_mut().collect();
+            let named = u16::try_from(tools.len()).unwrap_or(u16::MAX);
             number(tools.into_values(), Place::Tool);
+            // All tools of a pattern are one place.
+            for (pattern, number) in door.tool_patterns.iter_mut().zip(named..) {
+                for requirement in pattern.terms.requirements_mut() {
+                    requirement.place = Place::Tool(number);
+                }
+            }
+            let open = door.methods.len() + door.keyless_methods.len();
+            let asking = door.method_requirements.iter_mut().map(|(_, requirement)| requirement);
+            for (requirement, number) in asking.zip(u16::try_from(open).unwrap_or(u16::MAX)..) {
+                requirement.place = Place::Method(number);
+            }
         }
     }
 
@@ -163,8 +175,14 @@ impl Profile {
                 Some(format!("{} {}", route.verb.as_str(), route.pattern))
             }
             Place::Tool(_) => {
-                let (name, _) = rpc?.tools.iter().find(|(_, requirement)| requirement.place == place)?;
-                Some(name.clone())
+                let mut named = rpc?.tools.iter();
+                if let Some((name, _)) = named.find(|(_, requirement)| requirement.place == place) {
+                    return Some(name.clone());
+                }
+                let is_here = |asked: &Requirement| asked.place == place;
+                let mut patterns = rpc?.tool_patterns.iter();
+                let found = patterns.find(|pattern| pattern.terms.requirements().iter().any(is_here))?;
+                Some(found.names.as_str().to_owned())
             }
             Place::Method(number) => rpc?.all_methods().nth(usize::from(number)).cloned(),
             Place::PublicPath(number) => {
@@ -175,9 +193,16 @@ impl Profile {
 }
 
 impl RpcDoor {
-    /// The place of a method that this door knows beside `tools/call`.
-    pub fn place_of_method(&self, method: &str) -> Option<Place> {
-        numbered(self.all_methods().position(|known| known == method), Place::Method)
+    /// What a method beside `tools/call` asks; `None` when this door does not know it.
+    pub fn requirement_of_method(&self, method: &str) -> Option<Requirement> {
+        let asking = self.method_requirements.iter().find(|(known, _)| known == method);
+        if let Some((_, requirement)) = asking {
+            return Some(*requirement);
+        }
+        let position = |name: &str| self.all_methods().position(|known| known == name);
+        let found = position(method).filter(|_| method != ANY_METHOD);
+        let found = found.or_else(|| position(ANY_METHOD).filter(|_| self.takes_any(method)));
+        numbered(found, Place::Method).map(|place| Requirement::default().at(place))
     }
 
     /// The place of a public path.
@@ -186,7 +211,8 @@ impl RpcDoor {
     }
 
     fn all_methods(&self) -> impl Iterator<Item = &String> {
-        self.methods.iter().chain(&self.keyless_methods)
+        let asking = self.method_requirements.iter().map(|(name, _)| name);
+        self.methods.iter().chain(&self.keyless_methods).chain(asking)
     }
 }
 

@@ -501,6 +501,8 @@ async fn keyless_callers_are_paced_by_address() {
         keyless_methods: vec!["ping".to_owned()],
         methods: Vec::new(),
         tools: HashMap::new(),
+        method_requirements: Vec::new(),
+        tool_patterns: Vec::new(),
         refused_key_id: crate::domain::profile::RefusedKeyId::Null,
     };
     let pass = |address: [u8; 4]| {

@@ -6,7 +6,12 @@
 
 use std::collections::HashMap;
 
-use super::{Public, Requirement};
+use super::{Public, Requirement, ToolPattern};
+
+/// What stands among a door's methods for every one that is not named.
+pub const ANY_METHOD: &str = "*";
+/// The longest name of a method or tool that a profile can name, in bytes.
+pub const METHOD_LEN_MAX: usize = 128;
 
 /// The JSON-RPC door of a profile.
 #[derive(Debug)]
@@ -20,10 +25,14 @@ pub struct RpcDoor {
     pub public_paths: Vec<String>,
     /// Methods that need no key.
     pub keyless_methods: Vec<String>,
-    /// Methods beside `tools/call` that any standing key may use.
+    /// Methods beside `tools/call` that any standing key may use; [`ANY_METHOD`] among them is every other one.
     pub methods: Vec<String>,
-    /// What each tool asks.
+    /// Methods that ask for more than a standing key.
+    pub method_requirements: Vec<(String, Requirement)>,
+    /// What each tool asks that is mapped by its name. [`RpcDoor::requirement`] is the question about any tool.
     pub tools: HashMap<String, Requirement>,
+    /// What other tools ask, in their order: the first that fits decides.
+    pub tool_patterns: Vec<ToolPattern>,
     /// The id that a refusal of a key carries.
     pub refused_key_id: RefusedKeyId,
 }
@@ -49,8 +58,23 @@ impl RpcDoor {
         self.public_paths.iter().any(|known| known == path).then_some(Public::UNPACED)
     }
 
+    /// Whether a method without a name of its own here is one of [`ANY_METHOD`]. Nothing that could be read as
+    /// another way to ask for tools is.
+    pub(in crate::domain) fn takes_any(&self, method: &str) -> bool {
+        let is_of_tools = method.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("tools/"));
+        self.methods.iter().any(|known| known == ANY_METHOD)
+            && is_method(method)
+            && (!is_of_tools || method == "tools/list")
+    }
+
     /// Whether this method needs no key.
     pub fn keyless_method(&self, method: &str) -> Option<Public> {
         self.keyless_methods.iter().any(|known| known == method).then_some(Public::UNPACED)
     }
+}
+
+/// Whether a text is a method's name: 1 to [`METHOD_LEN_MAX`] of `A-Z`, `a-z`, `0-9`, `_`, `/`, `$`, `-` and `.`.
+pub fn is_method(text: &str) -> bool {
+    (1..=METHOD_LEN_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_/$-.".contains(&byte))
 }

@@ -126,6 +126,8 @@ fn profile() -> Profile {
         keyless_methods: Vec::new(),
         methods: Vec::new(),
         tools: HashMap::new(),
+        method_requirements: Vec::new(),
+        tool_patterns: Vec::new(),
         refused_key_id: crate::domain::profile::RefusedKeyId::Null,
     };
     Profile {

@@ -88,10 +88,8 @@ pub(super) fn wanted(fields: &Fields<'_>, profile: &Profile) -> Result<Wanted, A
         }
         (None, Some(method), Some(path), None) => route(profile, &method, &path)?,
         (None, None, None, Some(tool)) => {
-            let mapped = profile.rpc.as_ref().and_then(|door| door.tools.get(&tool));
-            mapped.map_or(Wanted::Refused(Denial::Permission { needed: None }), |requirement| {
-                Wanted::Known(*requirement)
-            })
+            let mapped = profile.rpc.as_ref().and_then(|door| door.requirement(&tool, None));
+            mapped.map_or(Wanted::Refused(Denial::Permission { needed: None }), Wanted::Known)
         }
         _ => return Err(refused("permission", "one of: permission; method and path; tool; or none of them")),
     };

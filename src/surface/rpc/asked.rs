@@ -10,7 +10,7 @@ use hyper::HeaderMap;
 use super::message::RpcMessage;
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Invalid};
-use crate::domain::profile::{Public, Requirement, RpcDoor};
+use crate::domain::profile::{Public, RpcDoor};
 
 /// What a message asks for.
 pub(super) struct Asked {
@@ -63,13 +63,13 @@ fn wanted(message: &RpcMessage<'_>, door: &RpcDoor, headers: &HeaderMap) -> Want
             return refused(Invalid::HeaderMismatch);
         }
         // A tool that the profile does not map is closed.
-        return match door.tools.get(name.as_ref()) {
-            Some(requirement) => Wanted::Known(*requirement),
+        return match door.requirement(&name, None) {
+            Some(requirement) => Wanted::Known(requirement),
             None => Wanted::Refused(Denial::Permission { needed: None }),
         };
     }
-    match door.place_of_method(&message.method) {
-        Some(place) => Wanted::Known(Requirement::default().at(place)),
+    match door.requirement_of_method(&message.method) {
+        Some(requirement) => Wanted::Known(requirement),
         None => Wanted::Refused(Denial::UnknownMethod),
     }
 }

@@ -42,7 +42,8 @@ pub(super) async fn filtered(
         BodyError::Untethered(denial) => Refusal::Denied(denial),
         BodyError::TooLarge { .. } | BodyError::Late | BodyError::Broken(_) => Fault::UpstreamBroken.into(),
     })?;
-    let may_call = |name: &str| door.tools.get(name).is_some_and(|requirement| reach.covers(requirement));
+    let may_call =
+        |name: &str| door.requirement(name, None).is_some_and(|requirement| reach.covers(&requirement));
     let shown = filter_tools(&whole, may_call).ok_or(Fault::UpstreamBroken)?;
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.remove(ETAG);
