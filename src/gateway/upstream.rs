@@ -236,7 +236,8 @@ impl Upstream {
                 let (notice, sent) = oneshot::channel();
                 (Body::Relayed(relayed.tethered(tether).holding(Held::Notice(notice))), Some(sent))
             }
-            Body::Relayed(_) | Body::Empty => (Body::Empty, None),
+            // Event streams are answers alone.
+            Body::Relayed(_) | Body::Events(_) | Body::Empty => (Body::Empty, None),
             Body::Whole(bytes) => (Body::from(bytes), None),
         };
         let may_upgrade = upgrades == Upgrades::WebSocket

@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::events::Events;
 use super::tethered::{Pause, PauseOver};
 use crate::domain::denial::{Denial, Invalid};
 use crate::domain::tether::Tether;
@@ -47,6 +48,9 @@ pub enum BodyError {
     /// What it was let through on no longer stands.
     #[error("the body was cut off: {} holds now", .0.name())]
     Untethered(Denial),
+    /// An event of it could not be let through.
+    #[error("an event of the stream could not be let through")]
+    Event,
 }
 
 /// What a body that did not arrive whole makes of its request.
@@ -54,7 +58,7 @@ impl From<&BodyError> for Denial {
     fn from(error: &BodyError) -> Self {
         match error {
             BodyError::TooLarge { max_bytes } => Self::TooLarge { max_bytes: *max_bytes },
-            BodyError::Late | BodyError::Broken(_) => Self::Invalid(Invalid::Framing),
+            BodyError::Late | BodyError::Broken(_) | BodyError::Event => Self::Invalid(Invalid::Framing),
             BodyError::Untethered(denial) => denial.clone(),
         }
     }
@@ -70,6 +74,8 @@ pub enum Body {
     Whole(Bytes),
     /// Bytes that pass through as they come.
     Relayed(Relayed),
+    /// An event stream that passes through.
+    Events(Box<Events>),
 }
 
 impl From<Bytes> for Body {
@@ -94,6 +100,7 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Self::Relayed(relayed) => relayed.poll_data(cx).map_ok(Frame::data),
+            Self::Events(events) => events.poll_data(cx).map_ok(Frame::data),
         }
     }
 
@@ -102,6 +109,7 @@ impl http_body::Body for Body {
             Self::Empty => true,
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Relayed(relayed) => relayed.is_end(),
+            Self::Events(events) => events.is_end(),
         }
     }
 
@@ -110,6 +118,7 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Relayed(relayed) => relayed.source.size_hint(),
+            Self::Events(_) => SizeHint::default(),
         }
     }
 }
@@ -162,6 +171,13 @@ impl Relayed {
         Self { tether, ..self }
     }
 
+    /// The same for an event stream, whose sender may have nothing to say for as long as the tether holds. One
+    /// without a tether keeps its longest pause: nobody else would ever end it.
+    pub(super) fn patient(self) -> Self {
+        let pause_max = if self.tether.is_some() { Duration::MAX } else { self.pause_max };
+        Self { pause_max, ..self }
+    }
+
     /// What it hangs on.
     pub(super) const fn tether(&self) -> Option<&Tether> {
         self.tether.as_ref()
@@ -184,7 +200,7 @@ impl Relayed {
         if too_large { Err(BodyError::TooLarge { max_bytes: self.max_bytes }) } else { Ok(()) }
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let next = if self.over { Poll::Ready(None) } else { self.poll_source(cx) };
         if matches!(next, Poll::Ready(None | Some(Err(_)))) {
             self.over = true;

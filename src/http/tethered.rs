@@ -50,6 +50,7 @@ impl CurrentTether {
     pub(super) fn follow(&self, answer: &Response) {
         let tether = match answer.body() {
             Body::Relayed(relayed) => relayed.tether().cloned(),
+            Body::Events(events) => events.tether().cloned(),
             Body::Empty | Body::Whole(_) => None,
         };
         *self.lock() = tether;

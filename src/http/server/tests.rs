@@ -73,7 +73,7 @@ async fn handle(request: Request, peer: Peer) -> Response {
             Err(error) => {
                 let status = match error {
                     BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-                    BodyError::Late | BodyError::Broken(_) | BodyError::Untethered(_) => {
+                    BodyError::Late | BodyError::Broken(_) | BodyError::Untethered(_) | BodyError::Event => {
                         StatusCode::BAD_REQUEST
                     }
                 };

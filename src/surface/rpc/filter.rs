@@ -40,7 +40,9 @@ pub(super) async fn filtered(
     let whole = body::read(body, TOOL_LIST_BYTES_MAX, TOOL_LIST_TIME_MAX).await;
     let whole = whole.map_err(|error| match error {
         BodyError::Untethered(denial) => Refusal::Denied(denial),
-        BodyError::TooLarge { .. } | BodyError::Late | BodyError::Broken(_) => Fault::UpstreamBroken.into(),
+        BodyError::TooLarge { .. } | BodyError::Late | BodyError::Broken(_) | BodyError::Event => {
+            Fault::UpstreamBroken.into()
+        }
     })?;
     let may_call =
         |name: &str| door.requirement(name, None).is_some_and(|requirement| reach.covers(&requirement));
