@@ -83,6 +83,7 @@ fn sandbox_product(loaded: &LoadedProfile) -> SandboxProduct {
     tools.sort_unstable();
     SandboxProduct {
         endpoint: rpc.map(|door| door.endpoint.clone()),
+        sse: rpc.and_then(|door| door.sse.clone()),
         tools,
         rest: loaded
             .profile

@@ -8,6 +8,7 @@
 //! Never here: a batch, a stream, a session (they come later, or never), a rule about posts.
 
 mod rpc;
+pub(super) mod sse;
 pub(super) mod tools;
 
 use http::header::ACCEPT;

@@ -75,6 +75,7 @@ pub struct Sandbox {
     uploads: Arc<Uploads>,
     wall: Arc<dyn Fn() -> Wall + Send + Sync>,
     product: Arc<SandboxProduct>,
+    streams: mcp::sse::Streams,
 }
 
 /// What a sandbox is made of.
@@ -101,14 +102,14 @@ impl Sandbox {
         blobs.keep_only(|name| records.holds(name))?;
         let llm = options.llm.map(Llm::new).transpose().map_err(SandboxError::Llm)?;
         let uploads = Arc::new(records.uploads()?);
-        let (wall, product) = (options.wall, Arc::default());
-        Ok(Self { records, blobs, llm, views: Arc::default(), uploads, wall, product })
+        let (wall, product, streams) = (options.wall, Arc::default(), mcp::sse::Streams::default());
+        Ok(Self { records, blobs, llm, views: Arc::default(), uploads, wall, product, streams })
     }
 
     /// The same upstream as it stands behind this product.
     #[must_use]
     pub fn behind(&self, product: SandboxProduct) -> Self {
-        Self { product: Arc::new(product), ..self.clone() }
+        Self { product: Arc::new(product), streams: mcp::sse::Streams::default(), ..self.clone() }
     }
 
     /// Serves one in-memory HTTP/1.1 connection until the peer closes it.
@@ -148,7 +149,10 @@ impl Sandbox {
             path if self.product.endpoint.as_deref() == Some(path) => {
                 mcp::answer(self, Server::Named(&self.product.tools), request).await
             }
-            _ => rest::answer(self, request).await,
+            path => match self.product.sse.as_deref().filter(|sse| mcp::sse::is_at(sse, path)) {
+                Some(sse) => mcp::sse::answer(self, sse, request).await,
+                None => rest::answer(self, request).await,
+            },
         }
     }
 

@@ -16,6 +16,8 @@ use crate::dialect::Envelope;
 pub struct SandboxProduct {
     /// The endpoint of its JSON-RPC door.
     pub endpoint: Option<String>,
+    /// Where its older transport (HTTP+SSE) opens a stream, if it is served.
+    pub sse: Option<String>,
     /// The names of its tools, in the order of the list.
     pub tools: Vec<String>,
     /// Its REST door, if it has one.

@@ -28,6 +28,7 @@ mod mcp;
 mod media;
 mod publishing;
 mod rest;
+mod sse;
 mod writing;
 
 const NOON: i64 = 1_767_268_800; // 2026-01-01T12:00:00Z
