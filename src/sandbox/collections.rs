@@ -1,11 +1,14 @@
 //! Collections of anything: JSON objects that callers keep under a name, whatever product they belong to.
 //!
 //! A record has an id, what its caller gave it, and when it was made and changed. The sandbox reads nothing
-//! else of it. How large a record is, how many a collection has, and how many collections and records a
-//! workspace has are bounded.
+//! else of it, but where it hangs on another (`family`). How large a record is, how many a collection has, and
+//! how many collections and records a workspace has are bounded.
 //!
 //! Never here: HTTP, a meaning of a field.
 
+mod family;
+
+pub(super) use family::Sought;
 use serde_json::{Map, Value};
 
 use super::Sandbox;
@@ -27,7 +30,7 @@ const CREATED: &str = "created_at";
 const UPDATED: &str = "updated_at";
 
 /// The name of a collection, which goes into ids.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct CollectionName(String);
 
 impl CollectionName {
@@ -39,14 +42,42 @@ impl CollectionName {
         fits.then(|| Self(segment.to_owned()))
     }
 
+    /// The collection of things with this name that hang on the records of this one.
+    pub(super) fn child(&self, segment: &str) -> Option<Self> {
+        Self::parse(segment).map(|child| Self(format!("{}.{}", self.0, child.0)))
+    }
+
+    /// The collection of what its records hang on.
+    pub(super) fn parent(&self) -> Option<Self> {
+        self.0.rsplit_once('.').map(|(parent, _)| Self(parent.to_owned()))
+    }
+
+    /// The field that names the record which another hangs on, such as `contact_id`.
+    pub(super) fn parent_field(&self) -> Option<String> {
+        self.parent().map(|parent| format!("{}{ID}", parent.word()))
+    }
+
+    /// The whole name: a child's behind its parent's and a dot.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its own part of the name.
+    pub(super) fn own_name(&self) -> &str {
+        self.0.rsplit_once('.').map_or(&self.0, |(_, own)| own)
+    }
+
     /// Where its records lie. The dot keeps them apart from the collections that have rules of their own.
-    fn of(&self, workspace: WorkspaceId) -> Collection {
+    pub(super) fn of(&self, workspace: WorkspaceId) -> Collection {
         Collection { workspace, name: format!("own.{}", self.0).into() }
     }
 
     /// The word that its ids begin with: one of the things in it.
-    fn word(&self) -> String {
-        let name = self.0.to_ascii_lowercase().replace('-', "_");
+    pub(super) fn word(&self) -> String {
+        let name = self.own_name().to_ascii_lowercase().replace('-', "_");
+        if let Some(stem) = name.strip_suffix("es").filter(|stem| stem.ends_with("ss")) {
+            return format!("{stem}_");
+        }
         if let Some(stem) = name.strip_suffix("ies").filter(|stem| !stem.is_empty()) {
             return format!("{stem}y_");
         }
@@ -71,11 +102,7 @@ impl Sandbox {
         name: CollectionName,
         members: Members,
     ) -> Result<Value, Failure> {
-        let fields = members.into_map();
-        if let Some(field) = [ID, CREATED, UPDATED].into_iter().find(|field| fields.contains_key(*field)) {
-            return Err(Failure::Invalid(format!("{field} is set by the sandbox and must not be given.")));
-        }
-        check_size(&fields)?;
+        let fields = new_fields(members)?;
         let now = self.now();
         let proposed = new_number(now)?;
         let time = now.to_rfc3339();
@@ -118,7 +145,7 @@ impl Sandbox {
     ) -> Result<Value, Failure> {
         let fields = caller_fields(members, id)?;
         check_size(&fields)?;
-        self.rewrite(workspace, &name, id, move |_| fields).await
+        self.rewrite(workspace, &name, id, move |_| Ok(fields)).await
     }
 
     /// Merges these fields into those that a record has; null removes one (RFC 7396).
@@ -129,27 +156,20 @@ impl Sandbox {
         id: &str,
         members: Members,
     ) -> Result<Value, Failure> {
-        let patch = Value::Object(caller_fields(members, id)?);
+        let patch = caller_fields(members, id)?;
+        let parent_field = name.parent_field();
         let merged = self.rewrite(workspace, &name, id, move |old| {
+            if let Some(field) = parent_field.filter(|field| patch.contains_key(field)) {
+                family::check_same_parent(&field, &old, &patch)?;
+            }
             let mut fields = Value::Object(old);
-            merge(&mut fields, patch);
-            match fields {
+            merge(&mut fields, Value::Object(patch));
+            Ok(match fields {
                 Value::Object(fields) => fields,
                 _ => Map::new(),
-            }
+            })
         });
         merged.await
-    }
-
-    /// Deletes a record.
-    pub(super) async fn delete_record(
-        &self,
-        workspace: WorkspaceId,
-        name: &CollectionName,
-        id: &str,
-    ) -> Result<(), Failure> {
-        let removed = self.records.remove(name.of(workspace), name.number(id)?).await?;
-        if removed { Ok(()) } else { Err(Failure::NotFound("record")) }
     }
 
     /// Rewrites a record's fields; one that would be too large stays as it is.
@@ -158,7 +178,7 @@ impl Sandbox {
         workspace: WorkspaceId,
         name: &CollectionName,
         id: &str,
-        edit: impl FnOnce(Map<String, Value>) -> Map<String, Value> + Send + 'static,
+        edit: impl FnOnce(Map<String, Value>) -> Result<Map<String, Value>, Failure> + Send + 'static,
     ) -> Result<Value, Failure> {
         let number = name.number(id)?;
         let (id, time) = (id.to_owned(), self.now().to_rfc3339());
@@ -170,10 +190,10 @@ impl Sandbox {
                 Some(Value::String(created)) => created,
                 _ => time.clone(),
             };
-            let fields = edit(old);
-            if let Err(refusal) = check_size(&fields) {
-                return Ok((Alteration::Nothing, Err(refusal)));
-            }
+            let fields = match edit(old).and_then(|fields| check_size(&fields).map(|()| fields)) {
+                Ok(fields) => fields,
+                Err(refusal) => return Ok((Alteration::Nothing, Err(refusal))),
+            };
             let rewritten = record(id, fields, created, time);
             let document = written(&rewritten)?;
             Ok((Alteration::Replaced { document, was_due: None, due: None }, Ok(rewritten)))
@@ -182,11 +202,21 @@ impl Sandbox {
     }
 }
 
+/// What a new record is made of.
+fn new_fields(members: Members) -> Result<Map<String, Value>, Failure> {
+    let fields = members.into_map();
+    if let Some(field) = [ID, CREATED, UPDATED].into_iter().find(|field| fields.contains_key(*field)) {
+        return Err(Failure::Invalid(format!("{field} is set by the sandbox and must not be given.")));
+    }
+    check_size(&fields)?;
+    Ok(fields)
+}
+
 /// What a caller changes. What was read can be sent back whole: the sandbox's own fields are left out then.
 fn caller_fields(members: Members, id: &str) -> Result<Map<String, Value>, Failure> {
     let mut fields = members.into_map();
     if fields.shift_remove(ID).is_some_and(|given| given != *id) {
-        return Err(Failure::Invalid("id must be that of the path, or left out.".to_owned()));
+        return Err(Failure::Invalid("id must be that of the record, or left out.".to_owned()));
     }
     fields.shift_remove(CREATED);
     fields.shift_remove(UPDATED);
@@ -245,7 +275,9 @@ mod tests {
         for (name, word) in [
             ("contexts", "context_"),
             ("stories", "story_"),
-            ("addresses", "addresse_"),
+            ("addresses", "address_"),
+            ("businesses", "business_"),
+            ("esses", "ess_"),
             ("class", "class_"),
             ("Order-Items", "order_item_"),
             ("s", "s_"),
@@ -256,6 +288,13 @@ mod tests {
         for bad in ["", "1x", "_x", "a.b", "a%20b", "a/b", "é", &"x".repeat(65)] {
             assert!(CollectionName::parse(bad).is_none(), "{bad}");
         }
+        let emails = CollectionName::parse("contacts").unwrap().child("emails").unwrap();
+        assert_eq!((emails.as_str(), emails.own_name()), ("contacts.emails", "emails"));
+        assert_eq!(
+            (emails.word().as_str(), emails.parent_field().as_deref()),
+            ("email_", Some("contact_id"))
+        );
+        assert!(emails.child("a.b").is_none());
     }
 
     #[test]

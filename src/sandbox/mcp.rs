@@ -7,9 +7,12 @@
 //!
 //! Never here: a batch, a stream, a session (they come later, or never), a rule about posts.
 
+mod kept;
 mod rpc;
+mod schema;
+mod social;
 pub(super) mod sse;
-pub(super) mod tools;
+mod tools;
 
 use http::header::ACCEPT;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -29,7 +32,7 @@ use rpc::{
     INVALID_REQUEST, METHOD_NOT_FOUND, Refusal, UNSUPPORTED_VERSION, internal, invalid, invalid_params,
     is_request_id, parse, result,
 };
-use tools::Tool;
+use tools::{Found, NOT_BUILT, ToolCall};
 
 /// The endpoint's path.
 pub(super) const ENDPOINT: &str = "/api/mcp-app";
@@ -168,7 +171,7 @@ async fn handle(
         ("ping", Era::Legacy) => written(era, &json!({})),
         // Asked in either era: it is how a client finds out which one there is.
         ("server/discover", _) => written(Era::Modern, &discover(server)),
-        ("tools/list", _) => written(era, &list(server, era, params)?),
+        ("tools/list", _) => written(era, &list(sandbox, server, era, params)?),
         ("tools/call", _) => call(sandbox, server, headers, era, params).await,
         _ => Err(no_method(era, format!("No method {}.", shown(method)))),
     }
@@ -212,7 +215,7 @@ fn discover(server: Server<'_>) -> Value {
     })
 }
 
-fn list(server: Server<'_>, era: Era, params: &str) -> Outcome {
+fn list(sandbox: &Sandbox, server: Server<'_>, era: Era, params: &str) -> Outcome {
     #[derive(Deserialize)]
     struct Params {
         cursor: Option<Value>,
@@ -222,7 +225,7 @@ fn list(server: Server<'_>, era: Era, params: &str) -> Outcome {
     if params.cursor.is_some() {
         return Err(invalid_params("This cursor is not known: the list has one page."));
     }
-    let tools = server.tools();
+    let tools = tools::list(sandbox, server);
     Ok(match era {
         Era::Legacy => json!({"tools": tools}),
         // What the gate leaves of the list depends on the key.
@@ -250,25 +253,23 @@ async fn call(
     if !arguments.starts_with('{') {
         return Err(invalid_params("arguments must be an object."));
     }
-    let found = match server {
-        Server::Built => Tool::find(&params.name),
-        Server::Named(names) if names.contains(&params.name) => {
-            return Err(no_method(era, "The sandbox does not have this tool yet.".to_owned()));
+    let tool = match tools::find(sandbox, server, &params.name) {
+        Found::Tool(tool) => tool,
+        Found::NotBuilt => return Err(no_method(era, NOT_BUILT.to_owned())),
+        Found::Nothing => {
+            let mut refusal = invalid_params(&format!("Unknown tool {}.", shown(&params.name)));
+            if era == Era::Legacy {
+                refusal.status = StatusCode::OK;
+            }
+            return Err(refusal);
         }
-        Server::Named(_) => None,
-    };
-    let Some(tool) = found else {
-        let mut refusal = invalid_params(&format!("Unknown tool {}.", shown(&params.name)));
-        if era == Era::Legacy {
-            refusal.status = StatusCode::OK;
-        }
-        return Err(refusal);
     };
     let workspace = workspace(headers).map_err(|failure| match failure {
         Failure::Fault(fault) => Refusal::from(fault),
         refusal => invalid_params(&refusal.message()),
     })?;
-    let outcome = tool.call(sandbox, workspace, arguments.as_bytes()).await?;
+    let outcome =
+        tool.call(ToolCall { sandbox, workspace, headers, arguments: arguments.as_bytes() }).await?;
     written(era, &outcome)
 }
 

@@ -44,9 +44,9 @@ const UNCONFIRMED_LIFE_S: i64 = 24 * 60 * 60;
 /// Uploads under way at most.
 const UPLOADS_MAX: usize = 16;
 /// Characters of a file's name at most.
-const FILENAME_CHARS_MAX: usize = 255;
+pub(super) const FILENAME_CHARS_MAX: usize = 255;
 /// Characters of a content type at most.
-const CONTENT_TYPE_CHARS_MAX: usize = 127;
+pub(super) const CONTENT_TYPE_CHARS_MAX: usize = 127;
 
 const ID_WORD: &str = "media_";
 
@@ -83,9 +83,25 @@ impl Announced {
 /// Where an upload goes. The URL's part behind the origin and the base is `path_and_query`.
 #[derive(Debug)]
 pub(super) struct Invitation {
-    pub(super) id: String,
-    pub(super) path_and_query: String,
-    pub(super) expires_at: String,
+    id: String,
+    path_and_query: String,
+    expires_at: String,
+}
+
+/// The same as callers see it.
+#[derive(Serialize)]
+pub(super) struct UploadPlace {
+    id: String,
+    upload_url: String,
+    expires_at: String,
+}
+
+impl Invitation {
+    /// Where it leads to under an origin and a base.
+    pub(super) fn at(self, origin_and_base: &str) -> UploadPlace {
+        let upload_url = format!("{origin_and_base}{}", self.path_and_query);
+        UploadPlace { id: self.id, upload_url, expires_at: self.expires_at }
+    }
 }
 
 /// An upload as callers see it.

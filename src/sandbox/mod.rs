@@ -3,7 +3,8 @@
 //!
 //! It is reached only as an HTTP/1.1 upstream over an in-memory connection, and it believes the identity
 //! headers on it, since the gateway alone can write them. `rest` and `mcp` are two thin doors onto the rules,
-//! of which each kind of thing has a file (`posts`, `media`, `files`, `chat`, `writing`, `collections`); what
+//! of which each kind of thing has a file (`posts`, `media`, `files`, `chat`, `writing`, `collections`; `kinds` reads
+//! which records a product's tools keep out of their names); what
 //! is kept goes through `records` and `blobs`. What is not built says so and invents nothing.
 //!
 //! Never here: a credential, a permission, a limit (they were decided before), a call into another room but
@@ -20,6 +21,7 @@ mod failure;
 mod files;
 mod form;
 mod intake;
+mod kinds;
 mod llm;
 mod mcp;
 mod media;
@@ -51,6 +53,7 @@ use answer::Answer;
 use blobs::Blobs;
 pub use failure::SandboxError;
 use failure::{Failure, Fault};
+use kinds::Kinds;
 use llm::Llm;
 pub use llm::{LlmOptions, LlmOptionsError};
 use media::Uploads;
@@ -76,6 +79,8 @@ pub struct Sandbox {
     wall: Arc<dyn Fn() -> Wall + Send + Sync>,
     product: Arc<SandboxProduct>,
     streams: mcp::sse::Streams,
+    /// What the product's tools speak of.
+    kinds: Arc<Kinds>,
 }
 
 /// What a sandbox is made of.
@@ -102,14 +107,17 @@ impl Sandbox {
         blobs.keep_only(|name| records.holds(name))?;
         let llm = options.llm.map(Llm::new).transpose().map_err(SandboxError::Llm)?;
         let uploads = Arc::new(records.uploads()?);
-        let (wall, product, streams) = (options.wall, Arc::default(), mcp::sse::Streams::default());
-        Ok(Self { records, blobs, llm, views: Arc::default(), uploads, wall, product, streams })
+        let (wall, product, kinds, streams) =
+            (options.wall, Arc::default(), Arc::default(), mcp::sse::Streams::default());
+        Ok(Self { records, blobs, llm, views: Arc::default(), uploads, wall, product, streams, kinds })
     }
 
     /// The same upstream as it stands behind this product.
     #[must_use]
     pub fn behind(&self, product: SandboxProduct) -> Self {
-        Self { product: Arc::new(product), streams: mcp::sse::Streams::default(), ..self.clone() }
+        let kinds = Arc::new(Kinds::of_tools(&product.tools));
+        let streams = mcp::sse::Streams::default();
+        Self { product: Arc::new(product), streams, kinds, ..self.clone() }
     }
 
     /// Serves one in-memory HTTP/1.1 connection until the peer closes it.

@@ -1,14 +1,14 @@
-//! What the sandbox knows of the product that it stands behind: where its doors are and how it speaks.
+//! What the sandbox knows of the product that it stands behind: where its doors are, how it speaks, and what its
+//! tools are called.
 //!
-//! What is built is found by path, whatever product it belongs to. Of what is not built it knows the names: a
-//! route answers 501, and tools are listed so that what a key may see of them can be tried, but not called.
+//! What is built is found by path, or follows from a tool's name, whatever product it belongs to. What is not
+//! built says so: a route answers 501, and a tool is listed, so that what a key may see can be tried.
 //!
 //! Never here: a product's name, or an answer that looks like a real one.
 
 use serde_json::{Value, json};
 
 use super::discovery;
-use super::mcp::tools;
 use crate::dialect::Envelope;
 
 /// What the sandbox knows of the product that it stands behind.
@@ -36,9 +36,9 @@ pub struct RestShape {
 /// The server that an MCP endpoint shows.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Server<'a> {
-    /// The one whose tools are built.
+    /// The one that has tools with rules of their own.
     Built,
-    /// One whose tools have only names.
+    /// One whose tools follow from their names.
     Named(&'a [String]),
 }
 
@@ -60,24 +60,9 @@ impl Server<'_> {
                 "Draft posts for the workspace's social accounts. Posts are kept here and reach no network."
             }
             Self::Named(_) => {
-                "The list shows the tools that the profile names and the key may call; none is built yet."
+                "Tools list, find, make, change and delete records of their kind, each workspace's its own. \
+                 The list shows those that the key may call. Nothing leaves this server."
             }
-        }
-    }
-
-    pub(super) fn tools(self) -> Value {
-        match self {
-            Self::Built => json!(tools::list()),
-            Self::Named(names) => names
-                .iter()
-                .map(|name| {
-                    json!({
-                        "name": name,
-                        "description": "The sandbox does not have this tool yet.",
-                        "inputSchema": {"type": "object"}
-                    })
-                })
-                .collect(),
         }
     }
 }

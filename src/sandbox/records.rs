@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use super::blobs::BlobName;
 use super::failure::SandboxError;
 use super::media::Uploads;
+use crate::domain::id::WorkspaceId;
 use crate::domain::time::Wall;
 
 use due::{Alteration, Due};
@@ -81,6 +82,22 @@ impl Records {
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, SandboxError> {
         self.run(&self.reads, move |file| file.newest(&collection, offset, limit)).await
+    }
+
+    /// See [`RecordFile::newest_that`].
+    pub(super) async fn newest_that(
+        &self,
+        collection: Collection,
+        offset: usize,
+        limit: usize,
+        fits: impl Fn(&[u8]) -> Result<bool, SandboxError> + Send + 'static,
+    ) -> Result<Vec<Vec<u8>>, SandboxError> {
+        self.run(&self.reads, move |file| file.newest_that(&collection, offset, limit, fits)).await
+    }
+
+    /// See [`RecordFile::counts`].
+    pub(super) async fn counts(&self, workspace: WorkspaceId) -> Result<Vec<(String, u64)>, SandboxError> {
+        self.run(&self.reads, move |file| file.counts(workspace)).await
     }
 
     /// See [`RecordFile::older`].

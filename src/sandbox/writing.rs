@@ -21,7 +21,7 @@ use super::posts::BODY_CHARS_MAX;
 pub(super) const KINDS: [&str; 6] = ["rewrite", "compose", "hashtags", "thread", "ideas", "optimise"];
 
 /// Characters of a tone at most.
-const TONE_CHARS_MAX: usize = 100;
+pub(super) const TONE_CHARS_MAX: usize = 100;
 
 /// Entries that are taken of a model's list at most.
 const ENTRIES_MAX: usize = 50;

@@ -1,53 +1,84 @@
-//! The MCP tools: posts and accounts as a model sees them, six of them.
+//! MCP tools: how one is listed and what a call of it gives, whoever does the work.
 //!
-//! Each has a schema for its arguments and the hints that tell reading from writing from deleting. Wrong
-//! arguments are an ordinary result with `isError`, since a model can read it and try again; the protocol's
-//! own errors are for callers that break the protocol.
+//! Each has a schema for its arguments, one for what it gives, and the hints that tell reading from writing
+//! from deleting. Wrong arguments are an ordinary result with `isError`, since a model can read it and try
+//! again; the protocol's own errors are for callers that break the protocol. A tool that the profile names and
+//! nobody built is listed, so that what a key may see can be tried, and says so when it is called.
 //!
-//! Never here: a rule about posts, the protocol around a call.
+//! Never here: what a tool does, the protocol around a call.
 
+use std::borrow::Cow;
+
+use http::HeaderMap;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
+use super::kept::Kept;
+use super::social::{self, Social};
 use crate::domain::id::WorkspaceId;
 use crate::sandbox::Sandbox;
-use crate::sandbox::accounts::ACCOUNTS;
 use crate::sandbox::failure::{Failure, Fault, SandboxError};
 use crate::sandbox::members::Members;
-use crate::sandbox::page::{LIMIT_DEFAULT, LIMIT_MAX, PARAMETERS, Page};
-use crate::sandbox::posts::{ACCOUNT_ID_CHARS_MAX, ACCOUNT_IDS_MAX, BODY_CHARS_MAX, Draft, Edit};
+use crate::sandbox::product::Server;
 
-/// A tool there is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::sandbox) enum Tool {
-    PostsList,
-    PostsCreate,
-    PostsGet,
-    PostsUpdate,
-    PostsDelete,
-    AccountsList,
+/// A tool that is built.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::sandbox) enum Tool<'a> {
+    Social(Social),
+    Kept(Kept<'a>),
 }
 
-/// Every tool, in the order of the list.
-const ALL: [Tool; 6] = [
-    Tool::PostsList,
-    Tool::PostsCreate,
-    Tool::PostsGet,
-    Tool::PostsUpdate,
-    Tool::PostsDelete,
-    Tool::AccountsList,
-];
+/// What is found under a tool's name.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::sandbox) enum Found<'a> {
+    Tool(Tool<'a>),
+    /// The profile names it, and nothing is behind it.
+    NotBuilt,
+    Nothing,
+}
 
 /// A tool as `tools/list` shows it.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(in crate::sandbox) struct Listed {
-    name: &'static str,
-    title: &'static str,
-    description: &'static str,
-    #[serde(rename = "inputSchema")]
-    input_schema: Value,
-    annotations: Value,
+    pub(super) name: Cow<'static, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) title: Option<Cow<'static, str>>,
+    pub(super) description: Cow<'static, str>,
+    pub(super) input_schema: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) output_schema: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) annotations: Option<Hints>,
+}
+
+/// What a client may think of a tool before it calls it.
+#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "the protocol's four")]
+pub(in crate::sandbox) struct Hints {
+    read_only_hint: bool,
+    destructive_hint: bool,
+    idempotent_hint: bool,
+    open_world_hint: bool,
+}
+
+impl Hints {
+    const NONE: Self = Self {
+        read_only_hint: false,
+        destructive_hint: false,
+        idempotent_hint: false,
+        open_world_hint: false,
+    };
+    /// It changes nothing.
+    pub(super) const READS: Self = Self { read_only_hint: true, idempotent_hint: true, ..Self::NONE };
+    /// It makes something new each time.
+    pub(super) const CREATES: Self = Self::NONE;
+    /// It changes something, and the same call again changes no more.
+    pub(super) const CHANGES: Self = Self { idempotent_hint: true, ..Self::NONE };
+    /// It takes something away.
+    pub(super) const DELETES: Self = Self { destructive_hint: true, idempotent_hint: true, ..Self::NONE };
 }
 
 /// What a call gives, in the protocol's form.
@@ -67,93 +98,49 @@ struct Text {
     text: String,
 }
 
-/// The whole list.
-pub(in crate::sandbox) fn list() -> Vec<Listed> {
-    ALL.into_iter().map(Tool::listed).collect()
+/// A call of a tool: whose it is, what it says, and what came with it.
+pub(super) struct ToolCall<'a> {
+    pub(super) sandbox: &'a Sandbox,
+    pub(super) workspace: WorkspaceId,
+    pub(super) headers: &'a HeaderMap,
+    /// The text of one JSON object.
+    pub(super) arguments: &'a [u8],
 }
 
-impl Tool {
-    /// The tool with this name.
-    pub(in crate::sandbox) fn find(name: &str) -> Option<Self> {
-        ALL.into_iter().find(|tool| tool.name() == name)
-    }
+/// The whole list: what is built at this endpoint, then what else the profile names.
+pub(in crate::sandbox) fn list(sandbox: &Sandbox, server: Server<'_>) -> Vec<Listed> {
+    let (built, named) = match server {
+        Server::Built => (social::ALL.as_slice(), sandbox.product.tools.as_slice()),
+        Server::Named(names) => (&[][..], names),
+    };
+    let named = named.iter().filter(|name| !built.iter().any(|tool| tool.name() == name.as_str()));
+    let derived = named.map(|name| match sandbox.kinds.purpose(name) {
+        Some(purpose) => Kept(purpose).listed(name),
+        None => not_built(name),
+    });
+    built.iter().map(|tool| tool.listed()).chain(derived).collect()
+}
 
-    fn name(self) -> &'static str {
-        match self {
-            Self::PostsList => "posts_list",
-            Self::PostsCreate => "posts_create",
-            Self::PostsGet => "posts_get",
-            Self::PostsUpdate => "posts_update",
-            Self::PostsDelete => "posts_delete",
-            Self::AccountsList => "accounts_list",
-        }
+/// The tool with this name.
+pub(in crate::sandbox) fn find<'a>(sandbox: &'a Sandbox, server: Server<'_>, name: &str) -> Found<'a> {
+    if let (Server::Built, Some(tool)) = (server, Social::find(name)) {
+        return Found::Tool(Tool::Social(tool));
     }
-
-    fn listed(self) -> Listed {
-        let id = || json!({"type": "string", "description": "The post's id, such as posts_list shows it."});
-        let body = || json!({"type": "string", "minLength": 1, "maxLength": BODY_CHARS_MAX, "description": "The post's text."});
-        let account_ids = || {
-            json!({
-                "type": "array", "minItems": 1, "maxItems": ACCOUNT_IDS_MAX,
-                "items": {"type": "string", "minLength": 1, "maxLength": ACCOUNT_ID_CHARS_MAX},
-                "description": "The accounts that the post is for."
-            })
-        };
-        let page = || {
-            json!({
-                "limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
-                "offset": {"type": "integer", "minimum": 0, "maximum": u32::MAX, "default": 0}
-            })
-        };
-        let (title, description, properties, required) = match self {
-            Self::PostsList => {
-                ("List posts", "Lists the workspace's posts, newest first.", page(), json!([]))
-            }
-            Self::PostsCreate => (
-                "Create a post",
-                "Creates a draft post.",
-                json!({"body": body(), "account_ids": account_ids()}),
-                json!(["body", "account_ids"]),
-            ),
-            Self::PostsGet => ("Get a post", "Gets one post.", json!({"id": id()}), json!(["id"])),
-            Self::PostsUpdate => (
-                "Update a post",
-                "Changes a post's text, its accounts, or both.",
-                json!({"id": id(), "body": body(), "account_ids": account_ids()}),
-                json!(["id"]),
-            ),
-            Self::PostsDelete => {
-                ("Delete a post", "Deletes a post for good.", json!({"id": id()}), json!(["id"]))
-            }
-            Self::AccountsList => {
-                ("List accounts", "Lists the connected social accounts.", page(), json!([]))
-            }
-        };
-        let reads = matches!(self, Self::PostsList | Self::PostsGet | Self::AccountsList);
-        Listed {
-            name: self.name(),
-            title,
-            description,
-            input_schema: json!({
-                "type": "object", "properties": properties, "required": required, "additionalProperties": false
-            }),
-            annotations: json!({
-                "readOnlyHint": reads,
-                "destructiveHint": self == Self::PostsDelete,
-                "idempotentHint": self != Self::PostsCreate,
-                "openWorldHint": false
-            }),
-        }
+    match sandbox.kinds.purpose(name) {
+        Some(purpose) => Found::Tool(Tool::Kept(Kept(purpose))),
+        None if sandbox.product.tools.iter().any(|known| known == name) => Found::NotBuilt,
+        None => Found::Nothing,
     }
+}
 
+impl Tool<'_> {
     /// Calls the tool. A refusal is an outcome; only a fault of ours is an error.
-    pub(in crate::sandbox) async fn call(
-        self,
-        sandbox: &Sandbox,
-        workspace: WorkspaceId,
-        arguments: &[u8],
-    ) -> Result<Outcome, Fault> {
-        match self.run(sandbox, workspace, arguments).await {
+    pub(super) async fn call(self, call: ToolCall<'_>) -> Result<Outcome, Fault> {
+        let ran = match self {
+            Self::Social(tool) => tool.run(call).await,
+            Self::Kept(tool) => tool.run(call).await,
+        };
+        match ran {
             Ok(json) => Ok(Outcome {
                 content: [Text { kind: "text", text: json.get().to_owned() }],
                 structured_content: Some(json),
@@ -167,66 +154,38 @@ impl Tool {
             }),
         }
     }
+}
 
-    async fn run(
-        self,
-        sandbox: &Sandbox,
-        workspace: WorkspaceId,
-        arguments: &[u8],
-    ) -> Result<Box<RawValue>, Failure> {
-        let mut members = Members::parse(arguments, "arguments")?;
-        match self {
-            Self::PostsList => {
-                members.only(&PARAMETERS)?;
-                let page = Page::from_members(&mut members)?;
-                written(&Data { data: sandbox.list_posts(workspace, page).await? })
-            }
-            Self::AccountsList => {
-                members.only(&PARAMETERS)?;
-                written(&Data { data: Page::from_members(&mut members)?.of(&ACCOUNTS) })
-            }
-            Self::PostsCreate => {
-                let draft = Draft::from_members(members)?;
-                written(&sandbox.create_post(workspace, draft).await?)
-            }
-            Self::PostsGet => {
-                members.only(&["id"])?;
-                written(&sandbox.post(workspace, &id(&mut members)?).await?)
-            }
-            Self::PostsUpdate => {
-                members.only(&["id", "body", "account_ids"])?;
-                let id = id(&mut members)?;
-                let edit = Edit::from_members(members)?;
-                written(&sandbox.update_post(workspace, &id, edit).await?)
-            }
-            Self::PostsDelete => {
-                members.only(&["id"])?;
-                let id = id(&mut members)?;
-                sandbox.delete_post(workspace, &id).await?;
-                written(&Deleted { id: &id, deleted: true })
-            }
-        }
+/// What is not built as it is listed.
+fn not_built(name: &str) -> Listed {
+    Listed {
+        name: name.to_owned().into(),
+        title: None,
+        description: NOT_BUILT.into(),
+        input_schema: json!({"type": "object"}),
+        output_schema: None,
+        annotations: None,
     }
 }
 
+/// What is said of a tool that the profile names and nobody built.
+pub(super) const NOT_BUILT: &str = "The sandbox does not have this tool.";
+
+/// `{"data": …}`.
 #[derive(Serialize)]
-struct Data<T> {
-    data: Vec<T>,
+pub(super) struct Data<T> {
+    pub(super) data: T,
 }
 
-#[derive(Serialize)]
-struct Deleted<'a> {
-    id: &'a str,
-    deleted: bool,
-}
-
-fn id(members: &mut Members) -> Result<String, Failure> {
-    match members.take("id") {
+/// Takes an id out of the arguments.
+pub(super) fn id(members: &mut Members, name: &str) -> Result<String, Failure> {
+    match members.take(name) {
         Some(Value::String(id)) => Ok(id),
-        _ => Err(Failure::Invalid("id must be a text: the post's id.".to_owned())),
+        _ => Err(Failure::Invalid(format!("{name} must be a text: an id as it was given."))),
     }
 }
 
-fn written(result: &impl Serialize) -> Result<Box<RawValue>, Failure> {
+/// A result as it is answered.
+pub(super) fn written(result: &impl Serialize) -> Result<Box<RawValue>, Failure> {
     to_raw_value(result).map_err(|error| SandboxError::Unreadable(error).into())
 }

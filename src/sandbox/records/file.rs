@@ -110,15 +110,42 @@ impl RecordFile {
         offset: usize,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, SandboxError> {
+        self.newest_that(collection, offset, limit, |_| Ok(true))
+    }
+
+    /// The same of those documents that `fits` takes.
+    pub(in crate::sandbox) fn newest_that(
+        &self,
+        collection: &Collection,
+        offset: usize,
+        limit: usize,
+        fits: impl Fn(&[u8]) -> Result<bool, SandboxError>,
+    ) -> Result<Vec<Vec<u8>>, SandboxError> {
         self.read(|records| {
-            records
-                .range(collection.row(0)..=collection.row(u128::MAX))
-                .map_err(read)?
-                .rev()
-                .skip(offset)
-                .take(limit)
-                .map(|row| row.map(|(_, document)| document.value().to_vec()).map_err(read))
-                .collect()
+            let rows = records.range(collection.row(0)..=collection.row(u128::MAX)).map_err(read)?.rev();
+            let found = rows.filter_map(|row| {
+                let document = match row {
+                    Ok((_, document)) => document,
+                    Err(error) => return Some(Err(read(error))),
+                };
+                match fits(document.value()) {
+                    Ok(true) => Some(Ok(document.value().to_vec())),
+                    Ok(false) => None,
+                    Err(error) => Some(Err(error)),
+                }
+            });
+            found.skip(offset).take(limit).collect()
+        })
+    }
+
+    /// How many records each collection of a workspace holds. One that holds none may be missing.
+    pub(in crate::sandbox) fn counts(
+        &self,
+        workspace: WorkspaceId,
+    ) -> Result<Vec<(String, u64)>, SandboxError> {
+        self.look(|transaction| {
+            let counts = transaction.open_table(COUNTS).map_err(read)?;
+            counts_in(&counts, workspace, "").map_err(read)
         })
     }
 
@@ -286,18 +313,31 @@ struct Totals {
 
 fn totals(counts: &Counts<'_>, workspace: WorkspaceId) -> Result<Totals, redb::StorageError> {
     let mut totals = Totals { collections: 0, records: 0 };
-    let workspace = workspace.as_u128();
     // No name is empty, so this is every one.
-    for row in counts.range((workspace, "")..)? {
-        let (place, count) = row?;
-        if place.value().0 != workspace {
-            break;
-        }
+    for (_, count) in counts_in(counts, workspace, "")? {
         // An emptied collection of an older file still has its row.
-        totals.collections += usize::from(count.value() > 0);
-        totals.records = totals.records.saturating_add(count.value());
+        totals.collections += usize::from(count > 0);
+        totals.records = totals.records.saturating_add(count);
     }
     Ok(totals)
+}
+
+/// The collections of a workspace whose names begin so, in the order of their names, and what each holds.
+pub(in crate::sandbox) fn counts_in(
+    counts: &impl ReadableTable<(u128, &'static str), u64>,
+    workspace: WorkspaceId,
+    beginning: &str,
+) -> Result<Vec<(String, u64)>, redb::StorageError> {
+    let mut found = Vec::new();
+    for row in counts.range((workspace.as_u128(), beginning)..)? {
+        let (place, count) = row?;
+        let (of, name) = place.value();
+        if of != workspace.as_u128() || !name.starts_with(beginning) {
+            break;
+        }
+        found.push((name.to_owned(), count.value()));
+    }
+    Ok(found)
 }
 
 /// See [`RecordFile::insert`]; gives the record's id as well.

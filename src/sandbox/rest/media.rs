@@ -7,22 +7,13 @@
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use serde::Serialize;
 
 use super::{Answer, Data, Sandbox, Trouble, body, check_method, no_body, workspace};
 use crate::sandbox::answer::json;
 use crate::sandbox::discovery::origin;
 use crate::sandbox::failure::Failure;
 use crate::sandbox::intake;
-use crate::sandbox::media::{Announced, Invitation, Media};
-
-/// Where an upload goes, as callers see it.
-#[derive(Serialize)]
-struct Shown {
-    id: String,
-    upload_url: String,
-    expires_at: String,
-}
+use crate::sandbox::media::{Announced, Media};
 
 /// Answers a request for what stands behind `media`, under this base.
 pub(super) async fn answer(
@@ -37,9 +28,7 @@ pub(super) async fn answer(
             let workspace = workspace(request.headers())?;
             let place = format!("{}{base}", origin(request.headers()));
             let announced = Announced::from_members(body(request).await?)?;
-            let Invitation { id, path_and_query, expires_at } =
-                sandbox.invite_media(workspace, announced).await?;
-            let data = Shown { id, upload_url: format!("{place}{path_and_query}"), expires_at };
+            let data = sandbox.invite_media(workspace, announced).await?.at(&place);
             Ok(json(StatusCode::CREATED, &Data { data }))
         }
         [id, "content"] if !id.is_empty() => {

@@ -108,7 +108,7 @@ async fn what_cannot_be_kept_is_refused_by_name_and_changes_nothing() {
         ("POST", "/v1/contexts", r#"{"created_at":"now"}"#, "created_at is set"),
         ("POST", "/v1/contexts", large.as_str(), "at most 65536 bytes"),
         ("PUT", path.as_str(), large.as_str(), "at most 65536 bytes"),
-        ("PUT", path.as_str(), r#"{"id":"other"}"#, "id must be that of the path"),
+        ("PUT", path.as_str(), r#"{"id":"other"}"#, "id must be that of the record"),
         ("PATCH", path.as_str(), large.as_str(), "at most 65536 bytes"),
         ("PATCH", path.as_str(), "1", "JSON object"),
     ] {

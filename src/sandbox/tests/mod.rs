@@ -23,11 +23,14 @@ use crate::domain::time::Wall;
 mod chat;
 mod collections;
 mod files;
+mod kept_tools;
 mod llm;
 mod mcp;
 mod media;
 mod publishing;
 mod rest;
+mod schema;
+mod social_tools;
 mod sse;
 mod writing;
 
@@ -139,22 +142,41 @@ impl Play {
 
     /// A JSON-RPC message of workspace 1 in the era that a version header says (none: "").
     async fn rpc(&mut self, version: &str, body: &str) -> Seen {
-        let mut request = Request::post("/api/mcp-app")
+        self.rpc_of(1, "/api/mcp-app", version, body).await
+    }
+
+    async fn rpc_of(&mut self, workspace: u128, path: &str, version: &str, body: &str) -> Seen {
+        let mut request = Request::post(path)
             .header("host", "upstream")
             .header("content-type", "application/json")
-            .header("x-keyward-workspace", WorkspaceId::from_u128(1).to_string());
+            .header("x-keyward-workspace", WorkspaceId::from_u128(workspace).to_string());
         if !version.is_empty() {
             request = request.header("mcp-protocol-version", version);
         }
         self.send(request.body(Full::from(body.to_owned())).unwrap()).await
     }
 
+    /// The tools that this endpoint lists.
+    async fn listed(&mut self, path: &str) -> Vec<Value> {
+        let seen = self.rpc_of(1, path, "", r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#).await;
+        assert_eq!(
+            seen.json()["result"].as_object().unwrap().len(),
+            1,
+            "a legacy list has no modern members"
+        );
+        seen.json()["result"]["tools"].as_array().unwrap().clone()
+    }
+
     /// The result of a call of a tool.
     async fn tool(&mut self, name: &str, arguments: Value) -> Value {
+        self.tool_of(1, "/api/mcp-app", name, arguments).await
+    }
+
+    async fn tool_of(&mut self, workspace: u128, path: &str, name: &str, arguments: Value) -> Value {
         let message = json!({
             "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}
         });
-        let seen = self.rpc("2025-11-25", &message.to_string()).await;
+        let seen = self.rpc_of(workspace, path, "2025-11-25", &message.to_string()).await;
         assert_eq!(seen.status, 200, "{seen:?}");
         seen.json()["result"].clone()
     }
