@@ -79,17 +79,29 @@ impl EventRoom {
 /// An event stream that passes through.
 pub struct Events {
     source: Relayed,
-    source_is_over: bool,
+    stage: Stage,
     reader: Reader,
     waiting: VecDeque<Piece>,
     /// Whether what went out last ended an event, so that something of ours can stand behind it.
     is_between: bool,
     has_begun: bool,
     inlet: Option<mpsc::Receiver<Bytes>>,
-    keep_alive_after: Duration,
-    quiet: Pin<Box<Sleep>>,
-    quiet_is_timed: bool,
-    is_over: bool,
+    silence: Silence,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Coming,
+    /// The source has ended; what was read of it still goes out.
+    Leaving,
+    Over,
+}
+
+/// The time in which nothing went out.
+struct Silence {
+    most: Duration,
+    timer: Pin<Box<Sleep>>,
+    is_timed: bool,
 }
 
 impl Events {
@@ -97,16 +109,17 @@ impl Events {
     pub fn new(source: Relayed) -> Self {
         Self {
             source: source.patient(),
-            source_is_over: false,
+            stage: Stage::Coming,
             reader: Reader::default(),
             waiting: VecDeque::new(),
             is_between: true,
             has_begun: false,
             inlet: None,
-            keep_alive_after: KEEP_ALIVE_AFTER,
-            quiet: Box::pin(sleep(KEEP_ALIVE_AFTER)),
-            quiet_is_timed: false,
-            is_over: false,
+            silence: Silence {
+                most: KEEP_ALIVE_AFTER,
+                timer: Box::pin(sleep(KEEP_ALIVE_AFTER)),
+                is_timed: false,
+            },
         }
     }
 
@@ -127,7 +140,7 @@ impl Events {
     /// The same, kept alive after another time of silence than [`KEEP_ALIVE_AFTER`].
     #[must_use]
     pub const fn kept_alive_after(mut self, silence: Duration) -> Self {
-        self.keep_alive_after = silence;
+        self.silence.most = silence;
         self
     }
 
@@ -138,21 +151,23 @@ impl Events {
 
     /// Whether nothing more will come.
     pub(super) fn is_end(&self) -> bool {
-        self.is_over
-            || (self.waiting.is_empty()
-                && self.reader.is_empty()
-                && (self.source_is_over || self.source.is_end()))
+        let nothing_is_left = self.waiting.is_empty() && self.reader.is_empty();
+        match self.stage {
+            Stage::Coming => nothing_is_left && self.source.is_end(),
+            Stage::Leaving => nothing_is_left,
+            Stage::Over => true,
+        }
     }
 
     pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        let next = if self.is_over { Poll::Ready(None) } else { self.poll_next(cx) };
+        let next = if self.stage == Stage::Over { Poll::Ready(None) } else { self.poll_next(cx) };
         match &next {
             Poll::Ready(Some(Ok(_))) => {
                 self.has_begun = true;
-                self.quiet_is_timed = false;
+                self.silence.is_timed = false;
             }
             Poll::Ready(None | Some(Err(_))) => {
-                self.is_over = true;
+                self.stage = Stage::Over;
                 self.waiting.clear();
             }
             Poll::Pending => {}
@@ -174,7 +189,7 @@ impl Events {
                 self.is_between = piece.is_between;
                 return Poll::Ready(Some(Ok(piece.bytes)));
             }
-            if self.source_is_over {
+            if self.stage == Stage::Leaving {
                 return Poll::Ready(None);
             }
             let read = match self.source.poll_data(cx) {
@@ -184,7 +199,7 @@ impl Events {
                 }
                 Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
                 Poll::Ready(None) => {
-                    self.source_is_over = true;
+                    self.stage = Stage::Leaving;
                     self.reader.finish(&mut self.waiting)
                 }
                 Poll::Pending => return self.poll_quiet(cx),
@@ -208,19 +223,26 @@ impl Events {
     /// A comment when nothing went out for so long.
     fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
-            if !self.quiet_is_timed {
-                self.quiet.set(sleep(self.keep_alive_after));
-                self.quiet_is_timed = true;
-            }
-            if self.quiet.as_mut().poll(cx).is_pending() {
+            if self.silence.poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            self.quiet_is_timed = false;
             // In the middle of an event there is no place for it.
             if self.is_between {
                 return Poll::Ready(Some(Ok(Bytes::from_static(KEEP_ALIVE))));
             }
         }
+    }
+}
+
+impl Silence {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_timed {
+            self.timer.set(sleep(self.most));
+            self.is_timed = true;
+        }
+        let over = self.timer.as_mut().poll(cx);
+        self.is_timed = over.is_pending();
+        over
     }
 }
 

@@ -214,8 +214,8 @@ async fn from_server() -> (DuplexStream, Relayed) {
     (server, Relayed::new(answer.into_body(), u64::MAX, Duration::from_millis(20)))
 }
 
-fn standing() -> Option<Tether> {
-    Some(Tether::new(|| Ok(())))
+fn standing() -> Tether {
+    Tether::new(|| Ok(()))
 }
 
 async fn next(body: &mut Body) -> Result<Bytes, BodyError> {
@@ -225,7 +225,7 @@ async fn next(body: &mut Body) -> Result<Bytes, BodyError> {
 #[tokio::test]
 async fn a_silent_stream_is_kept_alive_by_comments_between_its_events() {
     let (mut server, relayed) = from_server().await;
-    let events = Events::new(relayed.tethered(standing())).kept_alive_after(Duration::from_millis(30));
+    let events = Events::new(relayed.tethered(Some(standing()))).kept_alive_after(Duration::from_millis(30));
     let mut body = Body::Events(Box::new(events));
     assert_eq!(next(&mut body).await.unwrap(), KEEP_ALIVE);
     assert_eq!(next(&mut body).await.unwrap(), KEEP_ALIVE, "longer than any body may pause");
@@ -269,7 +269,7 @@ async fn a_stream_whose_tether_broke_ends_within_its_silence() {
 async fn events_of_ours_wait_for_the_end_of_the_one_that_is_open() {
     let (mut server, relayed) = from_server().await;
     let (ours, inlet) = mpsc::channel(4);
-    let mut body = Body::Events(Box::new(Events::new(relayed.tethered(standing())).with_inlet(inlet)));
+    let mut body = Body::Events(Box::new(Events::new(relayed.tethered(Some(standing()))).with_inlet(inlet)));
     ours.send(Bytes::from_static(b"data: ours\n\n")).await.unwrap();
     assert_eq!(next(&mut body).await.unwrap(), "data: ours\n\n");
     server.write_all(b"data: a\n").await.unwrap();
@@ -286,7 +286,7 @@ async fn events_of_ours_wait_for_the_end_of_the_one_that_is_open() {
 async fn a_stream_breaks_off_at_an_event_that_may_not_be_shown() {
     let (mut server, relayed) = from_server().await;
     let rewriter = Box::new(|event: &Event<'_>| replace_lists(event.data));
-    let events = Events::new(relayed.tethered(standing())).rewritten(rewriter, EventRoom::default());
+    let events = Events::new(relayed.tethered(Some(standing()))).rewritten(rewriter, EventRoom::default());
     let mut body = Body::Events(Box::new(events));
     server.write_all(b"data: x\n\n").await.unwrap();
     assert_eq!(next(&mut body).await.unwrap(), "data: x\n\n");
