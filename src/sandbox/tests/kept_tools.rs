@@ -19,6 +19,7 @@ async fn library(tools: &[&str]) -> Play {
     let sandbox = play.sandbox.behind(SandboxProduct {
         endpoint: Some(ENDPOINT.to_owned()),
         tools: tools.iter().map(|name| (*name).to_owned()).collect(),
+        sse: None,
         rest: Some(RestShape { base: "/v1".to_owned(), envelope: Envelope::Error }),
     });
     Play { connection: connect(&sandbox).await, sandbox, ..play }
