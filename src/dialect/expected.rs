@@ -23,12 +23,13 @@ pub(super) const fn expected(invalid: Invalid) -> &'static str {
         Invalid::AmbiguousMember => "every member once and spelled exactly",
         Invalid::Params => "params as the method takes them",
         Invalid::HeaderMismatch => "headers that agree with the body",
+        Invalid::Session => "a session of this key",
         Invalid::Expectation => "no expectation but 100-continue",
     }
 }
 
 #[cfg(test)]
-pub(super) const EVERY_INVALID: [Invalid; 11] = [
+pub(super) const EVERY_INVALID: [Invalid; 12] = [
     Invalid::Host,
     Invalid::ForeignHost,
     Invalid::Target,
@@ -39,6 +40,7 @@ pub(super) const EVERY_INVALID: [Invalid; 11] = [
     Invalid::AmbiguousMember,
     Invalid::Params,
     Invalid::HeaderMismatch,
+    Invalid::Session,
     Invalid::Expectation,
 ];
 

@@ -143,7 +143,8 @@ fn say_invalid(invalid: Invalid) -> Spoken {
         | Invalid::NotRpc
         | Invalid::AmbiguousMember
         | Invalid::Params
-        | Invalid::HeaderMismatch => spoken(StatusCode::BAD_REQUEST, "invalid_request", &detail),
+        | Invalid::HeaderMismatch
+        | Invalid::Session => spoken(StatusCode::BAD_REQUEST, "invalid_request", &detail),
     }
 }
 

@@ -97,7 +97,8 @@ impl RestDialect {
             | Invalid::NotRpc
             | Invalid::AmbiguousMember
             | Invalid::Params
-            | Invalid::HeaderMismatch => self.words.invalid.filled(expected(invalid)),
+            | Invalid::HeaderMismatch
+            | Invalid::Session => self.words.invalid.filled(expected(invalid)),
         }
     }
 

@@ -23,6 +23,8 @@ const INVALID_REQUEST: i32 = -32600;
 const METHOD_NOT_FOUND: i32 = -32601;
 const INVALID_PARAMS: i32 = -32602;
 const HEADER_MISMATCH: i32 = -32020;
+/// What servers of the official libraries say of a session that they do not know, with status 404.
+const SESSION_NOT_FOUND: i32 = -32001;
 
 /// Stands for the seconds in a rate refusal's data until they are known.
 const RETRY_GAP: &str = "{retry_after}";
@@ -59,6 +61,7 @@ pub struct RpcDialect {
     params: Said,
     header_mismatch: Said,
     unknown_method: Said,
+    unknown_session: Said,
 }
 
 impl RpcDialect {
@@ -91,6 +94,11 @@ impl RpcDialect {
         said.quota = Said::new(&words.quota, &upgrade("quota"));
         let unknown_method =
             RpcWord { status: StatusCode::NOT_FOUND, code: METHOD_NOT_FOUND, message: unknown };
+        let unknown_session = RpcWord {
+            status: StatusCode::NOT_FOUND,
+            code: SESSION_NOT_FOUND,
+            message: "Session not found".to_owned(),
+        };
         Self {
             words: said,
             refused_key_id: terms.refused_key_id,
@@ -100,6 +108,7 @@ impl RpcDialect {
             params: invalid_as(INVALID_PARAMS),
             header_mismatch: invalid_as(HEADER_MISMATCH),
             unknown_method: Said::new(&unknown_method, &reason("unknown_method")),
+            unknown_session: Said::new(&unknown_session, &reason("session")),
         }
     }
 
@@ -142,6 +151,7 @@ impl RpcDialect {
             Invalid::NotJson => self.not_json.filled(expected, None),
             Invalid::Params => self.params.filled(expected, id),
             Invalid::HeaderMismatch => self.header_mismatch.filled(expected, id),
+            Invalid::Session => self.unknown_session.plain(id),
             Invalid::Host
             | Invalid::Target
             | Invalid::Framing

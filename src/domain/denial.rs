@@ -131,6 +131,8 @@ pub enum Invalid {
     Params,
     /// A header disagrees with the body.
     HeaderMismatch,
+    /// An MCP session that is not this caller's, or is no more.
+    Session,
     /// An `Expect` other than `100-continue`.
     Expectation,
 }

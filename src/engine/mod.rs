@@ -23,6 +23,7 @@ mod prove;
 mod replays;
 mod retries;
 mod route_buckets;
+mod sessions;
 mod signing;
 mod slots;
 mod slow_hash;
@@ -62,6 +63,7 @@ pub use changes::{
 pub use explain::{Explanation, ToExplain};
 pub use import::{ImportContent, ImportMode, ImportRefused, ImportReport, Imported, NewImport};
 pub use install_secret::{INSTALL_SECRETS_MAX, InstallSecret, InstallSecretError, InstallSecrets};
+pub use sessions::{SessionDigest, SessionUser};
 pub use tally::{Door, OutcomeCount};
 pub use timekeeping::ClockView;
 pub use usage::{AwaitedAnswer, UsageReport, UsageSpan, UsageStep};
@@ -80,6 +82,7 @@ use live::CachedProof;
 use replays::SharedReplays;
 use retries::Retries;
 use route_buckets::RouteBuckets;
+use sessions::Sessions;
 use slots::Slots;
 use slow_hash::SlowHash;
 use soft_delay::SoftDelay;
@@ -139,6 +142,7 @@ pub struct Engine {
     route_buckets: RouteBuckets,
     reads: Arc<Semaphore>,
     replays: SharedReplays,
+    sessions: Sessions,
     tally: Tally,
     usage: Usage,
     checkpoints: Checkpoints,
@@ -182,6 +186,7 @@ impl Engine {
             route_buckets: RouteBuckets::default(),
             reads: Arc::new(Semaphore::new(options.reads_max)),
             replays: SharedReplays::new(options.replays_max),
+            sessions: Sessions::new()?,
             tally: Tally::default(),
             usage: Usage::default(),
             checkpoints: Checkpoints::default(),

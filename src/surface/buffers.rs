@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::denial::Fault;
 use crate::domain::id::WorkspaceId;
+use crate::http::events::EventRoom;
 
 /// Room for all bodies of proven callers together: 256 MiB, a quarter of a small machine's memory.
 const PROVEN_BYTES_MAX: u64 = 256 << 20;
@@ -37,6 +38,8 @@ pub(super) enum Holder {
 pub(super) struct Buffers {
     proven: Room,
     keyless: Room,
+    /// For events that are not whole yet.
+    pub(super) events: EventRoom,
 }
 
 #[derive(Debug)]
@@ -54,7 +57,11 @@ struct HeldBytes {
 impl Default for Buffers {
     fn default() -> Self {
         let room = |bytes_max| Room { bytes_max, held: Mutex::default() };
-        Self { proven: room(PROVEN_BYTES_MAX), keyless: room(KEYLESS_BYTES_MAX) }
+        Self {
+            proven: room(PROVEN_BYTES_MAX),
+            keyless: room(KEYLESS_BYTES_MAX),
+            events: EventRoom::default(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::domain::denial::Invalid;
 
 /// The members of one object, in order.
+#[derive(Debug)]
 pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Members<'a> {
@@ -23,9 +24,8 @@ impl<'a> Members<'a> {
         let members = reader.deserialize_map(MembersVisitor).map_err(|_| Invalid::NotRpc)?;
         for (place, (name, _)) in members.iter().enumerate() {
             let doubled = members.iter().skip(place + 1).any(|(other, _)| other == name);
-            let folded = fold(name);
             let looks_alike =
-                !known.contains(&name.as_ref()) && known.iter().any(|known| fold(known) == folded);
+                !known.contains(&name.as_ref()) && known.iter().any(|known| resembles(name, known));
             if doubled || looks_alike {
                 return Err(Invalid::AmbiguousMember);
             }
@@ -71,12 +71,20 @@ impl<'de> Visitor<'de> for MembersVisitor {
 #[derive(serde::Deserialize)]
 pub(super) struct BorrowedText<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// A name as the most careless reader would compare it: without NULs, in one letter case, the long s an s,
-/// the Kelvin sign a k.
+/// Whether the most careless reader could take one name for the other: one that drops NULs or ends a text at the
+/// first, and compares in one letter case.
+fn resembles(name: &str, known: &str) -> bool {
+    let known = fold(known);
+    fold(name) == known || name.split_once('\0').is_some_and(|(head, _)| fold(head) == known)
+}
+
+/// A name without NULs, in one letter case, also where only some readers fold: the long s is an s, the Kelvin sign a k,
+/// an i has its dot.
 fn fold(name: &str) -> String {
-    name.chars()
-        .filter(|c| *c != '\0')
-        .flat_map(char::to_lowercase)
-        .map(|c| if c == 'ſ' { 's' } else { c })
-        .collect()
+    let folded = name.chars().filter(|c| *c != '\0').map(|c| match c {
+        'ſ' => 's',
+        'ı' | 'İ' => 'i',
+        c => c,
+    });
+    folded.flat_map(char::to_lowercase).collect()
 }

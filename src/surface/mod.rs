@@ -13,7 +13,7 @@ pub mod data;
 mod members;
 mod request_id;
 mod rest;
-mod rpc;
+pub mod rpc;
 mod signature;
 mod spoken;
 

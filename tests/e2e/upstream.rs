@@ -79,7 +79,10 @@ async fn f09_the_upstream_sees_the_request_that_was_decided_on_and_never_the_key
         ("GET /v1/posts/a%20b HTTP/1.1", Call::get("/v1/posts/a%20b").header("X-API-Key", &*key.text)),
         ("POST /v1/posts HTTP/1.1", Call::post("/v1/posts", &json!({"body": "x"})).bearer(&key.text)),
         ("POST /api/mcp-app HTTP/1.1", Call::rpc(&message).bearer(&key.text)),
-        ("POST /api/mcp-app HTTP/1.1", Call::rpc(&message).bearer(&key.text).header("Mcp-Session-Id", "s1")),
+        (
+            "POST /api/mcp-app HTTP/1.1",
+            Call::rpc(&message).bearer(&key.text).header("Mcp-Param-Region", "s1"),
+        ),
     ];
     for (line, call) in calls {
         let answer = daemon.call(&call).await;
@@ -94,7 +97,7 @@ async fn f09_the_upstream_sees_the_request_that_was_decided_on_and_never_the_key
         assert_eq!(header(&seen, "x-keyward-plan"), Some("enterprise"), "{line}");
         assert!(header(&seen, "x-keyward-request-id").is_some(), "{line}");
     }
-    assert_eq!(header(&last(&recorded), "mcp-session-id"), Some("s1"));
+    assert_eq!(header(&last(&recorded), "mcp-param-region"), Some("s1"));
     assert!(last(&recorded).ends_with(&message.to_string()), "a message is forwarded as the same bytes");
     daemon.finish().await;
     task.abort();

@@ -10,6 +10,8 @@ use std::io::Result;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Full;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -67,6 +69,18 @@ impl Call {
 
     fn has(&self, name: &str) -> bool {
         self.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
+    }
+
+    /// The request for a client of hyper's.
+    pub(crate) fn request(&self, host: SocketAddr) -> hyper::Request<Full<Bytes>> {
+        let mut request = hyper::Request::builder().method(&*self.method).uri(&*self.target);
+        if !self.has("host") {
+            request = request.header("host", host.to_string());
+        }
+        for (name, value) in &self.headers {
+            request = request.header(name, &value[..]);
+        }
+        request.body(Full::from(self.body.clone())).unwrap()
     }
 
     /// The request as it is sent. `Host` and `Content-Length` are added where they were not given.

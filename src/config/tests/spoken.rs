@@ -344,4 +344,9 @@ fn what_cannot_be_read_says_what_was_expected() {
         let id = if invalid == Invalid::NotJson { Value::Null } else { json!(9) };
         assert_eq!(body["id"], id, "{invalid:?}");
     }
+    // What servers of the official libraries say, since clients begin anew at that.
+    let spoken = rpc.say(&Denial::Invalid(Invalid::Session).into(), Some("9"), Era::Legacy);
+    let body: Value = serde_json::from_slice(&spoken.body).unwrap();
+    let error = json!({"code": -32001, "message": "Session not found"});
+    assert_eq!((spoken.status.as_u16(), &body["error"], &body["id"]), (404, &error, &json!(9)));
 }

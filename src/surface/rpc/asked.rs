@@ -1,20 +1,22 @@
 //! What a message asks for: the attempt that it makes, and whether it needs a key at all.
 //!
-//! The headers that the modern era adds must agree with the message. A tool that the profile does not map is
-//! closed.
+//! The headers that speak of the message must agree with it. A tool that the profile does not map is closed.
 //!
 //! Never here: a decision about a key.
 
 use hyper::HeaderMap;
 
+use super::headers;
 use super::message::RpcMessage;
 use crate::domain::decision::Wanted;
-use crate::domain::denial::{Denial, Invalid};
-use crate::domain::profile::{Public, RpcDoor};
+use crate::domain::denial::Denial;
+use crate::domain::profile::{Public, Requirement, RpcDoor};
+use crate::domain::usage::Place;
 
 /// What a message asks for.
 pub(super) struct Asked {
     pub(super) wanted: Wanted,
+    /// Whether its answer may hold a list of tools.
     pub(super) lists_tools: bool,
     public: Option<Public>,
 }
@@ -24,12 +26,15 @@ impl Asked {
     pub(super) fn read(body: &[u8], door: &RpcDoor, headers: &HeaderMap) -> (Self, Option<String>) {
         match RpcMessage::parse(body) {
             Ok(message) => {
+                let method = message.method();
                 let asked = Self {
                     wanted: wanted(&message, door, headers),
-                    lists_tools: message.method == "tools/list",
-                    public: door.keyless_method(&message.method),
+                    lists_tools: matches!(method, Some("tools/list" | "tasks/result")),
+                    public: method.and_then(|method| door.keyless_method(method)),
                 };
-                (asked, message.id.map(str::to_owned))
+                // The id of an answer is the other side's: nothing is told under it.
+                let id = message.id().filter(|_| method.is_some());
+                (asked, id.map(str::to_owned))
             }
             Err(unreadable) => {
                 let wanted = Wanted::Refused(Denial::Invalid(unreadable.invalid));
@@ -48,32 +53,29 @@ impl Asked {
     }
 }
 
-/// What a message asks for. The headers that the modern era adds must agree with it.
+/// What a message asks for.
 fn wanted(message: &RpcMessage<'_>, door: &RpcDoor, headers: &HeaderMap) -> Wanted {
     let refused = |invalid| Wanted::Refused(Denial::Invalid(invalid));
-    if !agrees(headers, "mcp-method", &message.method) {
-        return refused(Invalid::HeaderMismatch);
+    if let Err(invalid) = headers::check(message, headers) {
+        return refused(invalid);
     }
-    if message.method == "tools/call" {
+    let Some(method) = message.method() else {
+        // A client's answer to what the upstream asked it. Any key that stands may give one.
+        return Wanted::Known(Requirement::default().at(Place::Standing));
+    };
+    if method == "tools/call" {
         let name = match message.tool_name() {
             Ok(name) => name,
             Err(invalid) => return refused(invalid),
         };
-        if !agrees(headers, "mcp-name", &name) {
-            return refused(Invalid::HeaderMismatch);
-        }
         // A tool that the profile does not map is closed.
         return match door.requirement(&name, None) {
             Some(requirement) => Wanted::Known(requirement),
             None => Wanted::Refused(Denial::Permission { needed: None }),
         };
     }
-    match door.requirement_of_method(&message.method) {
+    match door.requirement_of_method(method) {
         Some(requirement) => Wanted::Known(requirement),
         None => Wanted::Refused(Denial::UnknownMethod),
     }
-}
-
-fn agrees(headers: &HeaderMap, name: &str, said: &str) -> bool {
-    headers.get_all(name).iter().all(|value| value.as_bytes() == said.as_bytes())
 }

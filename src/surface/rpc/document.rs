@@ -1,12 +1,15 @@
-//! Everything at this door that is not a message: a GET of something public, or of nothing.
+//! Everything at this door that is neither a message nor a stream: a GET of something public, or of nothing.
+//!
+//! What is public is part of no session and no stream, whatever a caller says.
 //!
 //! Never here: a body that is read.
 
 use hyper::Method;
 
+use super::headers::{is_event_stream, strip_session};
 use super::{Refused, outgoing, rpc_credential};
 use crate::domain::decision::Wanted;
-use crate::domain::denial::Denial;
+use crate::domain::denial::{Denial, Fault};
 use crate::domain::profile::{Requirement, RpcDoor, Verb, VerbSet};
 use crate::domain::signature::Sent;
 use crate::engine::{Attempt, Door};
@@ -47,8 +50,13 @@ pub(super) async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<R
         let answer = engine.await_answer(&granted, place);
         (product.pass(engine, granted)?, Some(answer))
     };
-    let outgoing = outgoing(product, parts, Body::Empty, arrival);
+    let mut outgoing = outgoing(product, parts, Body::Empty, arrival);
+    strip_session(&mut outgoing.head.headers);
     let forwarded = product.upstream.forward(pass, outgoing).await;
+    // A stream needs a key, however the upstream reads what its caller accepts.
+    let forwarded = forwarded.and_then(|answer| {
+        if is_event_stream(answer.headers()) { Err(Fault::UpstreamBroken.into()) } else { Ok(answer) }
+    });
     Ok(match answer {
         Some(answer) => answered(answer, forwarded)?,
         None => forwarded?,
@@ -56,6 +64,13 @@ pub(super) async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<R
 }
 
 fn allowed(door: &RpcDoor, path: &str) -> VerbSet {
-    let posts = if path == door.endpoint { VerbSet::default().with(Verb::Post) } else { VerbSet::default() };
-    if door.public_path(path).is_some() { posts.with(Verb::Get) } else { posts }
+    let none = VerbSet::default();
+    if path == door.endpoint {
+        // A GET opens a stream, where the upstream has any.
+        none.with(Verb::Get).with(Verb::Post).with(Verb::Delete)
+    } else if door.public_path(path).is_some() {
+        none.with(Verb::Get)
+    } else {
+        none
+    }
 }

@@ -1,8 +1,9 @@
 //! One JSON-RPC 2.0 message, read so strictly that every other reader must read the same.
 //!
 //! One object; no member twice and none that looks like a known one (letter case, NUL, the long s, the Kelvin
-//! sign), at the top and in `params`; `params` an object; nesting bounded. What passes is forwarded as the
-//! same bytes, so a lenient upstream cannot see another method or tool than the one that was decided on.
+//! sign), at the top, in `params` and in its `_meta`; `params` an object; nesting bounded; a method or an answer,
+//! never both. What passes is forwarded as the same bytes, so a lenient upstream cannot see another method or tool
+//! than the one that was decided on.
 //!
 //! Never here: a decision on a `serde_json::Value`, which keeps the last of two equal members.
 
@@ -16,55 +17,101 @@ use crate::surface::members::{BorrowedText, Members};
 /// How deeply a message may nest.
 const DEPTH_MAX: usize = 32;
 
+/// The members that are looked at, at the top of a message, in its `params` and in their `_meta`.
+const KNOWN: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+const KNOWN_PARAMS: [&str; 6] = ["name", "arguments", "_meta", "cursor", "uri", "taskId"];
+const KNOWN_META: [&str; 1] = ["io.modelcontextprotocol/protocolVersion"];
+
 /// A message, borrowed from its body.
 #[derive(Debug)]
-pub(super) struct RpcMessage<'a> {
-    /// The id as it was written; `None` for a notification.
-    pub(super) id: Option<&'a str>,
-    /// The method.
-    pub(super) method: Cow<'a, str>,
-    params: Option<&'a RawValue>,
+pub struct RpcMessage<'a> {
+    id: Option<&'a str>,
+    method: Option<Cow<'a, str>>,
+    params: Option<Members<'a>>,
+    version: Option<Cow<'a, str>>,
 }
 
 /// A message that cannot be taken, and its id where one could be read.
 #[derive(Debug)]
-pub(super) struct Unreadable<'a> {
-    pub(super) invalid: Invalid,
-    pub(super) id: Option<&'a str>,
+pub struct Unreadable<'a> {
+    /// What is wrong with it.
+    pub invalid: Invalid,
+    /// The id as it was written.
+    pub id: Option<&'a str>,
 }
 
 impl<'a> RpcMessage<'a> {
     /// Reads a body.
-    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Unreadable<'a>> {
+    pub fn parse(body: &'a [u8]) -> Result<Self, Unreadable<'a>> {
         let without_id = |invalid| Unreadable { invalid, id: None };
         if depth(body) > DEPTH_MAX || serde_json::from_slice::<&RawValue>(body).is_err() {
             return Err(without_id(Invalid::NotJson));
         }
-        let members = Members::read(body, &["jsonrpc", "id", "method", "params"]).map_err(without_id)?;
+        let members = Members::read(body, &KNOWN).map_err(without_id)?;
         let id = match members.get("id").map(RawValue::get) {
             Some(id) if !is_id(id) => return Err(without_id(Invalid::NotRpc)),
             id => id,
         };
         let refused = |invalid| Unreadable { invalid, id };
-        let version = members.get("jsonrpc").and_then(text);
-        let (Some("2.0"), Some(method)) = (version.as_deref(), members.get("method").and_then(text)) else {
+        if members.get("jsonrpc").and_then(text).as_deref() != Some("2.0") {
             return Err(refused(Invalid::NotRpc));
-        };
-        let params = members.get("params");
-        if let Some(params) = params {
-            Members::read(params.get().as_bytes(), &["name", "arguments", "_meta", "cursor", "uri"])
-                .map_err(|invalid| {
-                    refused(if invalid == Invalid::NotRpc { Invalid::Params } else { invalid })
-                })?;
         }
-        Ok(Self { id, method, params })
+        let method = match (members.get("method"), members.get("result"), members.get("error")) {
+            (Some(method), None, None) => Some(text(method).ok_or_else(|| refused(Invalid::NotRpc))?),
+            // What a client answers, it was asked with an id.
+            (None, Some(_), None) | (None, None, Some(_)) if id.is_some_and(|id| id != "null") => None,
+            _ => return Err(refused(Invalid::NotRpc)),
+        };
+        let inside = |value: &'a RawValue, known: &[&str]| {
+            let wrong = |invalid| if invalid == Invalid::NotRpc { Invalid::Params } else { invalid };
+            Members::read(value.get().as_bytes(), known).map_err(|invalid| refused(wrong(invalid)))
+        };
+        let params = members.get("params").map(|params| inside(params, &KNOWN_PARAMS)).transpose()?;
+        // What is no object says no version to anybody.
+        let meta = params.as_ref().and_then(|params| params.get("_meta"));
+        let meta = meta.filter(|meta| meta.get().starts_with('{'));
+        let version = match meta.map(|meta| inside(meta, &KNOWN_META)).transpose()? {
+            Some(meta) => {
+                meta.get(KNOWN_META[0]).map(|said| text(said).ok_or_else(|| refused(Invalid::Params)))
+            }
+            None => None,
+        };
+        Ok(Self { id, method, params, version: version.transpose()? })
+    }
+
+    /// The id as it was written; `None` for a notification.
+    pub const fn id(&self) -> Option<&'a str> {
+        self.id
+    }
+
+    /// The method; `None` for a client's answer to something that it was asked.
+    pub fn method(&self) -> Option<&str> {
+        self.method.as_deref()
+    }
+
+    /// The protocol version that it says itself.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// The tool that a `tools/call` names.
-    pub(super) fn tool_name(&self) -> Result<Cow<'a, str>, Invalid> {
-        let params = self.params.ok_or(Invalid::Params)?;
-        let members = Members::read(params.get().as_bytes(), &[])?;
-        members.get("name").and_then(text).ok_or(Invalid::Params)
+    pub fn tool_name(&self) -> Result<Cow<'a, str>, Invalid> {
+        self.param("name").ok_or(Invalid::Params)
+    }
+
+    /// What it is about, which the header `Mcp-Name` says too: a tool, a prompt, a resource, a task. `None` for
+    /// methods that are about nothing of a name.
+    pub fn subject(&self) -> Option<Option<Cow<'a, str>>> {
+        match self.method()? {
+            "tools/call" | "prompts/get" => Some(self.param("name")),
+            "resources/read" => Some(self.param("uri")),
+            "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => Some(self.param("taskId")),
+            _ => None,
+        }
+    }
+
+    fn param(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.params.as_ref()?.get(name).and_then(text)
     }
 }
 
@@ -113,19 +160,19 @@ mod tests {
                 r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"posts_list"}}}}"#
             );
             let message = RpcMessage::parse(body.as_bytes()).unwrap();
-            assert_eq!(message.id, Some(id));
-            assert_eq!(message.method, "tools/call");
+            assert_eq!(message.id(), Some(id));
+            assert_eq!(message.method(), Some("tools/call"));
             assert_eq!(message.tool_name().unwrap(), "posts_list");
         }
         let notification =
             RpcMessage::parse(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).unwrap();
-        assert_eq!(notification.id, None);
+        assert_eq!(notification.id(), None);
     }
 
     #[test]
     fn an_escaped_method_is_the_method_it_spells() {
         let message = RpcMessage::parse(br#"{"jsonrpc":"2.0","id":1,"method":"t\u006fols/list"}"#).unwrap();
-        assert_eq!(message.method, "tools/list");
+        assert_eq!(message.method(), Some("tools/list"));
     }
 
     #[test]
@@ -158,6 +205,10 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","m\u0065thod":"tools/call"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","method\u0000":"tools/call"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","method\u0000x":"tools/call"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"\u0131d":2,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"x":1,"x":2}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"IO.modelcontextprotocol/protocolVersion":"x"}}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","param\u017f":{}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","name":"b"}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","NAME":"b"}}"#,
@@ -189,6 +240,23 @@ mod tests {
             let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
             let message = RpcMessage::parse(body.as_bytes()).unwrap();
             assert_eq!(message.tool_name(), Err(Invalid::Params), "{params}");
+        }
+    }
+
+    #[test]
+    fn an_answer_has_an_id_and_one_of_result_and_error_and_no_method() {
+        for body in [r#"{"jsonrpc":"2.0","id":"a","result":null}"#, r#"{"jsonrpc":"2.0","id":0,"error":{}}"#]
+        {
+            let message = RpcMessage::parse(body.as_bytes()).unwrap();
+            assert!(message.method().is_none() && message.id().is_some(), "{body}");
+        }
+        for body in [
+            r#"{"jsonrpc":"2.0","result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":null,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}"#,
+        ] {
+            assert_eq!(refusal(body).0, Invalid::NotRpc, "{body}");
         }
     }
 }

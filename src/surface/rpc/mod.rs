@@ -1,4 +1,4 @@
-//! A product's JSON-RPC door: one endpoint for messages, a few public paths.
+//! A product's JSON-RPC door: one endpoint for messages, streams and sessions, a few public paths.
 //!
 //! A tool is listed exactly when it may be called. What is forwarded is what was read and decided on.
 //!
@@ -7,28 +7,31 @@
 mod asked;
 mod document;
 mod filter;
-mod message;
+mod headers;
+pub mod message;
 mod post;
+mod session;
+mod stream;
 mod tool_list;
 
+use hyper::Method;
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method};
 
 use super::credential::credential;
 use super::data::{Exchange, Product};
 use super::signature;
-use crate::dialect::{Era, RpcDialect, Spoken};
+use crate::dialect::{RpcDialect, Spoken};
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::RpcDoor;
 use crate::gateway::{Arrival, Encodings, Outgoing, Upgrades};
 use crate::http::{Body, Response};
 
 use document::document;
+use headers::{accepts_events, era};
 use post::message;
-
-/// From this protocol version on, an unknown method has HTTP status 404.
-const MODERN_VERSION: &str = "2026-07-28";
+use session::Course;
+use stream::without_message;
 
 /// A refusal and the id to say it with.
 struct Refused {
@@ -49,8 +52,15 @@ pub(super) async fn answer(
     dialect: &RpcDialect,
 ) -> Result<Response, Spoken> {
     let era = era(&exchange.parts.headers);
-    let posted = exchange.parts.method == Method::POST && exchange.parts.uri.path() == door.endpoint;
-    let answered = if posted { message(exchange, door).await } else { document(exchange, door).await };
+    let is_at_endpoint = exchange.parts.uri.path() == door.endpoint;
+    let answered = match exchange.parts.method {
+        Method::POST if is_at_endpoint => message(exchange, door).await,
+        Method::DELETE if is_at_endpoint => without_message(exchange, Course::Ends).await,
+        Method::GET if is_at_endpoint && accepts_events(&exchange.parts.headers) => {
+            without_message(exchange, Course::GoesOn).await
+        }
+        _ => document(exchange, door).await,
+    };
     answered.map_err(|refused| dialect.say(&refused.refusal, refused.id.as_deref(), era))
 }
 
@@ -67,9 +77,4 @@ fn outgoing(product: &Product, mut head: Parts, body: Body, arrival: Arrival) ->
     let key_headers = product.profile.key_headers();
     let (encodings, upgrades) = (Encodings::Plain, Upgrades::Dropped);
     Outgoing { head, body, arrival, key_headers, encodings, upgrades }
-}
-
-fn era(headers: &HeaderMap) -> Era {
-    let version = headers.get("mcp-protocol-version").and_then(|value| value.to_str().ok());
-    if version.is_some_and(|version| version >= MODERN_VERSION) { Era::Modern } else { Era::Legacy }
 }

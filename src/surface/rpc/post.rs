@@ -14,15 +14,18 @@ use hyper::HeaderMap;
 use hyper::body::Incoming;
 
 use super::asked::Asked;
-use super::filter::filtered;
+use super::filter::{Sight, shown};
+use super::headers::era;
 use super::message::RpcMessage;
+use super::session::{Course, InSession};
 use super::{Refused, outgoing, rpc_credential};
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::{RefusedKeyId, RpcDoor};
-use crate::engine::Door;
+use crate::domain::signature::Sent;
+use crate::engine::{AwaitedAnswer, Caller, Door, SessionUser};
 use crate::gateway::Pass;
 use crate::http::{Body, Response, body, tethered};
-use crate::surface::buffers::{Buffers, Holder};
+use crate::surface::buffers::{Buffers, Held, Holder};
 use crate::surface::data::{Exchange, noted};
 use crate::surface::{answered, is_anonymous, is_json, signature};
 
@@ -34,56 +37,81 @@ const KEYLESS_BYTES_MAX: u64 = 64 * 1024;
 const MESSAGE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A POST of one message.
-pub(super) async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
-    let Exchange { engine, product, parts, body, buffers, arrival, limit_states } = exchange;
-    let address = arrival.address;
-    let mut refuse = |caller, refusal: Refusal| {
-        let refused = engine.refuse(caller, refusal);
-        *limit_states = refused.limit_states();
-        Refused::from(refused.refusal)
+pub(super) async fn message(mut exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
+    let sent = signature::sent(&exchange.parts.headers, &exchange.product.profile);
+    let caller = arrived(&mut exchange, door, &sent).await?;
+    let Read { bytes, caller, _held } = read(&mut exchange, caller).await?;
+    let (asked, id) = Asked::read(&bytes, door, &exchange.parts.headers);
+    let let_through = match caller {
+        Some(mut caller) => {
+            caller.check_signature(&sent, &signature::signable(&exchange.parts, &bytes));
+            granted(&mut exchange, caller, asked).await
+        }
+        None => opened(&exchange, asked),
     };
-    let credential = rpc_credential(&parts, product);
-    let sent = signature::sent(&parts.headers, &product.profile);
-    let caller = match &credential {
-        Err(Denial::Missing) => None,
-        presented => {
-            let identified = engine.identify(Door::Rpc, &product.profile, presented, address).await;
-            let stands = identified.and_then(|mut caller| {
-                caller.announce_signature(&sent);
-                if caller.lacks_signature() {
-                    Err(refuse(caller, Denial::Signature.into()).refusal)
-                } else {
-                    Ok(caller)
-                }
-            });
-            let mut caller = match stands {
-                Ok(caller) => caller,
-                Err(refusal) => {
-                    let id = id_for(&refusal, door, &parts.headers, body.as_mut(), buffers, address).await;
-                    return Err(Refused { refusal, id });
-                }
-            };
+    let shown = match let_through {
+        Ok(let_through) => forwarded(exchange, let_through, bytes).await,
+        Err(refusal) => Err(refusal),
+    };
+    shown.map_err(|refusal| Refused { refusal, id })
+}
+
+/// Who sends it, its token paid; nobody when there is no credential.
+async fn arrived(
+    exchange: &mut Exchange<'_>,
+    door: &RpcDoor,
+    sent: &Sent,
+) -> Result<Option<Caller>, Refused> {
+    let Exchange { engine, product, parts, arrival, .. } = exchange;
+    let credential = rpc_credential(parts, product);
+    if credential == Err(Denial::Missing) {
+        return Ok(None);
+    }
+    let identified = engine.identify(Door::Rpc, &product.profile, &credential, arrival.address).await;
+    let stands = identified.and_then(|mut caller| {
+        caller.announce_signature(sent);
+        let lacks_signature = caller.lacks_signature();
+        if lacks_signature { Err(refused(exchange, caller, Denial::Signature)) } else { Ok(caller) }
+    });
+    match stands {
+        Ok(mut caller) => {
             // Paid before anything is read and held for it; that there was no token is told with the
             // message's id.
-            engine.pace(&mut caller);
-            Some(caller)
+            exchange.engine.pace(&mut caller);
+            Ok(Some(caller))
         }
-    };
+        Err(refusal) => {
+            let Exchange { parts, body, buffers, arrival, .. } = exchange;
+            let id = id_for(&refusal, door, &parts.headers, body.as_mut(), buffers, arrival.address).await;
+            Err(Refused { refusal, id })
+        }
+    }
+}
+
+/// A message that was read, whoever sent it, and the room that it takes.
+struct Read<'a> {
+    bytes: Bytes,
+    caller: Option<Caller>,
+    _held: Held<'a>,
+}
+
+/// Reads the body. What cannot be read is told to a proven caller as any other refusal: after its standing and its
+/// token.
+async fn read<'a>(exchange: &mut Exchange<'a>, caller: Option<Caller>) -> Result<Read<'a>, Refused> {
     let is_paid = caller.as_ref().is_some_and(|caller| !caller.is_too_fast());
     let max_bytes = if is_paid { MESSAGE_BYTES_MAX } else { KEYLESS_BYTES_MAX };
     let holder = match &caller {
         Some(caller) if is_paid => Holder::Workspace(caller.workspace()),
-        _ => Holder::Address(address),
+        _ => Holder::Address(exchange.arrival.address),
     };
-    let (mut held, caller) = match (buffers.hold(holder, max_bytes), caller) {
-        (Ok(held), caller) => (held, caller),
-        (Err(fault), Some(caller)) => return Err(refuse(caller, fault.into())),
-        (Err(fault), None) => return Err(fault.into()),
+    let mut held = match exchange.buffers.hold(holder, max_bytes) {
+        Ok(held) => held,
+        Err(fault) => return Err(unread(exchange, caller, fault.into())),
     };
-    let read = match body.as_mut() {
-        _ if !is_json(&parts.headers) => Err(Denial::ContentType),
+    let read = match exchange.body.as_mut() {
+        _ if !is_json(&exchange.parts.headers) => Err(Denial::ContentType),
         Some(body) => {
-            let tether = caller.as_ref().map(|caller| engine.tether(caller));
+            let tether = caller.as_ref().map(|caller| exchange.engine.tether(caller));
             let read = body::read(body, max_bytes, MESSAGE_TIME_MAX);
             // One who stops standing is told so at once, and again by the decision below.
             let read = tethered(tether.as_ref(), read).await;
@@ -91,46 +119,95 @@ pub(super) async fn message(exchange: Exchange<'_>, door: &RpcDoor) -> Result<Re
         }
         None => Ok(Bytes::new()),
     };
-    let (read, caller) = match (read, caller) {
-        (Ok(read), caller) => (read, caller),
-        // What cannot be read is told to a proven caller as any other refusal: after its standing and its
-        // token.
-        (Err(denial), Some(caller)) => {
-            return Err(refuse(caller, denial.into()));
+    match read {
+        Ok(bytes) => {
+            held.shrink_to(bytes.len());
+            Ok(Read { bytes, caller, _held: held })
         }
-        (Err(denial), None) => return Err(denial.into()),
-    };
-    held.shrink_to(read.len());
-    let (asked, id) = Asked::read(&read, door, &parts.headers);
-    let refused = |refusal: Refusal| Refused { refusal, id: id.clone() };
-    let (pass, reach, answer) = if let Some(mut caller) = caller {
-        caller.check_signature(&sent, &signature::signable(&parts, &read));
-        let cost = asked.wanted.cost();
-        let granted =
-            noted(limit_states, engine.admit(caller, &asked.wanted, cost).await).map_err(refused)?;
-        let reach = asked.lists_tools.then(|| granted.reach());
-        let answer = engine.await_answer(&granted, asked.wanted.place());
-        let pass = product.pass(engine, granted).map_err(|fault| refused(fault.into()))?;
-        (pass, reach, Some(answer))
-    } else {
-        let public = asked
-            .open_to(is_anonymous(&parts.headers, &product.profile))
-            .map_err(|denial| refused(denial.into()))?;
-        let pass = engine.open_pass(&product.profile, public, address);
-        let pass = pass.map_err(|denial| refused(denial.into()))?;
-        (Pass::Open(pass), None, None)
-    };
-    let outgoing = outgoing(product, parts, Body::Whole(read), arrival);
+        Err(denial) => Err(unread(exchange, caller, denial.into())),
+    }
+}
+
+fn unread(exchange: &mut Exchange<'_>, caller: Option<Caller>, refusal: Refusal) -> Refused {
+    match caller {
+        Some(caller) => refused(exchange, caller, refusal),
+        None => refusal,
+    }
+    .into()
+}
+
+/// What is refused of a proven caller before its wish is known.
+fn refused(exchange: &mut Exchange<'_>, caller: Caller, refusal: impl Into<Refusal>) -> Refusal {
+    let refused = exchange.engine.refuse(caller, refusal.into());
+    *exchange.limit_states = refused.limit_states();
+    refused.refusal
+}
+
+/// A message that may go on, and what comes back is for.
+struct LetThrough<'a> {
+    pass: Pass,
+    answer: Option<AwaitedAnswer<'a>>,
+    session: InSession,
+    sight: Option<Sight>,
+    holder: Holder,
+}
+
+/// Decides what a proven caller asks for.
+async fn granted<'a>(
+    exchange: &mut Exchange<'a>,
+    caller: Caller,
+    mut asked: Asked,
+) -> Result<LetThrough<'a>, Refusal> {
+    let (engine, profile) = (exchange.engine, &exchange.product.profile);
+    let headers = &exchange.parts.headers;
+    let user = SessionUser::from(&caller);
+    let found = InSession::of(engine, profile, headers, user);
+    let session = InSession::or_refused(found, &mut asked.wanted, user);
+    let cost = asked.wanted.cost();
+    let granted = noted(exchange.limit_states, engine.admit(caller, &asked.wanted, cost).await)?;
+    let sight = asked.lists_tools.then(|| Sight {
+        profile: profile.clone(),
+        reach: granted.reach(),
+        era: era(headers),
+    });
+    let answer = Some(engine.await_answer(&granted, asked.wanted.place()));
+    let holder = Holder::Workspace(granted.workspace());
+    let pass = exchange.product.pass(engine, granted)?;
+    Ok(LetThrough { pass, answer, session, sight, holder })
+}
+
+/// Lets through what the profile opens to everyone.
+fn opened<'a>(exchange: &Exchange<'a>, asked: Asked) -> Result<LetThrough<'a>, Refusal> {
+    let (engine, profile) = (exchange.engine, &exchange.product.profile);
+    let (headers, address) = (&exchange.parts.headers, exchange.arrival.address);
+    let public = asked.open_to(is_anonymous(headers, profile))?;
+    let pass = Pass::Open(engine.open_pass(profile, public, address)?);
+    let session = InSession::of(engine, profile, headers, SessionUser::Nobody(address));
+    let session = session.map_err(Denial::Invalid)?;
+    Ok(LetThrough { pass, answer: None, session, sight: None, holder: Holder::Address(address) })
+}
+
+/// Sends it on and brings back what the caller may see of the answer.
+async fn forwarded(
+    exchange: Exchange<'_>,
+    let_through: LetThrough<'_>,
+    message: Bytes,
+) -> Result<Response, Refusal> {
+    let Exchange { engine, product, parts, buffers, arrival, .. } = exchange;
+    let LetThrough { pass, answer, session, sight, holder } = let_through;
+    let outgoing = outgoing(product, parts, Body::Whole(message), arrival);
     let forwarded = product.upstream.forward(pass, outgoing).await;
-    let shown = match (forwarded, reach) {
-        (Ok(forwarded), Some(reach)) => filtered(forwarded, door, &reach, buffers, holder).await,
-        (forwarded, _) => forwarded,
+    let shown = match forwarded {
+        Ok(forwarded) => {
+            session.came_to(engine, &product.profile, Course::GoesOn, &forwarded);
+            shown(forwarded, sight, buffers, holder).await
+        }
+        Err(refusal) => Err(refusal),
     };
-    let shown = match answer {
+    match answer {
         Some(answer) => answered(answer, shown),
         None => shown,
-    };
-    shown.map_err(refused)
+    }
 }
 
 /// The id of a message whose key was refused before it was read, where the profile has it told. What is read
@@ -149,7 +226,7 @@ async fn id_for(
     let _held = buffers.hold(Holder::Address(address), KEYLESS_BYTES_MAX).ok()?;
     let read = body::read(body, KEYLESS_BYTES_MAX, MESSAGE_TIME_MAX).await.ok()?;
     let id = match RpcMessage::parse(&read) {
-        Ok(message) => message.id,
+        Ok(message) => message.id(),
         Err(unreadable) => unreadable.id,
     };
     id.map(str::to_owned)
