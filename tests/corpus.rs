@@ -15,6 +15,8 @@ mod credential;
 mod key_record;
 #[path = "../fuzz/checks/presented_key.rs"]
 mod presented_key;
+#[path = "../fuzz/checks/rpc_message.rs"]
+mod rpc_message;
 #[path = "../fuzz/checks/stored_hash.rs"]
 mod stored_hash;
 
@@ -22,11 +24,12 @@ use std::path::Path;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 6] = [
     ("caller_address", caller_address::check),
     ("credential", credential::check),
     ("key_record", key_record::check),
     ("presented_key", presented_key::check),
+    ("rpc_message", rpc_message::check),
     ("stored_hash", stored_hash::check),
 ];
 
