@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::events::Events;
 use super::tethered::{Pause, PauseOver};
@@ -76,6 +77,15 @@ pub enum Body {
     Relayed(Relayed),
     /// An event stream that passes through.
     Events(Box<Events>),
+}
+
+impl Body {
+    /// Has an event stream end with the daemon. Everything else has an end of its own.
+    pub(super) fn end_at(&mut self, shutdown: &CancellationToken) {
+        if let Self::Events(events) = self {
+            events.end_at(shutdown);
+        }
+    }
 }
 
 impl From<Bytes> for Body {

@@ -49,15 +49,20 @@ pub(super) async fn http1<T, S, F>(
     let requests = AtomicU64::new(0);
     let tunnel = Arc::new(Mutex::new(None));
     let opened = Arc::clone(&tunnel);
+    let stop = shutdown.clone();
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         if let Some(doubt) = doubts.about(requests.fetch_add(1, Ordering::Relaxed)) {
             request.extensions_mut().insert(doubt);
         }
-        let answering = answered(catch_unwind(AssertUnwindSafe(|| handler(request, peer))).ok());
+        // In a room of its own, given back with the answer: hyper keeps what a service returns in the connection, for
+        // as long as that lasts.
+        let answering = Box::pin(answered(catch_unwind(AssertUnwindSafe(|| handler(request, peer))).ok()));
         let current_tether = current_tether.clone();
         let opened = Arc::clone(&opened);
+        let stop = stop.clone();
         async move {
             let mut answer = answering.await?;
+            answer.body_mut().end_at(&stop);
             current_tether.follow(&answer);
             if let Some(tunnel) = Tunnel::of(&mut answer) {
                 *opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);

@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::body::{BodyError, Relayed};
 use crate::domain::tether::Tether;
@@ -87,6 +88,7 @@ pub struct Events {
     has_begun: bool,
     inlet: Option<mpsc::Receiver<Bytes>>,
     silence: Silence,
+    stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +122,7 @@ impl Events {
                 timer: Box::pin(sleep(KEEP_ALIVE_AFTER)),
                 is_timed: false,
             },
+            stop: None,
         }
     }
 
@@ -142,6 +145,12 @@ impl Events {
     pub const fn kept_alive_after(mut self, silence: Duration) -> Self {
         self.silence.most = silence;
         self
+    }
+
+    /// Has it end between two events once `shutdown` is said, as if its sender had nothing more to say: a stop
+    /// waits for what is under way, and this may be for ever.
+    pub(super) fn end_at(&mut self, shutdown: &CancellationToken) {
+        self.stop = Some(Box::pin(shutdown.clone().cancelled_owned()));
     }
 
     /// What it hangs on.
@@ -189,7 +198,7 @@ impl Events {
                 self.is_between = piece.is_between;
                 return Poll::Ready(Some(Ok(piece.bytes)));
             }
-            if self.stage == Stage::Leaving {
+            if self.stage == Stage::Leaving || (self.is_between && self.is_stopped(cx)) {
                 return Poll::Ready(None);
             }
             let read = match self.source.poll_data(cx) {
@@ -209,6 +218,10 @@ impl Events {
                 return Poll::Ready(Some(Err(BodyError::Event)));
             }
         }
+    }
+
+    fn is_stopped(&mut self, cx: &mut Context<'_>) -> bool {
+        self.stop.as_mut().is_some_and(|stop| stop.as_mut().poll(cx).is_ready())
     }
 
     fn poll_inlet(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {

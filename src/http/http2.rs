@@ -63,14 +63,18 @@ pub(super) async fn serve<T, S, F>(
     F: Future<Output = Response> + Send + 'static,
 {
     let streams = Streams::new(options.stall_max);
+    let stop = shutdown.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let answering = head::in_shape(request)
-            .map(|request| answered(catch_unwind(AssertUnwindSafe(|| handler(request, peer))).ok()));
+        let stop = stop.clone();
+        let answering = head::in_shape(request).map(|request| {
+            Box::pin(answered(catch_unwind(AssertUnwindSafe(|| handler(request, peer))).ok()))
+        });
         async move {
             let mut answer = match answering {
                 Ok(answering) => answering.await?,
                 Err(head::TooManyHeaders) => answer::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
             };
+            answer.body_mut().end_at(&stop);
             head::without_hops(&mut answer);
             Ok::<_, std::convert::Infallible>(streams::paced(answer))
         }

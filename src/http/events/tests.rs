@@ -294,3 +294,21 @@ async fn a_stream_breaks_off_at_an_event_that_may_not_be_shown() {
     assert!(matches!(next(&mut body).await, Err(BodyError::Event)));
     assert!(body.frame().await.is_none());
 }
+
+#[tokio::test]
+async fn a_stop_ends_a_stream_behind_the_event_that_is_open() {
+    let (mut server, relayed) = from_server().await;
+    let stop = CancellationToken::new();
+    let mut body = Body::Events(Box::new(Events::new(relayed.tethered(Some(standing())))));
+    body.end_at(&stop);
+    server.write_all(b"data: a\n").await.unwrap();
+    assert_eq!(next(&mut body).await.unwrap(), "data: a\n");
+    stop.cancel();
+    server.write_all(b"\n").await.unwrap();
+    assert_eq!(next(&mut body).await.unwrap(), "\n");
+    assert!(body.frame().await.is_none(), "as if its sender had nothing more to say");
+    let (_server, relayed) = from_server().await;
+    let mut silent = Body::Events(Box::new(Events::new(relayed.tethered(Some(standing())))));
+    silent.end_at(&stop);
+    assert!(silent.frame().await.is_none());
+}
