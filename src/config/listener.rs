@@ -12,7 +12,7 @@ use super::profile::name_of;
 use super::reader::{Field, Section};
 use super::route::overlap;
 use super::settings::{ListenerSettings, ProfileSettings};
-use crate::domain::profile::Profile;
+use crate::domain::profile::{CATALOGUE_PATH, Profile, RpcDoor};
 use crate::http::ListenAddress;
 use crate::http::tls::CertificateFiles;
 
@@ -112,6 +112,7 @@ fn listener(
         } else if let Some(profile) = of(place) {
             check_paths(field, profile, served.iter().filter_map(|place| of(*place)));
             served.push(place);
+            check_told(field, profile, &served.iter().filter_map(|place| of(*place)).collect::<Vec<_>>());
         }
     }
     Some(ListenerSettings { listen: listen?, mode: mode?, tls: tls?, hosts, profiles: served })
@@ -130,6 +131,33 @@ fn check_paths<'p>(field: &Field<'_>, profile: &Profile, others: impl Iterator<I
             }
         }
     }
+}
+
+/// Whether no path of a profile hides what the JSON-RPC doors of its listener tell of themselves, nor the other way
+/// round. `served` are the listener's profiles so far, this one among them.
+fn check_told(field: &Field<'_>, profile: &Profile, served: &[&Profile]) {
+    let pairs = served.iter().flat_map(|other| [(*other, profile), (profile, *other)]);
+    for (teller, claimer) in pairs {
+        let hidden = teller.rpc.as_ref().and_then(|door| claims(claimer, door));
+        if let Some(path) = hidden {
+            field.problem(&format!(
+                "the path {path} of {} is where {} tells what it is, or that there is no OAuth",
+                claimer.name, teller.name
+            ));
+            break;
+        }
+    }
+}
+
+/// A path of a profile at which a JSON-RPC door tells of itself. What the profile opens to everyone is its own.
+fn claims<'p>(profile: &'p Profile, door: &RpcDoor) -> Option<&'p str> {
+    let base = profile.rest.as_ref().map(|rest| rest.base.as_str());
+    let told = [door.card_path(), CATALOGUE_PATH.to_owned()];
+    let is_hidden =
+        |base: &&str| told.iter().any(|told| overlap(told, base)) || door.describes(base).is_some();
+    let rpc = profile.rpc.iter().flat_map(|own| std::iter::once(&own.endpoint).chain(&own.sse));
+    let own = rpc.map(String::as_str).find(|path| door.describes(path).is_some());
+    own.or_else(|| base.filter(is_hidden))
 }
 
 fn paths(profile: &Profile) -> Vec<&str> {
@@ -203,8 +231,11 @@ fn host(field: &Field<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::file::samples::{LEAST, refused, resolved};
     use super::super::overlay::Flags;
+    use crate::config::{ConfigFile, resolve, shipped};
 
     #[test]
     fn what_is_reachable_from_outside_names_its_hosts() {
@@ -226,6 +257,42 @@ mod tests {
         refused(&LEAST.replace("[\"socialcrm\"]", "[\"socialcrm\", \"socialcrm\"]"), "given twice");
         refused(&LEAST.replace("8080", "8089"), "two listeners have the address 127.0.0.1:8089");
         refused("data_dir = \"d\"", "expected at least one [[profile]]");
+    }
+
+    #[test]
+    fn no_path_hides_what_a_door_tells_of_itself() {
+        let problems = |old: &str, new: &str| {
+            let shown = shipped("socialcrm").unwrap();
+            assert!(shown.contains(old), "{old}");
+            let profile = shown.replacen(old, new, 1).replacen("\"socialcrm\"", "\"own\"", 1);
+            let text = LEAST
+                .replacen("name = \"socialcrm\"", "file = \"own.toml\"", 1)
+                .replace("[\"socialcrm\"]", "[\"own\"]");
+            let file = ConfigFile { origin: "keyward.toml", text: &text, folder: Path::new("/etc/keyward") };
+            let resolved = resolve(file, [], &Flags::default(), &|_| Ok(profile.clone()));
+            resolved
+                .map(drop)
+                .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let endpoint = "endpoint = \"/api/mcp-app\"";
+        for (old, new) in [
+            (endpoint, "endpoint = \"/rpc\"\nsse = \"/rpc/sse\""),
+            ("public_paths = [", "public_paths = [\"/.well-known/ai-catalog.json\", "),
+        ] {
+            assert_eq!(problems(old, new), Ok(()), "{new}");
+        }
+        for (new, told) in [
+            (
+                "endpoint = \"/.well-known/oauth-protected-resource\"",
+                "oauth-protected-resource of own is where",
+            ),
+            ("endpoint = \"/.well-known/ai-catalog.json\"", "ai-catalog.json of own is where own tells"),
+            ("endpoint = \"/rpc\"\nsse = \"/rpc/server-card\"", "/rpc/server-card of own is where"),
+            ("endpoint = \"/rpc\"\nsse = \"/rpc\"", "sse is the endpoint"),
+        ] {
+            let problems = problems(endpoint, new).unwrap_err();
+            assert!(problems.iter().any(|problem| problem.contains(told)), "{new}: {problems:?}");
+        }
     }
 
     const TWO: &str = r#"

@@ -23,6 +23,9 @@ pub(super) fn rpc(
 ) -> Option<(RpcDoor, RpcDialect)> {
     let endpoint = section.required("endpoint").and_then(|field| outside(&field, rest));
     let sse = section.field("sse").map(|field| outside(&field, rest));
+    if endpoint.as_ref().is_some_and(|endpoint| sse.as_ref().and_then(Option::as_ref) == Some(endpoint)) {
+        section.problem("sse is the endpoint: the two transports need paths of their own");
+    }
     let list = |name| section.field(name).map(|field| field.items(LIST_MAX)).unwrap_or_default();
     let public_paths = list("public_paths").iter().filter_map(|field| outside(field, rest)).collect();
     let keyless_methods: Vec<_> = list("keyless_methods").iter().filter_map(method).collect();

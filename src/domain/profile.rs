@@ -6,10 +6,12 @@
 //!
 //! Never here: a product's name, or the text of a refusal.
 
+mod described;
 mod routes;
 mod rpc;
 mod tools;
 
+pub use described::{CATALOGUE_PATH, Described};
 pub use routes::{Access, Found, Route, RouteConflict, Routes, Verb, VerbSet};
 pub use rpc::{ANY_METHOD, METHOD_LEN_MAX, RefusedKeyId, RpcDoor, is_method};
 pub use tools::{
@@ -208,7 +210,8 @@ impl RestDoor {
     }
 }
 
-/// Something that a profile opens to callers without a key. Only a profile's own list makes one.
+/// Something that a profile opens to callers without a key. Only a profile's own list makes one, and what a door
+/// tells of itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Public {
     bucket: Option<RouteBucketNo>,

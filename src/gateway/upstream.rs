@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Method, StatusCode, Uri, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -184,6 +184,20 @@ impl Upstream {
             keyless: options.open_exchanges_max,
         });
         Self(Arc::new(Inner { clients, name, options, places }))
+    }
+
+    /// Whether an absolute address is of this upstream's origin: its scheme, host and port.
+    pub fn is_origin_of(&self, address: &Uri) -> bool {
+        let scheme = &self.0.clients.scheme;
+        let port = |authority: &Authority| {
+            authority.port_u16().or(if *scheme == Scheme::HTTPS { Some(443) } else { Some(80) })
+        };
+        address.scheme() == Some(scheme)
+            && address.authority().is_some_and(|authority| {
+                !authority.as_str().contains('@')
+                    && authority.host().eq_ignore_ascii_case(self.0.name.host())
+                    && port(authority) == port(&self.0.name)
+            })
     }
 
     /// Forwards a request and brings the answer back, its body still coming. Denied are a body that is too

@@ -16,7 +16,7 @@ use hyper::http::request::Parts;
 use super::buffers::Buffers;
 use super::request_id::RequestIds;
 use super::spoken::{refuse, refuse_for_good, settle};
-use super::{readable, rest, rpc};
+use super::{discovery, readable, rest, rpc};
 use crate::dialect::{Era, RateHeaders, RestDialect, RpcDialect};
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
 use crate::domain::profile::{Profile, RestDoor, RpcDoor};
@@ -64,6 +64,7 @@ pub struct DataSurface {
     trusted: Arc<TrustedProxies>,
     request_ids: RequestIds,
     buffers: Buffers,
+    older_streams: rpc::OlderStreams,
 }
 
 /// One request at one door, its body still to be read.
@@ -74,6 +75,8 @@ pub(super) struct Exchange<'a> {
     /// Whoever passes the body on takes it; what is left is drained.
     pub(super) body: &'a mut Option<Incoming>,
     pub(super) buffers: &'a Buffers,
+    /// The open streams of MCP's older transport.
+    pub(super) older_streams: &'a rpc::OlderStreams,
     pub(super) arrival: Arrival,
     /// Where the caller's rates stand, once that was looked at: what any answer tells it.
     pub(super) limit_states: &'a mut LimitStates,
@@ -91,6 +94,7 @@ pub(super) fn noted(
 enum DoorFound<'a> {
     Rest(&'a Product, &'a RestDoor, &'a RestDialect),
     Rpc(&'a Product, &'a RpcDoor, &'a RpcDialect),
+    Described(discovery::Asked<'a>),
 }
 
 impl DataSurface {
@@ -109,6 +113,7 @@ impl DataSurface {
             trusted,
             request_ids: RequestIds::default(),
             buffers: Buffers::default(),
+            older_streams: rpc::OlderStreams::default(),
         }
     }
 
@@ -120,7 +125,7 @@ impl DataSurface {
             .and_then(|()| match door {
                 // Browsers may call a REST API from any page; at an MCP endpoint a foreign page is a
                 // rebinding attack.
-                DoorFound::Rest(..) => Ok(()),
+                DoorFound::Rest(..) | DoorFound::Described(_) => Ok(()),
                 DoorFound::Rpc(..) => framing::check_origin(&request, &self.hosts)
                     .and_then(|()| framing::check_readable(&request)),
             })
@@ -136,6 +141,7 @@ impl DataSurface {
             engine: &self.engine,
             product,
             buffers: &self.buffers,
+            older_streams: &self.older_streams,
             arrival: Arrival {
                 address: caller_address(peer.address, &parts.headers, &self.trusted),
                 is_secure: caller_is_secure(peer, &parts.headers, &self.trusted),
@@ -152,8 +158,14 @@ impl DataSurface {
             }
             (DoorFound::Rest(_, door, dialect), Ok(())) => rest::answer(exchange, door, dialect).await,
             (DoorFound::Rpc(_, door, dialect), Ok(())) => rpc::answer(exchange, door, dialect).await,
+            (DoorFound::Described(asked), Ok(())) => asked
+                .answer(&self.engine, self.products(), &exchange.parts, &exchange.arrival)
+                .map_err(|denial| asked.dialect.say(&denial.into(), None, Era::Legacy)),
             (DoorFound::Rest(_, _, dialect), Err(refusal)) => Err(dialect.say(refusal)),
-            (DoorFound::Rpc(_, _, dialect), Err(refusal)) => Err(dialect.say(refusal, None, Era::Legacy)),
+            (
+                DoorFound::Rpc(_, _, dialect) | DoorFound::Described(discovery::Asked { dialect, .. }),
+                Err(refusal),
+            ) => Err(dialect.say(refusal, None, Era::Legacy)),
         };
         let mut response = match said {
             Ok(response) if is_preflight => settle(response, expect, body).await,
@@ -172,11 +184,15 @@ impl DataSurface {
     }
 
     fn door(&self, path: &str) -> Option<DoorFound<'_>> {
-        let products = || self.products.iter().map(|product| &**product);
-        let rpc = products().filter_map(rpc_door).find(|found| found.is_at(path));
-        rpc.or_else(|| products().filter_map(rest_door).find(|found| found.is_at(path)))
-            .or_else(|| products().find_map(rest_door))
-            .or_else(|| products().find_map(rpc_door))
+        let rpc = self.products().filter_map(rpc_door).find(|found| found.is_at(path));
+        rpc.or_else(|| discovery::Asked::find(self.products(), path).map(DoorFound::Described))
+            .or_else(|| self.products().filter_map(rest_door).find(|found| found.is_at(path)))
+            .or_else(|| self.products().find_map(rest_door))
+            .or_else(|| self.products().find_map(rpc_door))
+    }
+
+    fn products(&self) -> impl Iterator<Item = &Product> {
+        self.products.iter().map(|product| &**product)
     }
 }
 
@@ -184,6 +200,7 @@ impl<'a> DoorFound<'a> {
     const fn product(&self) -> &'a Product {
         match self {
             Self::Rest(product, ..) | Self::Rpc(product, ..) => product,
+            Self::Described(asked) => asked.product,
         }
     }
 
@@ -191,7 +208,7 @@ impl<'a> DoorFound<'a> {
     fn cors(&self) -> Option<&'a Cors> {
         match self {
             Self::Rest(product, ..) => product.cors.as_ref(),
-            Self::Rpc(..) => None,
+            Self::Rpc(..) | Self::Described(_) => None,
         }
     }
 
@@ -199,6 +216,7 @@ impl<'a> DoorFound<'a> {
         match self {
             Self::Rest(_, door, _) => door.is_at(path),
             Self::Rpc(_, door, _) => door.is_at(path),
+            Self::Described(asked) => asked.door.describes(path).is_some(),
         }
     }
 }

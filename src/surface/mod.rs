@@ -10,6 +10,7 @@ pub mod admin;
 mod buffers;
 pub mod credential;
 pub mod data;
+mod discovery;
 mod members;
 mod request_id;
 mod rest;

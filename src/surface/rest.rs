@@ -63,7 +63,7 @@ async fn open(exchange: Exchange<'_>, route: &Route, public: Public) -> Result<R
 
 /// Answers a caller whose key holds what the route asks.
 async fn granted(exchange: Exchange<'_>, door: &RestDoor, found: Found<'_>) -> Result<Response, Refusal> {
-    let Exchange { engine, product, parts, body, buffers, arrival, limit_states } = exchange;
+    let Exchange { engine, product, parts, body, buffers, arrival, limit_states, .. } = exchange;
     let address = arrival.address;
     let (max_body_bytes, upgrades) = match found {
         Found::Route(route) if route.websocket => (route.max_body_bytes, Upgrades::WebSocket),

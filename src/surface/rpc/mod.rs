@@ -11,6 +11,7 @@ mod headers;
 pub mod message;
 mod post;
 mod session;
+mod sse;
 mod stream;
 mod tool_list;
 
@@ -31,6 +32,7 @@ use document::document;
 use headers::{accepts_events, era};
 use post::message;
 use session::Course;
+pub(super) use sse::OlderStreams;
 use stream::without_message;
 
 /// A refusal and the id to say it with.
@@ -54,10 +56,13 @@ pub(super) async fn answer(
     let era = era(&exchange.parts.headers);
     let is_at_endpoint = exchange.parts.uri.path() == door.endpoint;
     let answered = match exchange.parts.method {
-        Method::POST if is_at_endpoint => message(exchange, door).await,
+        Method::POST if is_at_endpoint => message(exchange, door, None).await,
         Method::DELETE if is_at_endpoint => without_message(exchange, Course::Ends).await,
         Method::GET if is_at_endpoint && accepts_events(&exchange.parts.headers) => {
             without_message(exchange, Course::GoesOn).await
+        }
+        _ if door.sse.as_deref() == Some(exchange.parts.uri.path()) => {
+            sse::at_stream(exchange, door, dialect).await
         }
         _ => document(exchange, door).await,
     };

@@ -18,6 +18,7 @@ use super::filter::{Sight, shown};
 use super::headers::era;
 use super::message::RpcMessage;
 use super::session::{Course, InSession};
+use super::sse::Posted;
 use super::{Refused, outgoing, rpc_credential};
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::{RefusedKeyId, RpcDoor};
@@ -36,10 +37,22 @@ const KEYLESS_BYTES_MAX: u64 = 64 * 1024;
 /// The longest that a message may take to arrive whole.
 const MESSAGE_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// A POST of one message.
-pub(super) async fn message(mut exchange: Exchange<'_>, door: &RpcDoor) -> Result<Response, Refused> {
+/// A POST of one message: to the endpoint, or to an address of the older transport.
+pub(super) async fn message(
+    mut exchange: Exchange<'_>,
+    door: &RpcDoor,
+    posted: Option<&Posted>,
+) -> Result<Response, Refused> {
     let sent = signature::sent(&exchange.parts.headers, &exchange.product.profile);
     let caller = arrived(&mut exchange, door, &sent).await?;
+    let caller = match (caller, posted) {
+        // Nothing is free of a key where a stream was opened with one.
+        (None, Some(_)) => return Err(Denial::Missing.into()),
+        (Some(caller), Some(posted)) if !posted.is_of(caller.key()) => {
+            return Err(refused(&mut exchange, caller, Denial::NotFound).into());
+        }
+        (caller, _) => caller,
+    };
     let Read { bytes, caller, _held } = read(&mut exchange, caller).await?;
     let (asked, id) = Asked::read(&bytes, door, &exchange.parts.headers);
     let let_through = match caller {
@@ -50,7 +63,14 @@ pub(super) async fn message(mut exchange: Exchange<'_>, door: &RpcDoor) -> Resul
         None => opened(&exchange, asked),
     };
     let shown = match let_through {
-        Ok(let_through) => forwarded(exchange, let_through, bytes).await,
+        Ok(mut let_through) => {
+            if let Some(posted) = posted {
+                exchange.parts.uri = posted.address().clone();
+                // Its answer comes on the stream, and is filtered there.
+                let_through.sight = None;
+            }
+            forwarded(exchange, let_through, bytes).await
+        }
         Err(refusal) => Err(refusal),
     };
     shown.map_err(|refusal| Refused { refusal, id })
