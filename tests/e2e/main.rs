@@ -41,6 +41,7 @@ mod limits;
 mod listeners;
 mod mcp_discovery;
 mod mcp_messages;
+mod mcp_scopes;
 mod mcp_sessions;
 mod mcp_streams;
 mod memory;

@@ -55,8 +55,11 @@ played! {
     rpc_lifecycle
     rpc_limits
     rpc_missing_header
+    rpc_paid_tools
+    rpc_post_life
     rpc_tools_call
     rpc_tools_list
+    rpc_versions
 }
 
 played! {
@@ -72,8 +75,10 @@ played! {
 
 played! {
     shingleai, "shingleai":
+    rpc_contacts
     rpc_insufficient_permissions
     rpc_invalid_key
+    rpc_lifecycle
     rpc_month_used_up
     rpc_rate_limit_exceeded
     rpc_tools_list
