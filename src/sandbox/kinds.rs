@@ -68,7 +68,7 @@ const CATALOGUE: &str = "resources";
 #[derive(Debug, Default)]
 pub(super) struct Kinds {
     /// By the beginnings of their tools' names.
-    kinds: BTreeMap<String, Kind>,
+    by_stem: BTreeMap<String, Kind>,
     purposes: HashMap<String, (String, Verb)>,
     has_catalogue: bool,
 }
@@ -111,13 +111,13 @@ impl Kinds {
         if has_catalogue {
             kinds.remove(CATALOGUE);
         }
-        Self { kinds, purposes, has_catalogue }
+        Self { by_stem: kinds, purposes, has_catalogue }
     }
 
     /// What the tool with this name is for.
     pub(super) fn purpose(&self, tool: &str) -> Option<Purpose<'_>> {
         let (stem, verb) = self.purposes.get(tool)?;
-        if let Some(kind) = self.kinds.get(stem) {
+        if let Some(kind) = self.by_stem.get(stem) {
             return Some(Purpose::Records(kind, *verb));
         }
         match verb {
@@ -130,7 +130,7 @@ impl Kinds {
 
     /// All kinds, a parent before its children.
     pub(super) fn all(&self) -> impl Iterator<Item = &Kind> {
-        self.kinds.values()
+        self.by_stem.values()
     }
 }
 

@@ -146,13 +146,13 @@ async fn change(
             let id = id(&mut members, "id")?;
             let children = sandbox.delete_record(workspace, &name, &id).await?;
             let children_deleted = kind.has_children.then_some(children);
-            written(&Deleted { id: &id, deleted: true, children_deleted })
+            written(&Gone { id: &id, deleted: true, children_deleted })
         }
     }
 }
 
 #[derive(Serialize)]
-struct Deleted<'a> {
+struct Gone<'a> {
     id: &'a str,
     deleted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]

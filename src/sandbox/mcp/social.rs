@@ -98,7 +98,7 @@ impl Social {
             Self::PostsDelete => {
                 let id = id(&mut members, "id")?;
                 sandbox.delete_post(workspace, &id).await?;
-                written(&Deleted { id: &id, deleted: true })
+                written(&Gone { id: &id, deleted: true })
             }
             Self::PostsSchedule => {
                 let id = id(&mut members, "id")?;
@@ -161,7 +161,7 @@ async fn write(sandbox: &Sandbox, kind: &'static str, members: Members) -> Resul
 }
 
 #[derive(Serialize)]
-struct Deleted<'a> {
+struct Gone<'a> {
     id: &'a str,
     deleted: bool,
 }

@@ -55,6 +55,9 @@ async fn the_tools_say_what_they_do_and_what_they_take() {
     assert_eq!(hints, expected.map(|(name, (a, b, c))| (name.to_owned(), a, b, c)));
 }
 
+/// A tool, its arguments, and the method and path of what answers the same.
+type Case<'a> = (&'a str, Value, Option<(&'a str, String)>);
+
 /// What a tool gives fits what it says that it gives, is what its REST route answers, and is in the text too.
 #[tokio::test]
 async fn each_tool_gives_what_its_schema_says_and_what_its_route_answers() {
@@ -71,7 +74,7 @@ async fn each_tool_gives_what_its_schema_says_and_what_its_route_answers() {
     let text = json!({"text": "Tea and toast for everybody in town."});
     let mut called = vec!["media_upload_url"];
     let of_post = |rest: &str| format!("/v1/posts/{id}{rest}");
-    let cases: Vec<(&str, Value, Option<(&str, String)>)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("posts_create", json!({"body": "x", "account_ids": ["a"]}), None),
         ("posts_list", json!({"limit": 2}), Some(("GET", "/v1/posts?limit=2".to_owned()))),
         ("posts_get", json!({"id": id}), Some(("GET", of_post("")))),

@@ -110,8 +110,8 @@ impl Social {
                 object(&json!({"id": id()}), &["id"])
             }
             Self::PostsSchedule => {
-                let mut at = moment();
-                at["description"] = json!("When it is published: a time in the future.");
+                let description = "When it is published: a time in the future.";
+                let at = json!({"type": "string", "format": "date-time", "description": description});
                 object(&json!({"id": id(), "scheduled_at": at}), &["id", "scheduled_at"])
             }
             Self::MediaUploadUrl => {
