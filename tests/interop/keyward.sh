@@ -113,16 +113,16 @@ python_with() {
     fi
 }
 
-# node_with PACKAGE@VERSION: `$node_modules` holds this package.
+# node_with PACKAGE@VERSION…: `$node_modules` holds these packages.
 node_with() {
     local place log
-    place=$packages/node-${1//[^a-zA-Z0-9.]/-}
+    place=$packages/node-$(echo "$*" | tr -c 'a-zA-Z0-9.\n' '-')
     node_modules=$place/node_modules
     if ! [[ -f $place/whole ]]; then
         rm -rf "$place"
         mkdir -p "$place"
         log=$work/npm.log
-        if ! npm install --prefix "$place" --no-audit --no-fund --no-package-lock "$1" >"$log" 2>&1; then
+        if ! npm install --prefix "$place" --no-audit --no-fund --no-package-lock "$@" >"$log" 2>&1; then
             if grep -q -E 'ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH' "$log"; then
                 not_checked "the npm registry cannot be reached"
             fi

@@ -1,0 +1,112 @@
+// The official TypeScript clients through the gate: the first (`one`, @modelcontextprotocol/sdk) or the second
+// (`two`, @modelcontextprotocol/client), in each era that it speaks.
+//
+// RUNS names what is served, where, and how it is spoken to; targets.json says what is there to be called.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { setTimeout as pause } from "node:timers/promises";
+
+const sdk = process.argv[2];
+const { connect, refusal } = await import(`./${sdk}.mjs`);
+const announced = JSON.parse(readFileSync(process.env.KEYWARD_ANNOUNCED, "utf8"));
+const adminKey = readFileSync(process.env.KEYWARD_ADMIN_KEY_FILE, "utf8").trim();
+const targets = JSON.parse(readFileSync(new URL("targets.json", import.meta.url), "utf8"));
+
+// A call of the admin API that must succeed.
+async function admin(method, path, body) {
+  const headers = { Authorization: `Bearer ${adminKey}`, "Content-Type": "application/json" };
+  const answer = await fetch(announced.admin + "/api/v1" + path, { method, headers, body: JSON.stringify(body) });
+  assert.ok(answer.ok, `${method} ${path}: ${answer.status}`);
+  return answer.json();
+}
+
+async function workspace(profile, plan, overrides) {
+  const made = await admin("POST", "/workspaces", { name: "interop", profile, plan });
+  if (overrides) {
+    await admin("PATCH", `/workspaces/${made.workspace.id}`, { overrides });
+  }
+  return made.workspace.id;
+}
+
+const keyOf = async (workspace_id, permissions, rate) =>
+  (await admin("POST", "/keys", { workspace_id, permissions, rate })).key;
+
+// What this client makes of a refusal that has this HTTP status, code and data. Only an answer of status 200 reaches
+// the caller as JSON-RPC; of any other a TypeScript client tells the status.
+async function refused(doing, status, code, data = () => true) {
+  const error = await doing.then(
+    (result) => assert.fail(`admitted: ${JSON.stringify(result)}`),
+    (error) => error,
+  );
+  const told = refusal(error);
+  assert.equal(told.code, status === 200 ? code : status, `${error}`);
+  if (status === 200) {
+    assert.ok(data(told.data), JSON.stringify(told.data));
+  }
+}
+
+async function seen({ name, profile, url, transport, mode, era, plan, rate }) {
+  const target = targets[name];
+  const home = await workspace(profile, plan);
+  const fast = { limit: 1_000_000, window_s: 1 };
+  const mayAll = await keyOf(home, ["*:*"], fast);
+  const mayRead = await keyOf(home, target.reads, fast);
+  const open = (key) => connect({ url, transport, mode, key });
+
+  const client = await open(mayAll);
+  assert.equal(client.era(), era);
+  if (era === "legacy") {
+    await client.ping();
+  }
+  assert.equal((await client.list()).length, target.known);
+  const answer = await client.call(target.call);
+  assert.ok(!answer.isError && (!target.says || answer.content[0].text === target.says), JSON.stringify(answer));
+  if (target.progress) {
+    // The answer's own clock cannot be trusted to show that a step came early; the order of what came can.
+    const order = [];
+    await client.call(target.progress.call, () => order.push("step")).then(() => order.push("end"));
+    assert.deepEqual(order, [...Array(target.progress.steps).fill("step"), "end"]);
+  }
+  await client.close();
+
+  await refused(open(target === targets.shingleai ? "mcp_live_" : "x".repeat(40)), 401);
+
+  const reader = await open(mayRead);
+  assert.deepEqual((await reader.list()).sort(), target.listed);
+  await reader.call(target.call);
+  await refused(reader.call(target.refused), 403);
+  await refused(reader.call(target.unmapped), 403);
+  await reader.call(target.call);
+  await reader.close();
+
+  // A rate of one a second: whoever waits as long as it was told is served again, in the same session.
+  const slow = await open(await keyOf(home, ["*:*"], rate));
+  const hurry = async () => {
+    for (let calls = 0; calls < 4 * rate.limit; calls++) {
+      await slow.call(target.call);
+    }
+  };
+  let wait = 0;
+  await refused(hurry(), 200, -32004, (data) => (wait = data.retryAfter) >= 1);
+  await pause(wait * 1000);
+  await slow.call(target.call);
+  await slow.close();
+
+  const small = await workspace(profile, target.month.plan, target.month.overrides);
+  const spent = await open(await keyOf(small, ["*:*"], fast));
+  for (let calls = 0; calls < 2; calls++) {
+    await spent.call(target.call);
+  }
+  await refused(spent.call(target.call), 403);
+  await spent.list();
+  await spent.close();
+  console.log(`${sdk}: ${profile} over ${transport}, ${mode}: ${era}`);
+}
+
+for (const run of JSON.parse(process.env.RUNS)) {
+  await seen(run).catch((error) => {
+    console.error(`${sdk}: ${run.profile} over ${run.transport}, ${run.mode}: failed`);
+    throw error;
+  });
+}
