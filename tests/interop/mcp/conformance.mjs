@@ -48,7 +48,7 @@ async function checks(target, key, revision, name) {
   const out = join(WORK, name);
   mkdirSync(out);
   const { url, close } = await forwarder(target, key);
-  const args = [SUITE, "server", "--url", url, "--requirements", revision, "--output-dir", out];
+  const args = [SUITE, "server", "--url", url, "--requirements", revision, "--output-dir", out, "--timeout", "15000"];
   // The suite exits with 1 when the upstream itself fails a check: what counts is compared below.
   await promisify(execFile)(process.execPath, args, { maxBuffer: 1 << 26 }).catch((error) => {
     if (error.code !== 1) {

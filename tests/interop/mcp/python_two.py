@@ -2,13 +2,17 @@
 
 import contextlib
 import types
+import warnings
 
+import httpx2
 from mcp import Client as Connection
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
-from mcp.shared.exceptions import MCPError
+from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 
+# The legacy era is spoken on purpose.
+warnings.simplefilter("ignore", MCPDeprecationWarning)
 MODES = {"legacy": "legacy", "auto": "auto", "modern": "2026-07-28"}
 
 
@@ -44,11 +48,13 @@ class Client:
 
 
 def refusal(error):
-    """What is told of an error: its code and data."""
+    """What is told of an error: its code and data where it is one of JSON-RPC, its status where it is one of HTTP."""
     if isinstance(error, BaseExceptionGroup):
         told = [refusal(one) for one in error.exceptions]
-        return next((one for one in told if one.code), told[0])
-    told = types.SimpleNamespace(code=None, data=None, error=repr(error))
+        return next((one for one in told if one.status or one.code), told[0])
+    told = types.SimpleNamespace(code=None, data=None, status=None, error=repr(error))
     if isinstance(error, MCPError):
         told.code, told.data = error.error.code, error.error.data
+    if isinstance(error, httpx2.HTTPStatusError):
+        told.status = error.response.status_code
     return told

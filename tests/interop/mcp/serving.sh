@@ -110,25 +110,34 @@ run_of() {
     printf '"rate":{"limit":10,"window_s":10}}'
 }
 
-# runs one|two: the runs of the first or the second generation of a client. Who finds out the era by itself must find
-# the modern one where there is one: a gate that dropped a header would make it fall back without a word.
+# runs one|two|inspector: the runs of the first or the second generation of a client, or of the inspector, which has to
+# be started anew for each thing it does. Who finds out the era by itself must find the modern one where there is one: a
+# gate that dropped a header would make it fall back without a word.
 runs() {
-    local all=(
+    local legacy=(
         "everything everything /mcp http legacy legacy all"
         "everything everything-sse /sse sse legacy legacy all"
         "suite suite /mcp http legacy legacy all"
         "shingleai shingleai /mcp http legacy legacy enterprise"
         "shingleai shingleai /sse sse legacy legacy enterprise"
     )
-    if [[ $1 == two ]]; then
-        all+=(
-            "everything everything /mcp http auto legacy all"
-            "suite suite /mcp http auto modern all"
-            "suite suite /mcp http modern modern all"
-            "shingleai shingleai /mcp http auto modern enterprise"
-            "shingleai shingleai /mcp http modern modern enterprise"
-        )
-    fi
+    local modern=(
+        "suite suite /mcp http auto modern all"
+        "shingleai shingleai /mcp http modern modern enterprise"
+    )
+    local all
+    case $1 in
+        one) all=("${legacy[@]}") ;;
+        two)
+            all=(
+                "${legacy[@]}" "${modern[@]}"
+                "everything everything /mcp http auto legacy all"
+                "suite suite /mcp http modern modern all"
+                "shingleai shingleai /mcp http auto modern enterprise"
+            )
+            ;;
+        inspector) all=("${legacy[@]:0:3}" "${modern[@]}") ;;
+    esac
     local run comma='['
     for run in "${all[@]}"; do
         if [[ -z ${ONLY:-} || $run =~ $ONLY ]]; then

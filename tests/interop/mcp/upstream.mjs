@@ -59,7 +59,7 @@ async function progress(_args, ctx) {
       const params = { progressToken, progress, total: 100 };
       await ctx.mcpReq.notify({ method: "notifications/progress", params });
     }
-    await pause(30);
+    await pause(300); // long enough for something else to be asked and answered
   }
   return { content: [text("done")] };
 }
