@@ -4,33 +4,11 @@
 // RUNS names what is served, where, and how it is spoken to; targets.json says what is there to be called.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
+import { keyOf, targets, workspace } from "./daemon.mjs";
 
 const sdk = process.argv[2];
 const { connect, refusal } = await import(`./${sdk}.mjs`);
-const announced = JSON.parse(readFileSync(process.env.KEYWARD_ANNOUNCED, "utf8"));
-const adminKey = readFileSync(process.env.KEYWARD_ADMIN_KEY_FILE, "utf8").trim();
-const targets = JSON.parse(readFileSync(new URL("targets.json", import.meta.url), "utf8"));
-
-// A call of the admin API that must succeed.
-async function admin(method, path, body) {
-  const headers = { Authorization: `Bearer ${adminKey}`, "Content-Type": "application/json" };
-  const answer = await fetch(announced.admin + "/api/v1" + path, { method, headers, body: JSON.stringify(body) });
-  assert.ok(answer.ok, `${method} ${path}: ${answer.status}`);
-  return answer.json();
-}
-
-async function workspace(profile, plan, overrides) {
-  const made = await admin("POST", "/workspaces", { name: "interop", profile, plan });
-  if (overrides) {
-    await admin("PATCH", `/workspaces/${made.workspace.id}`, { overrides });
-  }
-  return made.workspace.id;
-}
-
-const keyOf = async (workspace_id, permissions, rate) =>
-  (await admin("POST", "/keys", { workspace_id, permissions, rate })).key;
 
 // What this client makes of a refusal that has this HTTP status, code and data. Only an answer of status 200, or one on
 // a stream of HTTP+SSE, reaches the caller as JSON-RPC; of any other a TypeScript client tells the status.
@@ -50,9 +28,8 @@ async function refused(transport, doing, status, code, data = () => true) {
 async function seen({ name, profile, url, transport, mode, era, plan, rate }) {
   const target = targets[name];
   const home = await workspace(profile, plan);
-  const fast = { limit: 1_000_000, window_s: 1 };
-  const mayAll = await keyOf(home, ["*:*"], fast);
-  const mayRead = await keyOf(home, target.reads, fast);
+  const mayAll = await keyOf(home, ["*:*"]);
+  const mayRead = await keyOf(home, target.reads);
   const refuses = (...expected) => refused(transport, ...expected);
   const open = (key) => connect({ url, transport, mode, key });
 
@@ -105,7 +82,7 @@ async function seen({ name, profile, url, transport, mode, era, plan, rate }) {
   await slow.close();
 
   const small = await workspace(profile, target.month.plan, target.month.overrides);
-  const spent = await open(await keyOf(small, ["*:*"], fast));
+  const spent = await open(await keyOf(small, ["*:*"]));
   for (let calls = 0; calls < 2; calls++) {
     await spent.call(target.call);
   }

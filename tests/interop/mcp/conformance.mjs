@@ -9,19 +9,9 @@ import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { createServer, request } from "node:http";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { keyOf, workspace } from "./daemon.mjs";
 
 const { SUITE, WORK, TARGETS } = process.env;
-const announced = JSON.parse(readFileSync(process.env.KEYWARD_ANNOUNCED, "utf8"));
-const adminKey = readFileSync(process.env.KEYWARD_ADMIN_KEY_FILE, "utf8").trim();
-
-async function admin(path, body) {
-  const headers = { Authorization: `Bearer ${adminKey}`, "Content-Type": "application/json" };
-  const answer = await fetch(announced.admin + "/api/v1" + path, { method: "POST", headers, body: JSON.stringify(body) });
-  if (!answer.ok) {
-    throw new Error(`${path}: ${answer.status}`);
-  }
-  return answer.json();
-}
 
 // Sends on what comes as it came, with the key; gives its address and the way to end it.
 async function forwarder(target, key) {
@@ -72,13 +62,12 @@ async function checks(target, key, revision, name) {
 
 const STATUSES = ["SUCCESS", "FAILURE", "WARNING", "SKIPPED", "INFO"];
 const rows = [["upstream", "revision", "way", "checks", ...STATUSES.map((status) => status.toLowerCase())]];
-const counted = (seen) => STATUSES.map((status) => [...seen.values()].filter((check) => check.status === status).length);
+const counted = (seen) =>
+  STATUSES.map((status) => [...seen.values()].filter((check) => check.status === status).length);
 const lost = [];
 
 for (const { name, profile, upstream, surface, revisions, least } of JSON.parse(TARGETS)) {
-  const { workspace } = await admin("/workspaces", { name: "suite", profile, plan: "all" });
-  const rate = { limit: 1_000_000, window_s: 1 };
-  const { key } = await admin("/keys", { workspace_id: workspace.id, permissions: ["*:*"], rate });
+  const key = await keyOf(await workspace(profile, "all"), ["*:*"]);
   for (const revision of revisions) {
     const direct = await checks(upstream, key, revision, `${name}-${revision}-direct`);
     const gated = await checks(surface, key, revision, `${name}-${revision}-gated`);
@@ -91,7 +80,8 @@ for (const { name, profile, upstream, surface, revisions, least } of JSON.parse(
     for (const [check, { status }] of direct) {
       const there = gated.get(check);
       if (there?.status !== status && there?.status !== "SUCCESS") {
-        lost.push(`${name} ${revision} ${check}: ${status}, behind the gate ${there?.status ?? "never reached"}: ${there?.errorMessage}`);
+        const instead = `${there?.status ?? "never reached"}: ${there?.errorMessage}`;
+        lost.push(`${name} ${revision} ${check}: ${status}, behind the gate ${instead}`);
       }
     }
   }

@@ -2,19 +2,9 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { keyOf, targets, workspace } from "./daemon.mjs";
 
 const { INSPECTOR, WORK } = process.env;
-const announced = JSON.parse(readFileSync(process.env.KEYWARD_ANNOUNCED, "utf8"));
-const adminKey = readFileSync(process.env.KEYWARD_ADMIN_KEY_FILE, "utf8").trim();
-const targets = JSON.parse(readFileSync(new URL("targets.json", import.meta.url), "utf8"));
-
-async function admin(path, body) {
-  const headers = { Authorization: `Bearer ${adminKey}`, "Content-Type": "application/json" };
-  const answer = await fetch(announced.admin + "/api/v1" + path, { method: "POST", headers, body: JSON.stringify(body) });
-  assert.ok(answer.ok, `${path}: ${answer.status}`);
-  return answer.json();
-}
 
 // One run of it: how it ended, what it printed, what it complained of.
 const inspect = (url, transport, era, key, ...method) =>
@@ -32,9 +22,7 @@ const inspect = (url, transport, era, key, ...method) =>
 
 for (const { name, profile, url, transport, mode: era, plan } of JSON.parse(process.env.RUNS)) {
   const target = targets[name];
-  const { workspace } = await admin("/workspaces", { name: "inspector", profile, plan });
-  const rate = { limit: 1_000_000, window_s: 1 };
-  const { key } = await admin("/keys", { workspace_id: workspace.id, permissions: target.reads, rate });
+  const key = await keyOf(await workspace(profile, plan), target.reads);
   const call = ({ name, arguments: args }) =>
     inspect(url, transport, era, key, "tools/call", "--tool-name", name, "--tool-args-json", JSON.stringify(args));
 

@@ -182,7 +182,10 @@ const TOOLS = {
   json_schema_2020_12_tool: [says(text("kept")), SCHEMA_2020_12],
   test_x_mcp_header: [
     says(text("read")),
-    object({ region: { type: "string", "x-mcp-header": "Region" }, rank: { type: "integer", "x-mcp-header": "Rank" } }, []),
+    object(
+      { region: { type: "string", "x-mcp-header": "Region" }, rank: { type: "integer", "x-mcp-header": "Rank" } },
+      [],
+    ),
   ],
   test_trigger_tool_change: [() => (modern.notify.toolsChanged(), { content: [text("told")] })],
   test_trigger_prompt_change: [() => (modern.notify.promptsChanged(), { content: [text("told")] })],
@@ -195,23 +198,24 @@ const RESOURCES = {
   "test://example-resource": { mimeType: "text/plain", text: "An example." },
 };
 
-const says_user = (...contents) => ({ messages: contents.map((content) => ({ role: "user", content })) });
+const fromUser = (...contents) => ({ messages: contents.map((content) => ({ role: "user", content })) });
 const PROMPTS = {
-  test_simple_prompt: [[], () => says_user(text("This is a simple prompt for testing."))],
+  test_simple_prompt: [[], () => fromUser(text("This is a simple prompt for testing."))],
   test_prompt_with_arguments: [
     ["arg1", "arg2"],
-    ({ arg1, arg2 }) => says_user(text(`Prompt with arguments: arg1='${arg1}', arg2='${arg2}'`)),
+    ({ arg1, arg2 }) => fromUser(text(`Prompt with arguments: arg1='${arg1}', arg2='${arg2}'`)),
   ],
   test_prompt_with_embedded_resource: [
     ["resourceUri"],
-    ({ resourceUri }) => says_user(embedded(resourceUri, "text/plain", "Inside."), text("Read what is embedded.")),
+    ({ resourceUri }) => fromUser(embedded(resourceUri, "text/plain", "Inside."), text("Read what is embedded.")),
   ],
-  test_prompt_with_image: [[], () => says_user(image, text("Look at the image."))],
+  test_prompt_with_image: [[], () => fromUser(image, text("Look at the image."))],
   test_input_required_result_prompt: [
     [],
     async (args, ctx) => {
-      const asked = await asks([() => ({ user_context: elicit("What about?", object({ context: { type: "string" } })) })])(args, ctx);
-      return asked.content ? says_user(asked.content[0]) : asked;
+      const about = () => ({ user_context: elicit("What about?", object({ context: { type: "string" } })) });
+      const asked = await asks([about])(args, ctx);
+      return asked.content ? fromUser(asked.content[0]) : asked;
     },
   ],
 };
@@ -238,6 +242,9 @@ function agree(schema, args, headers) {
 
 const unknown = (what, data) => new ProtocolError(-32602, `${what} not found`, data);
 
+const HINTS = { ttlMs: 1000, cacheScope: "public" };
+const LISTS = ["tools/list", "prompts/list", "resources/list", "resources/templates/list"];
+
 function serve() {
   const server = new Server(
     { name: "suite", version: "1" },
@@ -251,8 +258,7 @@ function serve() {
       },
       requestState: { verify: codec.verify },
       cacheHints: Object.fromEntries(
-        ["tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read", "server/discover"]
-          .map((method) => [method, { ttlMs: 1000, cacheScope: "public" }]),
+        [...LISTS, "resources/read", "server/discover"].map((method) => [method, HINTS]),
       ),
     },
   );
@@ -278,12 +284,16 @@ function serve() {
   }));
   on("resources/templates/list", () => ({
     resourceTemplates: [
-      { uriTemplate: "test://template/{id}/data", name: "template", description: "By id.", mimeType: "application/json" },
+      {
+        uriTemplate: "test://template/{id}/data", name: "template", description: "By id.",
+        mimeType: "application/json",
+      },
     ],
   }));
   on("resources/read", ({ uri }) => {
     const id = /^test:\/\/template\/(.+)\/data$/.exec(uri)?.[1];
-    const found = id ? { mimeType: "application/json", text: JSON.stringify({ id, data: `Data for ID: ${id}` }) } : RESOURCES[uri];
+    const made = { mimeType: "application/json", text: JSON.stringify({ id, data: `Data for ID: ${id}` }) };
+    const found = id ? made : RESOURCES[uri];
     if (!found) {
       throw unknown("Resource", { uri });
     }
