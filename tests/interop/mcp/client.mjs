@@ -79,6 +79,7 @@ async function seen({ name, profile, url, transport, mode, era, plan, rate }) {
   await refuses(hurry(), 200, -32004, (data) => (wait = data.retryAfter) >= 1);
   await pause(wait * 1000);
   await slow.call(target.call);
+  await pause(wait * 1000); // to end a session takes its token too
   await slow.close();
 
   const small = await workspace(profile, target.month.plan, target.month.overrides);

@@ -120,6 +120,7 @@ async def seen(run):
         await refused(run, hurry(), 200, -32004, lambda data: wait.append(data["retryAfter"]) or wait[0] >= 1)
         await asyncio.sleep(wait[0])
         await client.call(call)
+        await asyncio.sleep(wait[0])  # to end a session takes its token too
 
     month = target["month"]
     spent = key(workspace(run["profile"], month["plan"], month.get("overrides")), ["*:*"])

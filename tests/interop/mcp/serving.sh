@@ -29,6 +29,10 @@ with_packages() {
     everything=$node_modules/@modelcontextprotocol/server-everything/dist/index.js
     node_with @modelcontextprotocol/sdk@1.32.2 @modelcontextprotocol/client@2.4.0 \
         @modelcontextprotocol/server@2.4.0 @modelcontextprotocol/node@2.1.2
+    python_with mcp==1.30.0
+    python_one=$python
+    python_with mcp==2.3.0
+    python_two=$python
     cp "$here"/*.mjs "$here/targets.json" "$work"
     ln -s "$node_modules" "$work/node_modules"
 }
