@@ -230,14 +230,12 @@ function plain(value) {
   return bytes.toString("base64") === packed ? bytes.toString() : undefined;
 }
 
-// An argument that is told in a header too is told alike.
-function agree(schema, args, headers) {
-  for (const [name, { "x-mcp-header": header }] of Object.entries(schema?.properties ?? {})) {
-    const told = header && headers.get(`mcp-param-${header}`);
-    if (header && (told === null ? undefined : plain(told)) !== args[name]?.toString()) {
-      throw new ProtocolError(-32020, `the header of ${name} disagrees`);
-    }
-  }
+// Whether an argument that is told in a header too is told alike.
+function agrees({ name, arguments: args = {} }, headers) {
+  return Object.entries(TOOLS[name]?.[1]?.properties ?? {}).every(([name, { "x-mcp-header": header }]) => {
+    const told = header && headers[`mcp-param-${header.toLowerCase()}`];
+    return !header || (told === undefined ? undefined : plain(told)) === args[name]?.toString();
+  });
 }
 
 const unknown = (what, data) => new ProtocolError(-32602, `${what} not found`, data);
@@ -271,9 +269,6 @@ function serve() {
   on("tools/call", ({ name, arguments: args = {} }, ctx) => {
     if (!TOOLS[name]) {
       throw unknown("Tool", { name });
-    }
-    if (ctx.http?.req && !ctx.sessionId) {
-      agree(TOOLS[name][1], args, ctx.http.req.headers);
     }
     return TOOLS[name][0](args, ctx);
   });
@@ -394,6 +389,10 @@ async function answer(req, res) {
     res.writeHead(404).end();
   } else if (await isLegacyRequest(request, body)) {
     await legacy(req, res, body);
+  } else if (body?.method === "tools/call" && !agrees(body.params ?? {}, req.headers)) {
+    const error = { code: -32020, message: "a header of an argument disagrees" };
+    res.writeHead(400, { "Content-Type": "application/json" });
+    res.end(JSON.stringify({ jsonrpc: "2.0", id: body.id, error }));
   } else {
     await modernHandler(req, res, body);
   }
