@@ -125,10 +125,12 @@ async def seen(run):
     month = target["month"]
     spent = key(workspace(run["profile"], month["plan"], month.get("overrides")), ["*:*"])
 
+    counted = month.get("call", call)
+
     async def thrice(client):
         for _ in range(2):
-            await client.call(call)
-        return await client.call(call)
+            assert not (await client.call(counted)).isError
+        return await client.call(counted)
 
     await ends(run, spent, thrice, 403, -32003, lambda data: data["upgradeUrl"].startswith("https://"))
     async with connected(run, spent) as client:

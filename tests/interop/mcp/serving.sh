@@ -98,6 +98,7 @@ start_gates() {
         served everything-sse "\"http://127.0.0.1:$sse_port\"" 'file = "everything-sse.toml"'
         served suite "\"http://127.0.0.1:$suite_port\"" 'file = "suite.toml"'
         served shingleai '"sandbox"' 'name = "shingleai"'
+        served socialcrm '"sandbox"' 'name = "socialcrm"'
     } >"$work/keyward.toml"
     start serve --config "$work/keyward.toml"
     export KEYWARD_ADMIN_KEY_FILE=$work/admin.key
@@ -122,6 +123,7 @@ runs() {
         "everything everything /mcp http legacy legacy all"
         "everything everything-sse /sse sse legacy legacy all"
         "suite suite /mcp http legacy legacy all"
+        "socialcrm socialcrm /api/mcp-app http legacy legacy enterprise"
         "shingleai shingleai /mcp http legacy legacy enterprise"
         "shingleai shingleai /sse sse legacy legacy enterprise"
     )
@@ -138,6 +140,7 @@ runs() {
                 "everything everything /mcp http auto legacy all"
                 "suite suite /mcp http modern modern all"
                 "shingleai shingleai /mcp http auto modern enterprise"
+                "socialcrm socialcrm /api/mcp-app http auto modern enterprise"
             )
             ;;
         inspector) all=("${legacy[@]:0:3}" "${modern[@]}") ;;
