@@ -17,6 +17,7 @@ pub mod causes;
 pub mod counts;
 pub mod decision;
 pub mod denial;
+pub mod errand;
 pub mod explain;
 pub mod facts;
 pub mod hash;

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 
 use super::generations::Generations;
 use super::install_secret::{InstallSecretError, InstallSecrets};
+use super::live::LiveKey;
 use super::{Engine, Granted};
 use crate::domain::assertion::{ASSERTION_SECS, AssertionKey, AssertionSigner, Claims};
 use crate::domain::id::KeyId;
@@ -75,9 +76,13 @@ impl Assertions {
 impl Engine {
     /// The token that says who stands behind a grant; `None` when a name in it is none of ours.
     pub fn assertion(&self, granted: &Granted) -> Option<Arc<str>> {
-        let key = granted.live_key();
+        self.assertion_of(granted.live_key(), granted.decided_at())
+    }
+
+    /// The same of a key, at this moment.
+    pub(super) fn assertion_of(&self, key: &LiveKey, now: Wall) -> Option<Arc<str>> {
         let (facts, workspace) = (key.facts.load(), key.workspace.facts.load());
-        let (now, signers) = (granted.decided_at(), self.assertions.signers.load());
+        let signers = self.assertions.signers.load();
         let signer = &signers.current;
         let is_told = |made: &Made| {
             made.key_version == facts.version()
@@ -91,7 +96,7 @@ impl Engine {
         let claims = Claims {
             audience: &key.workspace.profile.name,
             key: facts.id(),
-            workspace: granted.workspace(),
+            workspace: workspace.id(),
             plan: workspace.plan(),
             scopes: facts.scopes(),
             issued_at: now,

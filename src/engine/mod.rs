@@ -10,11 +10,13 @@
 mod assertions;
 mod changes;
 mod checkpoint;
+mod errands;
 mod explain;
 mod generations;
 mod import;
 mod install_secret;
 mod keyring;
+mod learnt_tools;
 mod leases;
 mod legacy;
 mod live;
@@ -63,6 +65,7 @@ pub use changes::{
 pub use explain::{Explanation, ToExplain};
 pub use import::{ImportContent, ImportMode, ImportRefused, ImportReport, Imported, NewImport};
 pub use install_secret::{INSTALL_SECRETS_MAX, InstallSecret, InstallSecretError, InstallSecrets};
+pub use learnt_tools::LearntTools;
 pub use sessions::{SessionDigest, SessionUser};
 pub use tally::{Door, OutcomeCount};
 pub use timekeeping::ClockView;
@@ -143,6 +146,7 @@ pub struct Engine {
     reads: Arc<Semaphore>,
     replays: SharedReplays,
     sessions: Sessions,
+    learnt_tools: LearntTools,
     tally: Tally,
     usage: Usage,
     checkpoints: Checkpoints,
@@ -166,6 +170,7 @@ impl Engine {
         let profiles = profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect();
         let shapes = store.legacy_shapes().map_err(std::io::Error::other)?;
         let clock_mark = ClockMark::new(store.clock_mark().map_err(std::io::Error::other)?);
+        let learnt_tools = LearntTools::new(clock.clone());
         let legacy = Legacy::new(shapes, options.slow_hash.cost);
         Ok(Arc::new(Self {
             store,
@@ -187,6 +192,7 @@ impl Engine {
             reads: Arc::new(Semaphore::new(options.reads_max)),
             replays: SharedReplays::new(options.replays_max),
             sessions: Sessions::new()?,
+            learnt_tools,
             tally: Tally::default(),
             usage: Usage::default(),
             checkpoints: Checkpoints::default(),

@@ -104,14 +104,19 @@ impl Granted {
     /// The grant, who stands behind it, and what it hangs on from now on, for the gateway. `assertion` is what
     /// the upstream is told beside it.
     pub fn into_parts(self, assertion: Option<Arc<str>>) -> (Grant, Identity, Tether) {
-        let identity = Identity {
-            key: self.grant.key(),
-            workspace: self.grant.workspace(),
-            plan: self.key.workspace.facts.load().plan().to_owned(),
-            scopes: self.key.facts.load().scopes().to_owned(),
-            assertion,
-        };
-        (self.grant, identity, self.tether_parts.to(self.key))
+        (self.grant, identity_of(&self.key, assertion), self.tether_parts.to(self.key))
+    }
+}
+
+/// What an upstream is told of a key.
+pub(super) fn identity_of(key: &LiveKey, assertion: Option<Arc<str>>) -> Identity {
+    let (facts, workspace) = (key.facts.load(), key.workspace.facts.load());
+    Identity {
+        key: facts.id(),
+        workspace: workspace.id(),
+        plan: workspace.plan().to_owned(),
+        scopes: facts.scopes().to_owned(),
+        assertion,
     }
 }
 
@@ -159,6 +164,11 @@ enum Decided {
 pub struct Reach(Arc<LiveKey>);
 
 impl Reach {
+    /// Whose it is.
+    pub fn key(&self) -> KeyId {
+        self.0.facts.load().id()
+    }
+
     /// Whether a call that asks this much would pass permission and plan at this moment.
     pub fn covers(&self, requirement: &Requirement) -> bool {
         may(&self.0.facts.load(), &self.0.workspace.facts.load(), requirement).is_ok()

@@ -34,6 +34,7 @@ use super::upgrade::{self, Upgrades};
 use crate::domain::causes::Causes;
 use crate::domain::decision::{Grant, Identity, OpenPass};
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
+use crate::domain::errand::Errand;
 use crate::domain::tether::Tether;
 use crate::http::body::{Body, BodyError, Held, Relayed};
 use crate::http::tls::ClientTlsError;
@@ -103,6 +104,8 @@ pub enum UpstreamError {
 pub enum Pass {
     /// A key passed the order of checks; what it opens lasts as long as it stands.
     Granted(Grant, Identity, Tether),
+    /// The gate asks something for a caller that is proven and stands, before it decides what that wants.
+    Errand(Errand, Identity, Tether),
     /// The profile opens this to everyone.
     Open(OpenPass),
 }
@@ -138,7 +141,7 @@ pub struct Arrival {
 impl Pass {
     fn tether(&self) -> Option<Tether> {
         match self {
-            Self::Granted(_, _, tether) => Some(tether.clone()),
+            Self::Granted(_, _, tether) | Self::Errand(_, _, tether) => Some(tether.clone()),
             Self::Open(_) => None,
         }
     }
@@ -236,6 +239,7 @@ impl Upstream {
     fn take_place(&self, pass: &Pass) -> Result<Place, Fault> {
         let holder = match pass {
             Pass::Granted(grant, ..) => Holder::Workspace(grant.workspace()),
+            Pass::Errand(errand, ..) => Holder::Workspace(errand.workspace()),
             Pass::Open(_) => Holder::Keyless,
         };
         self.0.places.take(holder).ok_or_else(busy)
@@ -259,7 +263,7 @@ impl Upstream {
             && upgrade::is_asked(&head, &body);
         let asked_host = head.headers.get(HOST).cloned();
         headers::strip_request(&mut head.headers, key_headers, encodings);
-        if let Pass::Granted(_, identity, _) = pass {
+        if let Pass::Granted(_, identity, _) | Pass::Errand(_, identity, _) = pass {
             headers::identify(&mut head.headers, identity).ok_or(Fault::Internal)?;
         }
         headers::describe(&mut head.headers, arrival, asked_host).ok_or(Fault::Internal)?;

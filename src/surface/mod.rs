@@ -18,6 +18,8 @@ pub mod rpc;
 mod signature;
 mod spoken;
 
+pub use rpc::{ListedTool, MODERN_VERSION, each_tool};
+
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 

@@ -70,6 +70,7 @@ mod sse;
 mod stored;
 mod streaming;
 mod streams;
+mod tool_mapping;
 mod transcript;
 mod transcripts;
 mod upstream;

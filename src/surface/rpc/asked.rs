@@ -6,19 +6,30 @@
 
 use hyper::HeaderMap;
 
+use super::asking::{Asking, Unasked};
 use super::headers;
 use super::message::RpcMessage;
 use crate::domain::decision::Wanted;
 use crate::domain::denial::Denial;
 use crate::domain::profile::{Public, Requirement, RpcDoor};
 use crate::domain::usage::Place;
+use crate::engine::Caller;
 
 /// What a message asks for.
 pub(super) struct Asked {
     pub(super) wanted: Wanted,
     /// Whether its answer may hold a list of tools.
     pub(super) lists_tools: bool,
+    /// The tool that is called, where what it asks depends on what it does; closed until that is known.
+    by_class: Option<ByClass>,
     public: Option<Public>,
+}
+
+/// A call of a tool that is mapped by what it does.
+struct ByClass {
+    tool: String,
+    /// The `_meta` of the call, without the token of its progress, which is the call's own.
+    meta: Option<String>,
 }
 
 impl Asked {
@@ -27,8 +38,11 @@ impl Asked {
         match RpcMessage::parse(body) {
             Ok(message) => {
                 let method = message.method();
+                let wanted = wanted(&message, door, headers);
+                let is_open = !matches!(wanted, Wanted::Refused(Denial::Invalid(_)));
                 let asked = Self {
-                    wanted: wanted(&message, door, headers),
+                    wanted,
+                    by_class: Some(&message).filter(|_| is_open).and_then(|message| by_class(message, door)),
                     lists_tools: matches!(method, Some("tools/list" | "tasks/result")),
                     public: method.and_then(|method| door.keyless_method(method)),
                 };
@@ -38,9 +52,22 @@ impl Asked {
             }
             Err(unreadable) => {
                 let wanted = Wanted::Refused(Denial::Invalid(unreadable.invalid));
-                (Self { wanted, lists_tools: false, public: None }, unreadable.id.map(str::to_owned))
+                (
+                    Self { wanted, lists_tools: false, by_class: None, public: None },
+                    unreadable.id.map(str::to_owned),
+                )
             }
         }
+    }
+
+    /// Finds out what is wanted where that hangs on what a tool does.
+    pub(super) async fn learn_class(&mut self, asking: &Asking<'_>, caller: &Caller) -> Result<(), Unasked> {
+        let Some(ByClass { tool, meta }) = self.by_class.take() else { return Ok(()) };
+        // Rare and large, so it does not lie in every message's future.
+        let class = Box::pin(asking.class(caller, &tool, meta.as_deref())).await?;
+        let asked = asking.door.requirement(&tool, class);
+        self.wanted = asked.map_or(Wanted::Refused(Denial::Permission { needed: None }), Wanted::Known);
+        Ok(())
     }
 
     /// For a caller without a key. Nothing is told of a message that only a key could send, but what is wrong
@@ -51,6 +78,12 @@ impl Asked {
             (_, public) => public.filter(|_| anonymous).ok_or(Denial::Missing),
         }
     }
+}
+
+fn by_class(message: &RpcMessage<'_>, door: &RpcDoor) -> Option<ByClass> {
+    let tool = Some(message).filter(|message| message.method() == Some("tools/call"))?.tool_name().ok()?;
+    let meta = message.meta_without("progressToken");
+    door.asks_for_class(&tool).then(|| ByClass { tool: tool.into_owned(), meta })
 }
 
 /// What a message asks for.

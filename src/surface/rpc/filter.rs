@@ -11,11 +11,12 @@ use std::time::Duration;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG};
 
 use super::headers::is_event_stream;
+use super::listed::{ListedTool, learn};
 use super::tool_list::{Shown, filter_tools};
 use crate::dialect::Era;
 use crate::domain::denial::{Fault, Refusal};
 use crate::domain::profile::Profile;
-use crate::engine::Reach;
+use crate::engine::{Engine, LearntTools, Reach};
 use crate::http::body::BodyError;
 use crate::http::events::{Event, Events, Rewriter, Verdict};
 use crate::http::{Body, Response, body};
@@ -29,20 +30,28 @@ const TOOL_LIST_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What one caller may see of a product's tools.
 pub(super) struct Sight {
-    pub(super) profile: Arc<Profile>,
-    pub(super) reach: Reach,
-    pub(super) era: Era,
+    profile: Arc<Profile>,
+    reach: Reach,
+    learnt: LearntTools,
+    era: Era,
 }
 
 impl Sight {
-    fn covers(&self, tool: &str) -> bool {
-        let door = self.profile.rpc.as_ref();
-        let requirement = door.and_then(|door| door.requirement(tool, None));
+    pub(super) fn of(engine: &Engine, profile: &Arc<Profile>, reach: Reach, era: Era) -> Self {
+        Self { profile: Arc::clone(profile), reach, learnt: engine.learnt_tools().clone(), era }
+    }
+
+    /// Whether the key may call this tool. What the list says of it is remembered: so what is listed is what may be
+    /// called.
+    fn covers(&self, tool: &ListedTool<'_>) -> bool {
+        let Some(door) = &self.profile.rpc else { return false };
+        learn(door, &self.learnt, self.reach.key(), tool);
+        let requirement = door.requirement(&tool.name, Some(tool.class()));
         requirement.is_some_and(|requirement| self.reach.covers(&requirement))
     }
 
     fn filtered(&self, answer: &[u8]) -> Option<Shown> {
-        filter_tools(answer, |name| self.covers(name), self.era)
+        filter_tools(answer, |tool| self.covers(tool), self.era)
     }
 
     /// Looks at each event of a stream.

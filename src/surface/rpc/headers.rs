@@ -15,7 +15,7 @@ use crate::dialect::Era;
 use crate::domain::denial::Invalid;
 
 /// From this protocol version on, an unknown method has HTTP status 404.
-const MODERN_VERSION: &str = "2026-07-28";
+pub const MODERN_VERSION: &str = "2026-07-28";
 
 const VERSION: &str = "mcp-protocol-version";
 const METHOD: &str = "mcp-method";

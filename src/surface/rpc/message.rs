@@ -94,6 +94,15 @@ impl<'a> RpcMessage<'a> {
         self.version.as_deref()
     }
 
+    /// The `_meta` of its params without one of its members; `None` without one that can be read one way.
+    pub(super) fn meta_without(&self, left_out: &str) -> Option<String> {
+        let meta = self.params.as_ref()?.get("_meta")?;
+        let meta = Members::read(meta.get().as_bytes(), &[]).ok()?;
+        let kept = meta.iter().filter(|(name, _)| *name != left_out);
+        let member = |(name, value): (&str, &RawValue)| format!("{}:{value}", serde_json::Value::from(name));
+        Some(format!("{{{}}}", kept.map(member).collect::<Vec<_>>().join(",")))
+    }
+
     /// The tool that a `tools/call` names.
     pub fn tool_name(&self) -> Result<Cow<'a, str>, Invalid> {
         self.param("name").ok_or(Invalid::Params)

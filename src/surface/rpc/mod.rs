@@ -5,9 +5,11 @@
 //! Never here: a message that is forwarded in another form than the one that was read.
 
 mod asked;
+mod asking;
 mod document;
 mod filter;
 mod headers;
+mod listed;
 pub mod message;
 mod post;
 mod session;
@@ -27,6 +29,9 @@ use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::RpcDoor;
 use crate::gateway::{Arrival, Encodings, Outgoing, Upgrades};
 use crate::http::{Body, Response};
+
+pub use headers::MODERN_VERSION;
+pub use listed::{ListedTool, each_tool};
 
 use document::document;
 use headers::{accepts_events, era};

@@ -14,13 +14,14 @@ use hyper::HeaderMap;
 use hyper::body::Incoming;
 
 use super::asked::Asked;
+use super::asking::{Asking, Unasked};
 use super::filter::{Sight, shown};
 use super::headers::era;
 use super::message::RpcMessage;
 use super::session::{Course, InSession};
 use super::sse::Posted;
 use super::{Refused, outgoing, rpc_credential};
-use crate::domain::denial::{Denial, Refusal};
+use crate::domain::denial::{Denial, Fault, Refusal};
 use crate::domain::profile::{RefusedKeyId, RpcDoor};
 use crate::domain::signature::Sent;
 use crate::engine::{AwaitedAnswer, Caller, Door, SessionUser};
@@ -54,11 +55,23 @@ pub(super) async fn message(
         (caller, _) => caller,
     };
     let Read { bytes, caller, _held } = read(&mut exchange, caller).await?;
-    let (asked, id) = Asked::read(&bytes, door, &exchange.parts.headers);
+    let (mut asked, id) = Asked::read(&bytes, door, &exchange.parts.headers);
     let let_through = match caller {
         Some(mut caller) => {
             caller.check_signature(&sent, &signature::signable(&exchange.parts, &bytes));
-            granted(&mut exchange, caller, asked).await
+            let Exchange { engine, product, buffers, .. } = exchange;
+            let (parts, arrival, id) = (&exchange.parts, &exchange.arrival, id.as_deref());
+            let is_older = posted.is_some();
+            let asking = Asking { engine, product, door, buffers, parts, arrival, id, is_older };
+            match asked.learn_class(&asking, &caller).await {
+                Ok(()) => granted(&mut exchange, caller, asked).await,
+                Err(Unasked::Refused(refusal)) => Err(refused(&mut exchange, caller, refusal)),
+                Err(Unasked::Answered(answer)) => {
+                    // It stands for the answer to a call that nobody decided on.
+                    refused(&mut exchange, caller, Fault::UpstreamBroken);
+                    return Ok(*answer);
+                }
+            }
         }
         None => opened(&exchange, asked),
     };
@@ -185,11 +198,7 @@ async fn granted<'a>(
     let session = InSession::or_refused(found, &mut asked.wanted, user);
     let cost = asked.wanted.cost();
     let granted = noted(exchange.limit_states, engine.admit(caller, &asked.wanted, cost).await)?;
-    let sight = asked.lists_tools.then(|| Sight {
-        profile: profile.clone(),
-        reach: granted.reach(),
-        era: era(headers),
-    });
+    let sight = asked.lists_tools.then(|| Sight::of(engine, profile, granted.reach(), era(headers)));
     let answer = Some(engine.await_answer(&granted, asked.wanted.place()));
     let holder = Holder::Workspace(granted.workspace());
     let pass = exchange.product.pass(engine, granted)?;

@@ -83,7 +83,7 @@ async fn open(mut exchange: Exchange<'_>) -> Result<Response, Refused> {
     let (inlet, ours) = mpsc::channel(EVENTS_WAITING_MAX);
     let draft = Draft::new(older_streams, granted.key(), inlet).ok_or(Fault::Internal)?;
     let stream_path = parts.uri.path().to_owned();
-    let sight = Sight { profile: product.profile.clone(), reach: granted.reach(), era: era(&parts.headers) };
+    let sight = Sight::of(engine, &product.profile, granted.reach(), era(&parts.headers));
     let awaited = engine.await_answer(&granted, wanted.place());
     let pass = product.pass(engine, granted)?;
     let mut outgoing = outgoing(product, parts, Body::Empty, arrival);

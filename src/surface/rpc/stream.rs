@@ -36,8 +36,8 @@ pub(super) async fn without_message(exchange: Exchange<'_>, course: Course) -> R
     let answer = engine.await_answer(&granted, Place::Standing);
     let sight = match course {
         Course::GoesOn => {
-            let (profile, era) = (profile.clone(), era(&parts.headers));
-            Some(Sight { profile, reach: granted.reach(), era })
+            let era = era(&parts.headers);
+            Some(Sight::of(engine, profile, granted.reach(), era))
         }
         Course::Ends => None,
     };

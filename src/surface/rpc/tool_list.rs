@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::listed::ListedTool;
 use crate::dialect::Era;
 use crate::surface::members::Members;
 
@@ -22,7 +23,11 @@ pub(super) enum Shown {
 }
 
 /// Rewrites `result.tools`, keeping every other byte of every member. `None` when the answer cannot be read.
-pub(super) fn filter_tools(answer: &[u8], may_call: impl Fn(&str) -> bool, era: Era) -> Option<Shown> {
+pub(super) fn filter_tools(
+    answer: &[u8],
+    may_call: impl Fn(&ListedTool<'_>) -> bool,
+    era: Era,
+) -> Option<Shown> {
     if !answer.trim_ascii_start().starts_with(b"[") {
         return filter_one(answer, &may_call, era);
     }
@@ -43,7 +48,7 @@ pub(super) fn filter_tools(answer: &[u8], may_call: impl Fn(&str) -> bool, era: 
     Some(if is_filtered { Shown::Filtered(joined()) } else { Shown::AsItIs })
 }
 
-fn filter_one(answer: &[u8], may_call: &impl Fn(&str) -> bool, era: Era) -> Option<Shown> {
+fn filter_one(answer: &[u8], may_call: &impl Fn(&ListedTool<'_>) -> bool, era: Era) -> Option<Shown> {
     let top = Members::read(answer, &["result"]).ok()?;
     // What is no object has no tools.
     let Some(result) = top.get("result").filter(|result| result.get().starts_with('{')) else {
@@ -52,12 +57,7 @@ fn filter_one(answer: &[u8], may_call: &impl Fn(&str) -> bool, era: Era) -> Opti
     let result = Members::read(result.get().as_bytes(), &["tools", "cacheScope"]).ok()?;
     let Some(tools) = result.get("tools") else { return Some(Shown::AsItIs) };
     let tools: Vec<&RawValue> = serde_json::from_str(tools.get()).ok()?;
-    let is_callable = |tool: &&RawValue| {
-        let name =
-            Members::read(tool.get().as_bytes(), &["name"]).ok().and_then(|members| members.get("name"));
-        let name = name.and_then(|name| serde_json::from_str::<String>(name.get()).ok());
-        name.is_some_and(|name| may_call(&name))
-    };
+    let is_callable = |tool: &&RawValue| ListedTool::read(tool).is_some_and(|tool| may_call(&tool));
     let shown: Vec<_> = tools.into_iter().filter(is_callable).map(RawValue::get).collect();
     let shown = format!("[{}]", shown.join(","));
     let says_scope = result.get("cacheScope").is_some();
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn filtered(answer: &str, era: Era) -> String {
-        match filter_tools(answer.as_bytes(), |name| name == "a", era).unwrap() {
+        match filter_tools(answer.as_bytes(), |tool| tool.name == "a", era).unwrap() {
             Shown::AsItIs => answer.to_owned(),
             Shown::Filtered(shown) => String::from_utf8(shown.to_vec()).unwrap(),
         }

@@ -1,0 +1,485 @@
+//! Tools that are mapped by patterns and by what they say that they do: a tool is listed exactly when it may be
+//! called, and where nobody can say what it does, nothing is let through.
+//!
+//! The upstream here is a small MCP server that lists what a test gives it, as JSON or as events, page by page,
+//! and keeps what it was asked.
+//!
+//! Never here: the sandbox.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::daemon::{Daemon, Key, Options};
+use crate::upstream::header;
+use crate::wire::{Answer, Call};
+
+const PROFILE: &str = r#"
+name = "notes"
+tag = "nt_"
+[[permission]]
+name = "notes:read"
+[[permission]]
+name = "notes:write"
+[[permission]]
+name = "notes:delete"
+[[permission]]
+name = "pages:read"
+meter = "pages"
+[[plan]]
+name = "free"
+meters = { calls = 3, pages = 2 }
+[rpc]
+endpoint = "/mcp"
+words = "standard"
+keyless_methods = ["ping"]
+methods = ["tools/list", "*"]
+[rpc.tools]
+status = "notes:read"
+[[rpc.tool_pattern]]
+match = "fixed_*"
+permission = "notes:write"
+meter = "calls"
+[[rpc.tool_pattern]]
+match = "note*"
+resource = "notes"
+[rpc.method_permissions]
+"resources/read" = "pages:read"
+"#;
+
+/// What the upstream does.
+struct Script {
+    /// The tools of each page.
+    pages: Vec<Value>,
+    as_events: bool,
+    /// The status and body of its answer to `tools/list`, in the place of a list.
+    refuses: Option<(u16, String)>,
+}
+
+type Seen = (String, Value);
+
+/// An MCP server; it ends when it is dropped.
+struct McpUpstream {
+    url: String,
+    script: Arc<Mutex<Script>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    /// Answers to `tools/list` that may go out.
+    turns: Arc<Semaphore>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for McpUpstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn tool(name: &str, annotations: Value) -> Value {
+    json!({"name": name, "inputSchema": {"type": "object"}, "annotations": annotations, "x-own": 1.5})
+}
+
+fn tools() -> Vec<Value> {
+    vec![
+        json!([
+            tool("note_get", json!({"readOnlyHint": true})),
+            tool("note_put", json!({})),
+            tool("status", json!({}))
+        ]),
+        json!([
+            tool("note_drop", json!({"readOnlyHint": false, "destructiveHint": true})),
+            tool("fixed_a", json!({"readOnlyHint": true})),
+            tool("other", json!({"readOnlyHint": true})),
+        ]),
+    ]
+}
+
+impl McpUpstream {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let script = Arc::new(Mutex::new(Script { pages: tools(), as_events: false, refuses: None }));
+        let (seen, turns) = (Arc::<Mutex<Vec<Seen>>>::default(), Arc::new(Semaphore::new(1 << 20)));
+        let shared = (Arc::clone(&script), Arc::clone(&seen), Arc::clone(&turns));
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (script, seen, turns) = shared.clone();
+                tokio::spawn(serve(stream, script, seen, turns));
+            }
+        });
+        Self { url, script, seen, turns, task }
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.script.lock().unwrap());
+    }
+
+    /// The methods that were asked since the last look, and what each came with.
+    fn asked(&self) -> Vec<Seen> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+
+    fn methods(&self) -> Vec<String> {
+        self.asked().iter().map(|(_, message)| message["method"].as_str().unwrap_or("-").to_owned()).collect()
+    }
+
+    async fn daemon(&self) -> Daemon {
+        Daemon::start_with(Options {
+            profile: Some("notes"),
+            own_profile: Some(PROFILE),
+            upstream: Some(self.url.clone().leak()),
+            ..Options::default()
+        })
+        .await
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    script: Arc<Mutex<Script>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    turns: Arc<Semaphore>,
+) {
+    let mut bytes = Vec::new();
+    while stream.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length =
+            |line: &str| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok();
+        if body.len() < head.lines().find_map(length).unwrap_or(0) {
+            continue;
+        }
+        let message: Value = serde_json::from_str(body).unwrap_or_default();
+        seen.lock().unwrap().push((head.to_owned(), message.clone()));
+        bytes.clear();
+        if message["method"] == "tools/list" {
+            turns.acquire().await.unwrap().forget();
+        }
+        let answer = answer(&script.lock().unwrap(), &message);
+        if stream.write_all(&answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(script: &Script, message: &Value) -> Vec<u8> {
+    let written = |status: u16, kind: &str, body: &str| {
+        let length = body.len();
+        format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}")
+            .into_bytes()
+    };
+    let lists = message["method"] == "tools/list";
+    if let Some((status, body)) = script.refuses.as_ref().filter(|_| lists) {
+        return written(*status, "application/json", body);
+    }
+    let result = match message["method"].as_str() {
+        Some("tools/list") => {
+            let page = message["params"]["cursor"].as_str().map_or(0, |cursor| cursor.parse().unwrap());
+            let mut result = json!({"tools": script.pages[page]});
+            if page + 1 < script.pages.len() {
+                result["nextCursor"] = json!((page + 1).to_string());
+            }
+            result
+        }
+        Some("initialize") => json!({"protocolVersion": "2025-06-18", "capabilities": {}}),
+        Some("server/discover") => {
+            let error =
+                json!({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": "no"}});
+            return written(400, "application/json", &error.to_string());
+        }
+        _ => json!({"content": [{"type": "text", "text": "done"}]}),
+    };
+    let body = json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string();
+    if script.as_events && lists {
+        let note = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {}});
+        return written(200, "text/event-stream", &format!(": hello\n\ndata: {note}\n\ndata: {body}\n\n"));
+    }
+    written(200, "application/json", &body)
+}
+
+fn message(method: &str, params: Value) -> Call {
+    Call::post("/mcp", &json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}))
+}
+
+fn call_of(key: &Key, tool: &str) -> Call {
+    message("tools/call", json!({"name": tool, "arguments": {}})).bearer(&key.text)
+}
+
+/// Whether a call was let through; otherwise its refusal.
+fn outcome(answer: &Answer) -> Result<(), (u16, i64)> {
+    if answer.json()["result"]["content"].is_array() {
+        Ok(())
+    } else {
+        Err((answer.status, answer.rpc_error().0))
+    }
+}
+
+const CLOSED: Result<(), (u16, i64)> = Err((403, -32003));
+const BROKEN: Result<(), (u16, i64)> = Err((502, -32603));
+
+const ALL: [&str; 6] = ["note_get", "note_put", "note_drop", "status", "fixed_a", "other"];
+
+async fn listed(daemon: &Daemon, key: &Key) -> Vec<String> {
+    let (mut names, mut cursor) = (Vec::new(), None);
+    loop {
+        let params = cursor.map_or_else(|| json!({}), |cursor: Value| json!({"cursor": cursor}));
+        let page = daemon.call(&message("tools/list", params).bearer(&key.text)).await.json();
+        let tools = page["result"]["tools"].as_array().unwrap().clone();
+        assert!(tools.iter().all(|tool| tool["x-own"] == 1.5), "tools stay whole: {page}");
+        names.extend(tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()));
+        match &page["result"]["nextCursor"] {
+            Value::Null => return names,
+            next => cursor = Some(next.clone()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tool_is_listed_exactly_when_it_may_be_called_whatever_maps_it() {
+    let upstream = McpUpstream::start().await;
+    let daemon = upstream.daemon().await;
+    let workspace = daemon.workspace("free").await;
+    for (held, may) in [
+        ("notes:read", &["note_get", "status"][..]),
+        ("notes:write", &["note_put", "fixed_a"]),
+        ("notes:delete", &["note_drop"]),
+        ("notes:*", &["note_get", "note_put", "note_drop", "status", "fixed_a"]),
+        ("pages:read", &[]),
+    ] {
+        for lists_first in [true, false] {
+            let key = daemon.key_for(&workspace, &[held]).await;
+            let mut shown = Vec::new();
+            if lists_first {
+                shown = listed(&daemon, &key).await;
+            }
+            daemon.patch_workspace(&workspace, json!({"overrides": {"meters": {"calls": 100}}})).await;
+            for tool in ALL {
+                upstream.asked();
+                let said = outcome(&daemon.call(&call_of(&key, tool)).await);
+                let asked = upstream.methods();
+                let told = format!("{tool} with {held}, listed first: {lists_first}");
+                assert_eq!(said, if may.contains(&tool) { Ok(()) } else { CLOSED }, "{told}");
+                assert_eq!(
+                    asked.contains(&"tools/call".to_owned()),
+                    may.contains(&tool),
+                    "{told}: {asked:?}"
+                );
+                assert!(!lists_first || !asked.contains(&"tools/list".to_owned()), "{told}: {asked:?}");
+            }
+            if !lists_first {
+                shown = listed(&daemon, &key).await;
+            }
+            let mut expected: Vec<_> = may.to_vec();
+            expected.sort_unstable();
+            shown.sort_unstable();
+            assert_eq!(shown, expected, "{held}");
+        }
+    }
+    daemon.finish().await;
+}
+
+#[tokio::test]
+async fn the_gate_asks_in_the_callers_own_context_once_and_anew_after_five_minutes() {
+    let upstream = McpUpstream::start().await;
+    let daemon = upstream.daemon().await;
+    let key = daemon.workspace("free").await.default_key;
+    let meta = json!({"progressToken": "mine", "io.modelcontextprotocol/protocolVersion": "2026-07-28"});
+    let call = message("tools/call", json!({"name": "note_get", "arguments": {}, "_meta": meta}))
+        .bearer(&key.text)
+        .header("MCP-Protocol-Version", "2026-07-28")
+        .header("Mcp-Method", "tools/call")
+        .header("Mcp-Name", "note_get")
+        .header("Mcp-Session-Id", "s1")
+        .header("X-Tenant", "t1");
+    assert_eq!(outcome(&daemon.call(&call).await), Ok(()));
+    let asked = upstream.asked();
+    let methods: Vec<_> = asked.iter().map(|(_, message)| message["method"].clone()).collect();
+    assert_eq!(methods, ["tools/list", "tools/list", "tools/call"], "both pages, then the call");
+    for (place, (head, message)) in asked[..2].iter().enumerate() {
+        let first_line = head.lines().next().unwrap();
+        assert_eq!(first_line, "POST /mcp HTTP/1.1");
+        let of = |name: &str| header(head, name);
+        assert_eq!((of("mcp-session-id"), of("x-tenant")), (Some("s1"), Some("t1")));
+        assert_eq!((of("mcp-protocol-version"), of("mcp-method")), (Some("2026-07-28"), Some("tools/list")));
+        assert_eq!((of("mcp-name"), of("authorization")), (None, None));
+        assert_eq!(of("x-keyward-key-id"), Some(key.id.as_str()));
+        assert!(!head.contains(&*key.text));
+        let kept = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"});
+        assert_eq!(message["params"]["_meta"], kept, "the token is the call's own");
+        assert_eq!(message["params"]["cursor"], if place == 0 { Value::Null } else { json!("1") });
+    }
+    assert_ne!(asked[0].1["id"], asked[1].1["id"]);
+    let legacy = call_of(&key, "note_put");
+    assert_eq!(outcome(&daemon.call(&legacy).await), Ok(()));
+    assert_eq!(upstream.methods(), ["tools/call"], "what was listed is believed");
+    daemon.advance_secs(299);
+    assert_eq!(outcome(&daemon.call(&legacy).await), Ok(()));
+    assert_eq!(upstream.methods(), ["tools/call"]);
+    daemon.advance_secs(1);
+    assert_eq!(outcome(&daemon.call(&legacy).await), Ok(()));
+    let asked = upstream.asked();
+    assert_eq!(asked.len(), 3, "and for five minutes");
+    assert!(asked[0].1["params"].get("_meta").is_none(), "a legacy question has none: {}", asked[0].1);
+    assert_eq!(outcome(&daemon.call(&call_of(&key, "note_none")).await), CLOSED);
+    assert_eq!(
+        upstream.methods(),
+        Vec::<String>::new(),
+        "a name that was not listed just now is not asked for"
+    );
+    daemon.advance_secs(10);
+    assert_eq!(outcome(&daemon.call(&call_of(&key, "note_none")).await), CLOSED);
+    assert_eq!(upstream.methods(), ["tools/list", "tools/list"]);
+    daemon.finish().await;
+}
+
+#[tokio::test]
+async fn a_list_in_events_teaches_as_well_and_many_callers_ask_once() {
+    let upstream = McpUpstream::start().await;
+    upstream.set(|script| script.as_events = true);
+    let daemon = upstream.daemon().await;
+    let key = daemon.workspace("free").await.default_key;
+    // Nobody is answered before the first question has arrived.
+    let all = upstream.turns.available_permits();
+    upstream.turns.forget_permits(all);
+    let call = call_of(&key, "note_get");
+    let calls = async {
+        tokio::join!(daemon.call(&call), daemon.call(&call), daemon.call(&call), daemon.call(&call))
+    };
+    let open = async {
+        while upstream.seen.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        upstream.turns.add_permits(100);
+    };
+    let ((one, two, three, four), ()) = tokio::join!(calls, open);
+    for answer in [one, two, three, four] {
+        assert_eq!(outcome(&answer), Ok(()));
+    }
+    let lists = upstream.methods().iter().filter(|method| *method == "tools/list").count();
+    assert_eq!(lists, 2, "one question of two pages");
+    daemon.finish().await;
+}
+
+#[tokio::test]
+async fn where_nobody_can_say_what_a_tool_does_nothing_is_let_through() {
+    let upstream = McpUpstream::start().await;
+    let daemon = upstream.daemon().await;
+    let key = daemon.workspace("free").await.default_key;
+    for (status, body) in [
+        (500, "{}".to_owned()),
+        (200, "no".to_owned()),
+        (200, "{}".to_owned()),
+        (200, r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}"#.to_owned()),
+        (200, r#"{"jsonrpc":"2.0","id":"x","error":{"code":-32603,"message":"no"}}"#.to_owned()),
+        (302, String::new()),
+    ] {
+        upstream.set(|script| script.refuses = Some((status, body.clone())));
+        assert_eq!(outcome(&daemon.call(&call_of(&key, "note_get")).await), BROKEN, "{status} {body}");
+        assert_eq!(upstream.methods(), ["tools/list"], "{status} {body}");
+        // What is mapped without a question goes on.
+        assert_eq!(outcome(&daemon.call(&call_of(&key, "status")).await), Ok(()));
+        upstream.asked();
+    }
+    let lost =
+        json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32001, "message": "Session not found"}});
+    upstream.set(|script| script.refuses = Some((404, lost.to_string())));
+    let call = call_of(&key, "note_get").header("Mcp-Session-Id", "gone");
+    let answer = daemon.call(&call).await;
+    assert_eq!((answer.status, answer.rpc_error()), (404, (-32001, "Session not found".to_owned())));
+    assert_eq!(answer.json()["id"], 7, "the caller's own id, so that it can begin anew");
+    assert_eq!(upstream.methods(), ["tools/list"]);
+    upstream.set(|script| script.refuses = None);
+    assert_eq!(outcome(&daemon.call(&call).await), Ok(()));
+    let usage = daemon.admin_json(Call::get(&format!("/api/v1/keys/{}/usage", key.id))).await;
+    assert!(usage.to_string().contains("upstream_broken"), "it is counted as what it was: {usage}");
+    daemon.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_tool_says_of_itself_two_ways_or_no_longer_says_opens_nothing() {
+    let upstream = McpUpstream::start().await;
+    let daemon = upstream.daemon().await;
+    let workspace = daemon.workspace("free").await;
+    let key = daemon.key_for(&workspace, &["notes:read"]).await;
+    let other = daemon.key_for(&workspace, &["notes:read"]).await;
+    assert_eq!(listed(&daemon, &key).await, ["note_get", "status"]);
+    upstream.set(|script| {
+        script.pages = vec![json!([tool("note_get", json!({"destructiveHint": true}))])];
+    });
+    assert_eq!(
+        outcome(&daemon.call(&call_of(&key, "note_get")).await),
+        Ok(()),
+        "as it was listed to this key"
+    );
+    assert_eq!(outcome(&daemon.call(&call_of(&other, "note_get")).await), CLOSED, "and to no other");
+    assert_eq!(listed(&daemon, &key).await, Vec::<String>::new());
+    assert_eq!(outcome(&daemon.call(&call_of(&key, "note_get")).await), CLOSED);
+    let doubled =
+        r#"{"name":"note_get","annotations":{"readOnlyHint":true},"annotations":{"readOnlyHint":false}}"#;
+    daemon.advance_secs(300);
+    upstream.set(|script| {
+        script.refuses =
+            Some((200, format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"tools":[{doubled}]}}}}"#)));
+    });
+    let page = daemon.call(&message("tools/list", json!({})).bearer(&key.text)).await.json();
+    assert_eq!(page["result"]["tools"], json!([]));
+    upstream.set(|script| script.refuses = None);
+    upstream.set(|script| script.pages = tools());
+    assert_eq!(outcome(&daemon.call(&call_of(&key, "note_get")).await), Ok(()));
+    daemon.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_is_asked_for_a_caller_that_would_be_refused_before_its_permission() {
+    let upstream = McpUpstream::start().await;
+    let daemon = upstream.daemon().await;
+    let workspace = daemon.workspace("free").await;
+    let slow =
+        daemon.key(&workspace, json!({"permissions": ["*:*"], "rate": {"limit": 0, "window_s": 1}})).await;
+    let revoked = daemon.key_for(&workspace, &["*:*"]).await;
+    daemon.revoke(&revoked).await;
+    let signed = daemon.key(&workspace, json!({"permissions": ["*:*"], "require_signature": true})).await;
+    for (key, refused) in [(&slow, (200, -32004)), (&revoked, (401, -32001)), (&signed, (401, -32001))] {
+        assert_eq!(outcome(&daemon.call(&call_of(key, "note_get")).await), Err(refused));
+    }
+    let none = message("tools/call", json!({"name": "note_get", "arguments": {}}));
+    assert_eq!(outcome(&daemon.call(&none).await), Err((401, -32001)));
+    let lied = call_of(&workspace.default_key, "note_get").header("Mcp-Name", "note_put");
+    assert_eq!(outcome(&daemon.call(&lied).await), Err((400, -32020)));
+    assert_eq!(upstream.methods(), Vec::<String>::new());
+    assert_eq!(outcome(&daemon.call(&call_of(&workspace.default_key, "note_get")).await), Ok(()));
+    daemon.finish().await;
+}
+
+#[tokio::test]
+async fn a_method_asks_for_its_permission_and_meter_and_a_star_opens_all_but_calls() {
+    let upstream = McpUpstream::start().await;
+    let daemon = upstream.daemon().await;
+    let workspace = daemon.workspace("free").await;
+    let reader = daemon.key_for(&workspace, &["pages:read"]).await;
+    let none = daemon.key_for(&workspace, &["notes:read"]).await;
+    let read = |key: &Key| message("resources/read", json!({"uri": "a:b"})).bearer(&key.text);
+    assert_eq!(outcome(&daemon.call(&read(&none)).await), CLOSED);
+    assert_eq!(upstream.methods(), Vec::<String>::new());
+    for _ in 0..2 {
+        assert_eq!(outcome(&daemon.call(&read(&reader)).await), Ok(()));
+    }
+    let spent = daemon.call(&read(&reader)).await;
+    assert_eq!((spent.status, spent.rpc_error().0), (403, -32003), "the month is used up");
+    assert!(spent.json()["error"].get("data").is_none(), "there is no URL to tell of");
+    assert_eq!(daemon.meter(&workspace, "pages").await["used"], 2);
+    upstream.asked();
+    for method in ["resources/list", "prompts/get", "completion/complete"] {
+        let call = message(method, json!({})).bearer(&none.text);
+        assert_eq!(outcome(&daemon.call(&call).await), Ok(()), "{method}");
+    }
+    upstream.asked();
+    for method in ["Tools/Call", "TOOLS/LIST", "tools/lists", "*", "a b"] {
+        let answer = daemon.call(&message(method, json!({"name": "note_drop"})).bearer(&none.text)).await;
+        assert_eq!(answer.rpc_error().0, -32601, "{method}");
+    }
+    assert_eq!(upstream.methods(), Vec::<String>::new());
+    daemon.finish().await;
+}
