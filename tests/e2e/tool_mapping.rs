@@ -2,7 +2,8 @@
 //! called, and where nobody can say what it does, nothing is let through.
 //!
 //! The upstream here is a small MCP server that lists what a test gives it, as JSON or as events, page by page,
-//! and keeps what it was asked.
+//! and keeps what it was asked. The verify call about headers alone is held against
+//! the same one.
 //!
 //! Never here: the sandbox.
 
@@ -481,5 +482,93 @@ async fn a_method_asks_for_its_permission_and_meter_and_a_star_opens_all_but_cal
         assert_eq!(answer.rpc_error().0, -32601, "{method}");
     }
     assert_eq!(upstream.methods(), Vec::<String>::new());
+    daemon.finish().await;
+}
+
+const MODERN: &str = "2026-07-28";
+
+fn mcp(method: &str, name: Option<&str>) -> Value {
+    let mut mcp = json!({"protocol_version": MODERN, "method": method});
+    if let Some(name) = name {
+        mcp["name"] = json!(name);
+    }
+    json!({"mcp": mcp})
+}
+
+#[tokio::test]
+async fn the_verify_call_decides_by_headers_as_the_gate_does_by_the_body() {
+    let upstream = McpUpstream::start().await;
+    let daemon = upstream.daemon().await;
+    let workspace = daemon.workspace("free").await;
+    let reader = daemon.key_for(&workspace, &["notes:read"]).await;
+    let writer = daemon.key_for(&workspace, &["notes:write"]).await;
+    let code = async |key: &Key, asked: Value| daemon.verify(&key.text, asked).await["code"].clone();
+    for (key, asked, expected) in [
+        (&reader, mcp("tools/call", Some("status")), "valid"),
+        (&reader, mcp("tools/call", Some("=?base64?c3RhdHVz?=")), "valid"),
+        (&writer, mcp("tools/call", Some("status")), "permission"),
+        (&reader, mcp("tools/call", Some("fixed_a")), "permission"),
+        (&writer, mcp("tools/call", Some("fixed_a")), "valid"),
+        (&reader, mcp("tools/call", Some("other")), "permission"),
+        (&reader, mcp("tools/list", None), "valid"),
+        (&reader, mcp("ping", None), "valid"),
+        (&reader, mcp("resources/read", Some("a:b")), "permission"),
+        (&reader, mcp("Tools/Call", Some("status")), "permission"),
+    ] {
+        assert_eq!(code(key, asked.clone()).await, expected, "{asked}");
+    }
+    assert_eq!(daemon.meter(&workspace, "calls").await["used"], 1);
+    for _ in 0..2 {
+        assert_eq!(code(&writer, mcp("tools/call", Some("fixed_a"))).await, "valid");
+    }
+    assert_eq!(code(&writer, mcp("tools/call", Some("fixed_a"))).await, "quota");
+    // What a tool does is known only where a list went through the gate.
+    let unknown = daemon.verify(&reader.text, mcp("tools/call", Some("note_get"))).await;
+    assert_eq!(unknown["code"], "permission");
+    assert!(unknown["mcp"]["why"].as_str().unwrap().starts_with("unknown tool annotation"), "{unknown}");
+    assert!(unknown["mcp"]["conditions"][0].as_str().unwrap().contains("compares"), "{unknown}");
+    listed(&daemon, &reader).await;
+    let known = daemon.verify(&reader.text, mcp("tools/call", Some("note_get"))).await;
+    assert_eq!((&known["code"], known["mcp"].get("why")), (&json!("valid"), None));
+    assert_eq!(code(&reader, mcp("tools/call", Some("note_put"))).await, "permission");
+    assert_eq!(code(&reader, json!({"tool": "note_get"})).await, "valid");
+    assert_eq!(code(&writer, json!({"tool": "note_put"})).await, "permission", "no list of its own");
+    daemon.finish().await;
+}
+
+#[tokio::test]
+async fn headers_decide_nothing_before_the_version_that_binds_them() {
+    let upstream = McpUpstream::start().await;
+    let daemon = upstream.daemon().await;
+    let key = daemon.workspace("free").await.default_key;
+    let call = |fields: &Value| Call::post("/api/v1/verify", fields);
+    for (fields, told) in [
+        (json!({"key": &*key.text, "mcp": {"method": "ping"}}), "without a version"),
+        (
+            json!({"key": &*key.text, "mcp": {"protocol_version": "2025-11-25", "method": "ping"}}),
+            "2026-07-28 or later",
+        ),
+        (json!({"key": &*key.text, "mcp": mcp("tools/call", None)["mcp"]}), "mcp.name"),
+        (
+            json!({"key": &*key.text, "tool": "status", "mcp": mcp("ping", None)["mcp"]}),
+            "mcp: expected nothing",
+        ),
+        (json!({"key": &*key.text, "mcp": "ping"}), "mcp.body"),
+        (json!({"mcp": mcp("ping", None)["mcp"]}), "mcp.profile"),
+        (
+            json!({"key": &*key.text, "mcp": {"protocol_version": MODERN, "method": "ping", "profile": "x"}}),
+            "mcp.profile",
+        ),
+    ] {
+        let answer = daemon.admin(call(&fields)).await;
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert_eq!((answer.status, detail.contains(told)), (400, true), "{told}: {detail}");
+    }
+    let keyless =
+        |method: &str| json!({"mcp": {"protocol_version": MODERN, "method": method, "profile": "notes"}});
+    for (method, code) in [("ping", "valid"), ("tools/list", "malformed"), ("initialize", "malformed")] {
+        assert_eq!(daemon.admin_json(call(&keyless(method))).await["code"], code, "{method}");
+    }
+    assert_eq!(daemon.verify(&key.text, mcp("ping", None)).await["code"], "valid");
     daemon.finish().await;
 }

@@ -64,6 +64,16 @@ impl<'a> Fields<'a> {
         Ok(Self { members })
     }
 
+    /// Whether a field is there.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.members.get(field).is_some()
+    }
+
+    /// Whether one of these is.
+    pub(super) fn has_any(&self, fields: &[&str]) -> bool {
+        fields.iter().any(|field| self.has(field))
+    }
+
     /// The names of the fields that are there.
     pub(super) fn names(&self) -> Vec<String> {
         self.members.iter().map(|(name, _)| name.to_owned()).collect()

@@ -22,6 +22,7 @@ mod routes;
 mod shown;
 mod usage;
 mod verify;
+mod verify_mcp;
 mod workspaces;
 
 pub use audit::verdict as audit_verdict;

@@ -10,18 +10,23 @@ use serde_json::{Map, Value, json};
 
 use super::super::spoken::json as answer;
 use super::intake::{self, Fields, refused};
+use super::verify_mcp::McpHeaders;
 use super::{Answered, Call};
 use crate::dialect::{AdminRefusal, reset_secs};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Refusal};
-use crate::domain::profile::{Found, Profile, Requirement, SYSTEM_PROFILE, Verb};
+use crate::domain::profile::{Found, Profile, Requirement, RpcDoor, SYSTEM_PROFILE, ToolClass, Verb};
 use crate::domain::usage::Place;
 use crate::engine::{Door, Refused};
 use crate::http::target::Target;
 
 pub(super) async fn verify(call: Call<'_>) -> Answered {
-    let known = ["key", "permission", "method", "path", "tool", "ip", "cost", "meter", "dry_run"];
+    let known = ["key", "permission", "method", "path", "tool", "mcp", "ip", "cost", "meter", "dry_run"];
     let fields = Fields::read(call.body, &known)?;
+    let mcp = fields.optional("mcp", McpHeaders::read)?;
+    if let Some(mcp) = mcp.as_ref().filter(|_| !fields.has("key")) {
+        return keyless(&call, &fields, mcp);
+    }
     let key = zeroize::Zeroizing::new(fields.required("key", intake::text)?);
     let cost = fields.optional("cost", intake::count)?;
     let dry_run = fields.optional("dry_run", intake::flag)?.unwrap_or(false);
@@ -31,8 +36,21 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
     else {
         return Ok(said(Map::new(), Err(Denial::Malformed)));
     };
+    if let Some(named) =
+        mcp.as_ref().and_then(|mcp| mcp.profile.as_deref()).filter(|named| *named != profile.name)
+    {
+        let expected = format!("{}, whose key this is, not {}", profile.name, intake::quoted(named));
+        return Err(refused("mcp.profile", expected).into());
+    }
+    let asked = match &mcp {
+        Some(mcp) if !fields.has_any(&["permission", "method", "path", "tool"]) => Asked::Mcp(mcp),
+        Some(_) => return Err(refused("mcp", "nothing beside it that says what is asked").into()),
+        None => match fields.optional("tool", intake::text)? {
+            Some(tool) => Asked::Tool(tool),
+            None => Asked::Other,
+        },
+    };
     let wanted = wanted(&fields, profile)?;
-    let cost = cost.unwrap_or_else(|| wanted.cost());
     let credential = Ok(key.as_bytes());
     let identified = if dry_run {
         call.engine.identify_to_rehearse(Door::Verify, profile, &credential, address).await
@@ -44,7 +62,13 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
         Err(Refusal::Denied(denial)) => return Ok(said(Map::new(), Err(denial))),
         Err(fault) => return Err(fault.into()),
     };
+    let class_of = |tool: &str| call.engine.learnt_tools().class(caller.key(), tool);
+    let wanted = with_meter(asked.wanted(profile.rpc.as_ref(), wanted, class_of), &fields, profile)?;
+    let cost = cost.unwrap_or_else(|| wanted.cost());
     let mut body = Map::new();
+    if let Some(mcp) = &mcp {
+        body.insert("mcp".to_owned(), mcp.told(profile.rpc.as_ref(), class_of));
+    }
     body.insert("key_id".to_owned(), json!(caller.key().to_string()));
     body.insert("workspace_id".to_owned(), json!(caller.workspace().to_string()));
     if dry_run {
@@ -67,6 +91,53 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
     }
 }
 
+/// What is asked that may hang on what a tool does, which is known once the key is.
+enum Asked<'a> {
+    Mcp(&'a McpHeaders),
+    Tool(String),
+    Other,
+}
+
+impl Asked<'_> {
+    fn wanted(
+        &self,
+        door: Option<&RpcDoor>,
+        otherwise: Wanted,
+        class_of: impl Fn(&str) -> Option<ToolClass>,
+    ) -> Wanted {
+        match self {
+            Self::Mcp(mcp) => mcp.wanted(door, class_of),
+            Self::Tool(tool) => {
+                let asked = door.and_then(|door| door.requirement(tool, class_of(tool)));
+                asked.map_or(otherwise, Wanted::Known)
+            }
+            Self::Other => otherwise,
+        }
+    }
+}
+
+/// An MCP request that brings no key: what its product opens without one, paced by address.
+fn keyless(call: &Call<'_>, fields: &Fields<'_>, mcp: &McpHeaders) -> Answered {
+    if fields.has_any(&["permission", "method", "path", "tool", "cost", "meter", "dry_run"]) {
+        return Err(refused("key", "the key's text: without it, mcp and ip say all there is").into());
+    }
+    let address = fields.optional("ip", intake::address)?;
+    let profile = mcp.profile.as_deref().and_then(|name| call.engine.profile(name));
+    let Some(profile) = profile.filter(|profile| profile.name != SYSTEM_PROFILE) else {
+        return Err(refused(
+            "mcp.profile",
+            "the name of a profile that is served, for a request without a key",
+        )
+        .into());
+    };
+    let door = profile.rpc.as_ref();
+    let passed = match mcp.public(door) {
+        Some(public) => call.engine.open_pass(profile, public, address).map(drop),
+        None => Err(Denial::Missing),
+    };
+    Ok(said(Map::from_iter([("mcp".to_owned(), mcp.told(door, |_| None))]), passed))
+}
+
 /// What is asked: a permission, a route, a tool, or only whether the key stands; and by which meter it is
 /// counted.
 pub(super) fn wanted(fields: &Fields<'_>, profile: &Profile) -> Result<Wanted, AdminRefusal> {
@@ -74,12 +145,6 @@ pub(super) fn wanted(fields: &Fields<'_>, profile: &Profile) -> Result<Wanted, A
     let method = fields.optional("method", intake::text)?;
     let path = fields.optional("path", intake::text)?;
     let tool = fields.optional("tool", intake::text)?;
-    let meter = fields.optional("meter", |field, raw| {
-        let name = intake::text(field, raw)?;
-        profile.meter(&name).ok_or_else(|| {
-            refused(field, format!("a meter of {}: {}", profile.name, profile.meters.join(", ")))
-        })
-    })?;
     let wanted = match (permission, method, path, tool) {
         (None, None, None, None) => Wanted::Known(Requirement::default().at(Place::Standing)),
         (Some(permission), None, None, None) => {
@@ -93,6 +158,17 @@ pub(super) fn wanted(fields: &Fields<'_>, profile: &Profile) -> Result<Wanted, A
         }
         _ => return Err(refused("permission", "one of: permission; method and path; tool; or none of them")),
     };
+    with_meter(wanted, fields, profile)
+}
+
+/// The same, counted by the meter that is given.
+fn with_meter(wanted: Wanted, fields: &Fields<'_>, profile: &Profile) -> Result<Wanted, AdminRefusal> {
+    let meter = fields.optional("meter", |field, raw| {
+        let name = intake::text(field, raw)?;
+        profile.meter(&name).ok_or_else(|| {
+            refused(field, format!("a meter of {}: {}", profile.name, profile.meters.join(", ")))
+        })
+    })?;
     Ok(match (wanted, meter) {
         (Wanted::Known(requirement), Some(meter)) => {
             Wanted::Known(Requirement { meter: Some(meter), ..requirement })
