@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::clock::ClockCommand;
 use super::exit::EXIT_CODES;
+use super::profile_map::MapArguments;
 use super::reach::AdminUrl;
 use super::usage::UsageArguments;
 use crate::config::Flags;
@@ -485,6 +486,9 @@ pub(super) enum ProfileCommand {
         /// Its name
         name: String,
     },
+    /// Ask an MCP server for its tools and say which permission each needs; without a profile, suggest one. Ends
+    /// with 1 when a tool is unmapped
+    Map(MapArguments),
 }
 
 #[cfg(test)]

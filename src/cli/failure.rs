@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::admin_client::ClientError;
 use super::exit::Exit;
 use super::key_file::KeyFileError;
+use super::mcp_client::McpError;
 use super::output::{Output, plain};
 use crate::app::{AuditUnreadable, StartError, StopError};
 use crate::config::Problem;
@@ -47,6 +48,10 @@ pub(super) enum CliError {
     AuditUnreadable(#[from] AuditUnreadable),
     #[error("{0}")]
     Audit(String),
+    #[error(transparent)]
+    Mcp(#[from] McpError),
+    #[error("{closed} of {all} tools are unmapped, and so closed")]
+    Unmapped { closed: usize, all: usize },
     #[error("the demo cannot go on: {0}")]
     Demo(String),
     #[error("the result could not be written to stdout")]

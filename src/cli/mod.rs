@@ -18,7 +18,9 @@ mod init;
 mod install_secret;
 mod key_file;
 mod logs;
+mod mcp_client;
 mod output;
+mod profile_map;
 mod profiles;
 mod reach;
 mod serve;
@@ -33,7 +35,7 @@ use tokio::runtime;
 
 pub use exit::Exit;
 
-use arguments::{Arguments, Command, KeyCommands};
+use arguments::{Arguments, Command, KeyCommands, ProfileCommand};
 use failure::CliError;
 use output::Output;
 
@@ -78,7 +80,11 @@ fn command(arguments: Arguments, output: &mut Output) -> Result<(), CliError> {
             on_this_thread(install_secret::install_secret(command, json, output))
         }
         Command::Clock(command) => on_this_thread(clock::clock(command, json, output)),
-        Command::Profile(command) => profiles::run(&command, json, output),
+        Command::Profile(ProfileCommand::Map(arguments)) => {
+            on_this_thread(profile_map::run(&arguments, json, output))
+        }
+        Command::Profile(ProfileCommand::List) => profiles::list(json, output),
+        Command::Profile(ProfileCommand::Show { name }) => profiles::show(&name, json, output),
     }
 }
 

@@ -4,20 +4,12 @@
 
 use serde_json::json;
 
-use super::arguments::ProfileCommand;
 use super::failure::CliError;
 use super::output::Output;
 use crate::config::{load_profile, shipped, shipped_names};
 
-/// Runs a `profile` command.
-pub(super) fn run(command: &ProfileCommand, json: bool, output: &mut Output) -> Result<(), CliError> {
-    match command {
-        ProfileCommand::List => list(json, output),
-        ProfileCommand::Show { name } => show(name, json, output),
-    }
-}
-
-fn list(json: bool, output: &mut Output) -> Result<(), CliError> {
+/// `keyward profile list`.
+pub(super) fn list(json: bool, output: &mut Output) -> Result<(), CliError> {
     let mut profiles = Vec::new();
     for name in shipped_names() {
         let text = shipped(name).unwrap_or_default();
@@ -39,7 +31,8 @@ fn list(json: bool, output: &mut Output) -> Result<(), CliError> {
     Ok(())
 }
 
-fn show(name: &str, json: bool, output: &mut Output) -> Result<(), CliError> {
+/// `keyward profile show`.
+pub(super) fn show(name: &str, json: bool, output: &mut Output) -> Result<(), CliError> {
     let known = || shipped_names().collect::<Vec<_>>().join(", ");
     let unknown = || CliError::Usage(format!("no such profile: expected one of {}", known()));
     let text = shipped(name).ok_or_else(unknown)?;

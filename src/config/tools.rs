@@ -156,8 +156,7 @@ mod tests {
     /// A profile whose door says this, or its problems.
     fn with(rpc: &str) -> Result<LoadedProfile, Vec<String>> {
         let names = ["contacts:read", "contacts:write", "contacts:delete", "tools:read", "tools:write"];
-        let permissions: String =
-            names.iter().map(|name| format!("[[permission]]\nname = \"{name}\"\n")).collect();
+        let permissions = names.map(|name| format!("[[permission]]\nname = \"{name}\"\n")).concat();
         let text = format!(
             "name = \"p\"\ntag = \"p_\"\n{permissions}[[plan]]\nname = \"free\"\n\
              [rpc]\nendpoint = \"/mcp\"\nwords = \"standard\"\n{rpc}"

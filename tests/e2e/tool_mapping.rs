@@ -2,7 +2,7 @@
 //! called, and where nobody can say what it does, nothing is let through.
 //!
 //! The upstream here is a small MCP server that lists what a test gives it, as JSON or as events, page by page,
-//! and keeps what it was asked. The verify call about headers alone is held against
+//! and keeps what it was asked. The verify call about headers alone and `keyward profile map` are held against
 //! the same one.
 //!
 //! Never here: the sandbox.
@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::daemon::{Daemon, Key, Options};
+use crate::program::run;
 use crate::upstream::header;
 use crate::wire::{Answer, Call};
 
@@ -78,21 +79,21 @@ impl Drop for McpUpstream {
     }
 }
 
-fn tool(name: &str, annotations: Value) -> Value {
+fn tool(name: &str, annotations: &Value) -> Value {
     json!({"name": name, "inputSchema": {"type": "object"}, "annotations": annotations, "x-own": 1.5})
 }
 
 fn tools() -> Vec<Value> {
     vec![
         json!([
-            tool("note_get", json!({"readOnlyHint": true})),
-            tool("note_put", json!({})),
-            tool("status", json!({}))
+            tool("note_get", &json!({"readOnlyHint": true})),
+            tool("note_put", &json!({})),
+            tool("status", &json!({}))
         ]),
         json!([
-            tool("note_drop", json!({"readOnlyHint": false, "destructiveHint": true})),
-            tool("fixed_a", json!({"readOnlyHint": true})),
-            tool("other", json!({"readOnlyHint": true})),
+            tool("note_drop", &json!({"readOnlyHint": false, "destructiveHint": true})),
+            tool("fixed_a", &json!({"readOnlyHint": true})),
+            tool("other", &json!({"readOnlyHint": true})),
         ]),
     ]
 }
@@ -200,12 +201,12 @@ fn answer(script: &Script, message: &Value) -> Vec<u8> {
     written(200, "application/json", &body)
 }
 
-fn message(method: &str, params: Value) -> Call {
+fn message(method: &str, params: &Value) -> Call {
     Call::post("/mcp", &json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}))
 }
 
 fn call_of(key: &Key, tool: &str) -> Call {
-    message("tools/call", json!({"name": tool, "arguments": {}})).bearer(&key.text)
+    message("tools/call", &json!({"name": tool, "arguments": {}})).bearer(&key.text)
 }
 
 /// Whether a call was let through; otherwise its refusal.
@@ -226,7 +227,7 @@ async fn listed(daemon: &Daemon, key: &Key) -> Vec<String> {
     let (mut names, mut cursor) = (Vec::new(), None);
     loop {
         let params = cursor.map_or_else(|| json!({}), |cursor: Value| json!({"cursor": cursor}));
-        let page = daemon.call(&message("tools/list", params).bearer(&key.text)).await.json();
+        let page = daemon.call(&message("tools/list", &params).bearer(&key.text)).await.json();
         let tools = page["result"]["tools"].as_array().unwrap().clone();
         assert!(tools.iter().all(|tool| tool["x-own"] == 1.5), "tools stay whole: {page}");
         names.extend(tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()));
@@ -287,7 +288,7 @@ async fn the_gate_asks_in_the_callers_own_context_once_and_anew_after_five_minut
     let daemon = upstream.daemon().await;
     let key = daemon.workspace("free").await.default_key;
     let meta = json!({"progressToken": "mine", "io.modelcontextprotocol/protocolVersion": "2026-07-28"});
-    let call = message("tools/call", json!({"name": "note_get", "arguments": {}, "_meta": meta}))
+    let call = message("tools/call", &json!({"name": "note_get", "arguments": {}, "_meta": meta}))
         .bearer(&key.text)
         .header("MCP-Protocol-Version", "2026-07-28")
         .header("Mcp-Method", "tools/call")
@@ -407,7 +408,7 @@ async fn what_a_tool_says_of_itself_two_ways_or_no_longer_says_opens_nothing() {
     let other = daemon.key_for(&workspace, &["notes:read"]).await;
     assert_eq!(listed(&daemon, &key).await, ["note_get", "status"]);
     upstream.set(|script| {
-        script.pages = vec![json!([tool("note_get", json!({"destructiveHint": true}))])];
+        script.pages = vec![json!([tool("note_get", &json!({"destructiveHint": true}))])];
     });
     assert_eq!(
         outcome(&daemon.call(&call_of(&key, "note_get")).await),
@@ -424,7 +425,7 @@ async fn what_a_tool_says_of_itself_two_ways_or_no_longer_says_opens_nothing() {
         script.refuses =
             Some((200, format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"tools":[{doubled}]}}}}"#)));
     });
-    let page = daemon.call(&message("tools/list", json!({})).bearer(&key.text)).await.json();
+    let page = daemon.call(&message("tools/list", &json!({})).bearer(&key.text)).await.json();
     assert_eq!(page["result"]["tools"], json!([]));
     upstream.set(|script| script.refuses = None);
     upstream.set(|script| script.pages = tools());
@@ -445,7 +446,7 @@ async fn nothing_is_asked_for_a_caller_that_would_be_refused_before_its_permissi
     for (key, refused) in [(&slow, (200, -32004)), (&revoked, (401, -32001)), (&signed, (401, -32001))] {
         assert_eq!(outcome(&daemon.call(&call_of(key, "note_get")).await), Err(refused));
     }
-    let none = message("tools/call", json!({"name": "note_get", "arguments": {}}));
+    let none = message("tools/call", &json!({"name": "note_get", "arguments": {}}));
     assert_eq!(outcome(&daemon.call(&none).await), Err((401, -32001)));
     let lied = call_of(&workspace.default_key, "note_get").header("Mcp-Name", "note_put");
     assert_eq!(outcome(&daemon.call(&lied).await), Err((400, -32020)));
@@ -461,7 +462,7 @@ async fn a_method_asks_for_its_permission_and_meter_and_a_star_opens_all_but_cal
     let workspace = daemon.workspace("free").await;
     let reader = daemon.key_for(&workspace, &["pages:read"]).await;
     let none = daemon.key_for(&workspace, &["notes:read"]).await;
-    let read = |key: &Key| message("resources/read", json!({"uri": "a:b"})).bearer(&key.text);
+    let read = |key: &Key| message("resources/read", &json!({"uri": "a:b"})).bearer(&key.text);
     assert_eq!(outcome(&daemon.call(&read(&none)).await), CLOSED);
     assert_eq!(upstream.methods(), Vec::<String>::new());
     for _ in 0..2 {
@@ -473,12 +474,12 @@ async fn a_method_asks_for_its_permission_and_meter_and_a_star_opens_all_but_cal
     assert_eq!(daemon.meter(&workspace, "pages").await["used"], 2);
     upstream.asked();
     for method in ["resources/list", "prompts/get", "completion/complete"] {
-        let call = message(method, json!({})).bearer(&none.text);
+        let call = message(method, &json!({})).bearer(&none.text);
         assert_eq!(outcome(&daemon.call(&call).await), Ok(()), "{method}");
     }
     upstream.asked();
     for method in ["Tools/Call", "TOOLS/LIST", "tools/lists", "*", "a b"] {
-        let answer = daemon.call(&message(method, json!({"name": "note_drop"})).bearer(&none.text)).await;
+        let answer = daemon.call(&message(method, &json!({"name": "note_drop"})).bearer(&none.text)).await;
         assert_eq!(answer.rpc_error().0, -32601, "{method}");
     }
     assert_eq!(upstream.methods(), Vec::<String>::new());
@@ -571,4 +572,66 @@ async fn headers_decide_nothing_before_the_version_that_binds_them() {
     }
     assert_eq!(daemon.verify(&key.text, mcp("ping", None)).await["code"], "valid");
     daemon.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_asks_a_server_for_its_tools_and_maps_or_suggests_them() {
+    let upstream = McpUpstream::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("p.toml"), PROFILE).unwrap();
+    let bearer = dir.path().join("bearer");
+    keyward::store::private_file::create(&bearer, b"upstreams-own\n").unwrap();
+    let (url, path) = (format!("{}/mcp", upstream.url), dir.path().to_owned());
+    let command = async |arguments: &'static [&'static str]| {
+        let (url, path) = (url.clone(), path.clone());
+        let run = move || {
+            let mut all = vec!["profile", "map", "--upstream", &url];
+            all.extend(arguments);
+            run(&path, &all)
+        };
+        tokio::task::spawn_blocking(run).await.unwrap()
+    };
+    for as_events in [false, true] {
+        upstream.set(|script| script.as_events = as_events);
+        let (code, out, err) = command(&["--profile", "p.toml", "--bearer-file", "bearer"]).await;
+        assert_eq!((code, err.contains("1 of 6 tools are unmapped")), (Some(1), true), "{err}");
+        let row = |name: &str| {
+            let line = out.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap();
+            line.split_whitespace().skip(1).take(2).collect::<Vec<_>>().join(" ")
+        };
+        for (name, expected) in [
+            ("note_get", "note* notes:read"),
+            ("note_put", "note* notes:write"),
+            ("note_drop", "note* notes:delete"),
+            ("status", "name notes:read"),
+            ("fixed_a", "fixed_* notes:write"),
+            ("other", "- unmapped:"),
+        ] {
+            assert_eq!(row(name), expected, "{out}");
+        }
+        let asked = upstream.asked();
+        assert!(asked.iter().all(|(head, _)| header(head, "authorization") == Some("Bearer upstreams-own")));
+        let methods: Vec<_> = asked.iter().map(|(_, message)| message["method"].clone()).collect();
+        let expected =
+            ["server/discover", "initialize", "notifications/initialized", "tools/list", "tools/list"];
+        assert_eq!(methods, expected, "the modern protocol first, then the legacy one");
+        assert!(!format!("{out}{err}").contains("upstreams-own"));
+    }
+    let (code, out, _) = command(&["--json", "--profile", "p.toml"]).await;
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &value["unmapped"], &value["protocol_version"]),
+        (Some(1), &json!(1), &json!("2025-06-18"))
+    );
+    upstream.set(|script| script.pages.truncate(1));
+    let (code, ..) = command(&["--profile", "p.toml"]).await;
+    assert_eq!(code, Some(0), "all are mapped");
+    let (code, out, err) = command(&[]).await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("\"note_get\" = \"note:read\"") && out.contains("[[permission]]"), "{out}");
+    let (code, _, err) = command(&["--profile", "absent.toml"]).await;
+    assert!(code == Some(1) && err.contains("absent.toml"), "{err}");
+    upstream.set(|script| script.refuses = Some((401, String::new())));
+    let (code, _, err) = command(&[]).await;
+    assert!(code == Some(1) && err.contains("--bearer-file"), "{err}");
 }
