@@ -96,10 +96,12 @@ async fn nothing_of_shingleai_is_free_of_a_key_and_the_refusal_carries_the_reque
         let answer = daemon.call(&call.bearer("mcp_live_nope")).await;
         assert_eq!((answer.status, &answer.json()["id"]), (401, &Value::Null), "{answer:?}");
     }
-    for path in ["/mcp", "/sse", "/nope"] {
+    assert_eq!(daemon.call(&Call::get("/sse")).await.status, 401);
+    for path in ["/mcp", "/nope"] {
         assert_eq!(daemon.call(&Call::get(path)).await.status, 401, "{path}");
         let asked = daemon.call(&Call::get(path).bearer(&key.text)).await;
-        let expected = if path == "/mcp" { (405, Some("POST")) } else { (404, None) };
+        let all = Some("GET, HEAD, POST, DELETE");
+        let expected = if path == "/mcp" { (405, all) } else { (404, None) };
         assert_eq!((asked.status, asked.header("allow")), expected, "{path}");
     }
     assert_eq!(recorded.lock().unwrap().len(), 0);
