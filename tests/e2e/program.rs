@@ -200,7 +200,10 @@ async fn a_demo_says_where_it_is_and_its_key_works_again_after_a_restart() {
         let paid = Call::post("/v1/ai/rewrite", &json!({"text": "a", "tone": "b"})).bearer(&key);
         assert_eq!(call_once(demo.data, &paid).await.status, 200, "it is on the best plan");
         let tools = Call::rpc(&json!({"jsonrpc": "2.0", "id": "1", "method": "tools/list"})).bearer(&key);
-        assert_eq!(call_once(demo.data, &tools).await.json()["result"]["tools"].as_array().unwrap().len(), 6);
+        assert_eq!(
+            call_once(demo.data, &tools).await.json()["result"]["tools"].as_array().unwrap().len(),
+            20
+        );
         for (product, call) in
             [("mcp-cloud", Call::get("/v1/models")), ("shingleai", crate::products::list_tools_at_mcp())]
         {
