@@ -54,7 +54,8 @@ until_open() {
     exit 1
 }
 
-# The reference server over both of its transports, and the server of both eras. They must be told their ports.
+# The reference server over two of its transports (the third is the gate's to start), and the server of both eras.
+# They must be told their ports.
 start_upstreams() {
     http_port=$(free_port)
     PORT=$http_port background "$node" "$everything" streamableHttp >"$work/everything.log" 2>&1
@@ -86,9 +87,11 @@ TOML
 }
 
 start_gates() {
+    local command
     profile everything ev everything-tools.toml
     profile everything-sse evs everything-tools.toml 'sse = "/sse"'
     profile everything-stdio evo everything-tools.toml
+    profile everything-shared eva everything-tools.toml
     profile suite st suite-tools.toml
     {
         echo 'data_dir = "data"'
@@ -96,6 +99,9 @@ start_gates() {
         echo 'listen = "127.0.0.1:0"'
         served everything "\"http://127.0.0.1:$http_port\"" 'file = "everything.toml"'
         served everything-sse "\"http://127.0.0.1:$sse_port\"" 'file = "everything-sse.toml"'
+        command="command = [\"$node\", \"$everything\", \"stdio\"]"
+        served everything-stdio "{ $command, process = \"session\" }" 'file = "everything-stdio.toml"'
+        served everything-shared "{ $command, process = \"profile\" }" 'file = "everything-shared.toml"'
         served suite "\"http://127.0.0.1:$suite_port\"" 'file = "suite.toml"'
         served shingleai '"sandbox"' 'name = "shingleai"'
         served socialcrm '"sandbox"' 'name = "socialcrm"'
@@ -122,6 +128,8 @@ runs() {
     local legacy=(
         "everything everything /mcp http legacy legacy all"
         "everything everything-sse /sse sse legacy legacy all"
+        "everything everything-stdio /mcp http legacy legacy all"
+        "everything everything-shared /mcp http legacy legacy all"
         "suite suite /mcp http legacy legacy all"
         "socialcrm socialcrm /api/mcp-app http legacy legacy enterprise"
         "shingleai shingleai /mcp http legacy legacy enterprise"
@@ -138,6 +146,7 @@ runs() {
             all=(
                 "${legacy[@]}" "${modern[@]}"
                 "everything everything /mcp http auto legacy all"
+                "everything everything-stdio /mcp http auto legacy all"
                 "suite suite /mcp http modern modern all"
                 "shingleai shingleai /mcp http auto modern enterprise"
                 "socialcrm socialcrm /api/mcp-app http auto modern enterprise"
