@@ -7,13 +7,15 @@
 //! ```text
 //! domain                           pure decisions
 //! store | dialect | http | clock   the file | how outcomes are spoken | plumbing | time
-//! engine | gateway | sandbox       the one pipeline | the upstream side | the built-in upstream
+//! engine | gateway                 the one pipeline | the upstream side
+//!   | sandbox | bridge             the built-in upstream | an upstream that is a command
 //! surface                          the doors
 //! config                           TOML, environment and flags, read into plain values
 //! app, cli, main                   puts it together, starts and stops it
 //! ```
 
 pub mod app;
+pub mod bridge;
 pub mod cli;
 pub mod clock;
 pub mod config;

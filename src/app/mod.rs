@@ -178,7 +178,7 @@ pub struct Running {
     /// Ends the listeners and the checkpoints.
     shutdown: CancellationToken,
     serving: TaskTracker,
-    /// Ends the sandbox, once nothing is forwarded any more.
+    /// Ends the sandbox and the commands, once nothing is forwarded any more.
     sandbox_shutdown: CancellationToken,
     sandbox_tasks: TaskTracker,
 }
@@ -222,6 +222,8 @@ async fn launch_over(
     let bound = bind_all(settings.listeners).await?;
     let (data_options, admin_options) = server_options();
 
+    // A start that fails from here on leaves no process behind.
+    let behind = sandbox_shutdown.clone().drop_guard();
     let (shutdown, serving) = (CancellationToken::new(), TaskTracker::new());
     let mut products = Vec::new();
     for profile in settings.profiles {
@@ -275,6 +277,7 @@ async fn launch_over(
     serving.close();
     let told: BTreeMap<_, _> = surfaces.iter().map(|(name, endpoint)| (name, endpoint.to_string())).collect();
     tracing::info!(admin = %admin, surfaces = ?told, "keyward is serving");
+    behind.disarm();
     Ok(Running {
         surfaces,
         admin,

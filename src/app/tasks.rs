@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bridge::Bridge;
 use crate::domain::causes::Causes;
 use crate::engine::Engine;
 use crate::gateway::{MemoryDialer, Upstream, UpstreamOptions};
@@ -110,4 +111,24 @@ pub(super) fn sandbox(tasks: &TaskTracker, sandbox: &Sandbox, shutdown: &Cancell
         }
     });
     Upstream::memory(dialer, UpstreamOptions::default())
+}
+
+/// Serves a command over connections in memory and gives the upstream that dials it.
+pub(super) fn bridge(
+    tasks: &TaskTracker,
+    bridge: &Bridge,
+    options: &UpstreamOptions,
+    shutdown: &CancellationToken,
+) -> Upstream {
+    let (dialer, mut dialled) = MemoryDialer::new();
+    let (bridge, shutdown, connections) = (bridge.clone(), shutdown.clone(), tasks.clone());
+    tasks.spawn(async move {
+        while let Some(Some(connection)) = shutdown.run_until_cancelled(dialled.recv()).await {
+            let (bridge, shutdown) = (bridge.clone(), shutdown.clone());
+            connections.spawn(async move {
+                shutdown.run_until_cancelled(bridge.serve(connection)).await;
+            });
+        }
+    });
+    Upstream::memory(dialer, options.clone())
 }

@@ -1,4 +1,4 @@
-//! What stands behind each product: a server that is configured, or the sandbox.
+//! What stands behind each product: a server that is configured, a command, or the sandbox.
 //!
 //! Never here: a request.
 
@@ -10,8 +10,12 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::{StartError, blocking, tasks};
+use crate::bridge::{Bridge, BridgeOptions, Processes};
 use crate::clock::Clock;
-use crate::config::{LlmSettings, LoadedProfile, ProfileSettings, Settings, UpstreamSetting};
+use crate::config::{
+    CommandSetting, LlmSettings, LoadedProfile, ProcessSetting, ProfileSettings, Settings, UpstreamSetting,
+    inherited,
+};
 use crate::domain::causes::Causes;
 use crate::gateway::Upstream;
 use crate::sandbox::{LlmOptions, RestShape, Sandbox, SandboxOptions, SandboxProduct};
@@ -21,6 +25,8 @@ use crate::store::private_file;
 const SANDBOX_FILE: &str = "sandbox.redb";
 /// The folder of what is uploaded to the sandbox, in the data directory.
 const SANDBOX_UPLOADS: &str = "sandbox-files";
+/// The most bytes of a file that has a variable's value.
+const VARIABLE_BYTES_MAX: usize = 64 << 10;
 /// The most bytes of the language model's key file.
 const LLM_KEY_BYTES_MAX: usize = 8 << 10;
 
@@ -68,12 +74,54 @@ pub(super) fn upstream(
         (UpstreamSetting::Server(server), _) => {
             Upstream::server(server).map_err(|error| refused(Causes(&error).to_string()))
         }
+        (UpstreamSetting::Command(command), _) => {
+            let options = bridge(profile, command).map_err(refused)?;
+            let bridge = Bridge::start(options, tasks, shutdown);
+            Ok(tasks::bridge(tasks, &bridge, &command.options, shutdown))
+        }
         (UpstreamSetting::Sandbox, Some(sandbox)) => {
             let sandbox = sandbox.behind(sandbox_product(&profile.loaded));
             Ok(tasks::sandbox(tasks, &sandbox, shutdown))
         }
         (UpstreamSetting::Sandbox, None) => Err(refused("the sandbox is not open".to_owned())),
     }
+}
+
+/// How a command is started. The files of its variables are read now.
+fn bridge(profile: &ProfileSettings, command: &CommandSetting) -> Result<BridgeOptions, String> {
+    let loaded = &profile.loaded.profile;
+    let door = loaded.rpc.as_ref().ok_or("a command stands behind an [rpc] door alone")?;
+    let mut environment = inherited();
+    // The last of two equal names holds.
+    environment.extend(command.variables.iter().map(|(name, value)| (name.into(), value.into())));
+    for (name, path) in &command.variable_files {
+        environment.push((name.into(), variable(path)?.into()));
+    }
+    Ok(BridgeOptions {
+        profile: loaded.name.clone(),
+        endpoint: door.endpoint.clone(),
+        command: command.program.clone().into(),
+        arguments: command.arguments.iter().map(Into::into).collect(),
+        environment,
+        directory: command.directory.clone(),
+        processes: match command.processes {
+            ProcessSetting::Profile => Processes::Shared,
+            ProcessSetting::Session { most, idle_max } => Processes::Sessions { most, idle_max },
+        },
+        // Ahead of the gate, which would only say that it is late.
+        wait_max: command.options.answer_max.mul_f32(0.9),
+    })
+}
+
+/// A variable's value out of its own file, without the line break at its end.
+fn variable(path: &Path) -> Result<String, String> {
+    let refused = |why: &str| format!("the file of a variable, {}: {why}", path.display());
+    let found =
+        private_file::read(path, VARIABLE_BYTES_MAX).map_err(|error| refused(&Causes(&error).to_string()))?;
+    let found = found.ok_or_else(|| refused("there is none"))?;
+    let text = std::str::from_utf8(&found).ok().filter(|text| !text.contains('\0'));
+    let text = text.ok_or_else(|| refused("expected UTF-8 without a NUL"))?;
+    Ok(text.strip_suffix('\n').unwrap_or(text).to_owned())
 }
 
 /// What the sandbox is told of a product.
@@ -108,6 +156,18 @@ mod tests {
             ca_file: None,
             wait_max: Duration::from_secs(1),
         }
+    }
+
+    #[test]
+    fn a_variables_value_is_read_from_a_closed_file_and_from_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        assert!(variable(&path).unwrap_err().contains("there is none"));
+        private_file::create(&path, b"hunter2 x\n").unwrap();
+        assert_eq!(variable(&path).unwrap(), "hunter2 x");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        let told = variable(&path).unwrap_err();
+        assert!(told.contains("chmod 600") && !told.contains("hunter2"), "{told}");
     }
 
     #[test]

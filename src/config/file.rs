@@ -186,9 +186,13 @@ impl Reading<'_> {
             }
         };
         let upstream = upstream?;
-        // The sandbox lives in this process: there is nobody to doubt.
-        let asserts = asserts.unwrap_or(upstream != UpstreamSetting::Sandbox);
-        Some(ProfileSettings { loaded: loaded?, upstream, asserts })
+        // The sandbox lives in this process, so there is nobody to doubt; a command sees no headers.
+        let asserts = asserts.unwrap_or(matches!(upstream, UpstreamSetting::Server(_)));
+        let loaded = loaded?;
+        if matches!(upstream, UpstreamSetting::Command(_)) && loaded.profile.rest.is_some() {
+            section.problem("a command speaks MCP alone, and this profile has a [rest] door: give it a url");
+        }
+        Some(ProfileSettings { loaded, upstream, asserts })
     }
 
     fn loaded(&self, text: &str, origin: &str) -> Option<LoadedProfile> {
@@ -491,7 +495,7 @@ mod tests {
             problems,
             [
                 "KEYWARD_CACHE_PROOFS_MAX: cache.proofs_max: expected a whole number from 0 to 10000000",
-                "keyward.toml:5: profile[0].upstream: expected \"sandbox\", \"http://HOST:PORT\", \"https://HOST:PORT\", \"unix:/PATH\", or a table with one of the last three as its url; here: http://HOST:PORT, https://HOST:PORT or unix:/PATH",
+                "keyward.toml:5: profile[0].upstream: expected \"sandbox\", \"http://HOST:PORT\", \"https://HOST:PORT\", \"unix:/PATH\", or a table with one of the last three as its url, or with a command; here: http://HOST:PORT, https://HOST:PORT or unix:/PATH",
                 "keyward.toml:7: listener[0].listen: expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080, or unix: and an absolute path of at most 100 bytes, such as unix:/run/keyward/api.sock",
                 "keyward.toml:9: listener[0].colour: unknown; known here: listen, mode, tls, hosts, profiles",
                 "keyward.toml:11: checkpoint.interval: expected a duration from 100ms to 60s, such as \"1s\"",

@@ -5,6 +5,7 @@
 //!
 //! Never here: starting anything. And nobody but this room reads the environment.
 
+mod command;
 mod cors;
 mod door;
 mod file;
@@ -29,8 +30,9 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use command::{CommandSetting, ProcessSetting};
 pub use file::{ConfigFile, load, resolve, template};
-pub use overlay::{Flags, environment};
+pub use overlay::{Flags, environment, inherited};
 pub use problem::Problem;
 pub use profile::{LoadedProfile, load_profile};
 pub use settings::{

@@ -5,7 +5,9 @@
 //! be one. Lists are written with commas. Tables given more than once (`[[profile]]`, `[[listener]]`) are the
 //! file's alone.
 //!
-//! Never here: reading the environment anywhere but in [`environment`].
+//! Never here: reading the environment anywhere but in [`environment`] and [`inherited`].
+
+use std::ffi::OsString;
 
 use super::problem::Problem;
 use super::reader::Override;
@@ -52,10 +54,20 @@ pub struct Flags {
     pub log_level: Option<String>,
 }
 
-/// Our variables of the process' environment. The one place that reads it.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+/// What a program that we start gets of our environment: what it needs to find others, its user's files, and its
+/// language. Never more, since the rest may hold our secrets.
+const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+
+/// Those variables, as far as they are set.
+#[expect(clippy::disallowed_methods, reason = "this is the room that reads the environment")]
+pub fn inherited() -> Vec<(OsString, OsString)> {
+    INHERITED.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect()
+}
+
+/// Our variables of the process' environment. The one place that reads them.
+#[expect(clippy::disallowed_methods, reason = "this is the room that reads the environment")]
 pub fn environment() -> Vec<(String, String)> {
-    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let lossy = |text: OsString| text.to_string_lossy().into_owned();
     let all = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));
     all.filter(|(name, _)| name.starts_with(PREFIX)).collect()
 }

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::command::CommandSetting;
 use super::profile::LoadedProfile;
 use crate::domain::hash::SlowHashCost;
 use crate::domain::rate::Rate;
@@ -80,6 +81,8 @@ pub enum UpstreamSetting {
     Sandbox,
     /// A server, and how it is spoken to.
     Server(Box<UpstreamServer>),
+    /// A command that is started.
+    Command(Box<CommandSetting>),
 }
 
 /// One data listener, or one virtual host of several with the same `listen`.

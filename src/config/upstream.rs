@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::command::command;
 use super::quantity;
 use super::reader::{Field, Section};
 use super::settings::UpstreamSetting;
@@ -15,7 +16,7 @@ use crate::gateway::{Http2, ServerAddress, UpstreamOptions, UpstreamServer, plai
 
 /// What fits.
 const EXPECTED: &str = "expected \"sandbox\", \"http://HOST:PORT\", \"https://HOST:PORT\", \"unix:/PATH\", or a table with \
-                        one of the last three as its url";
+                        one of the last three as its url, or with a command";
 /// The most exchanges open at once that can be set: each may hold a window of 64 KiB.
 const EXCHANGES_MOST: u64 = 16_384;
 const IDLE_CONNECTIONS_MOST: u64 = 10_000;
@@ -36,7 +37,9 @@ pub(super) fn upstream(
     }
     let section = field.section()?;
     if section.entries().iter().any(|(name, _)| *name == "command") {
-        return field.refused(&format!("a command is not supported yet; {EXPECTED}"));
+        let command = command(&section, path);
+        section.close();
+        return Some(UpstreamSetting::Command(Box::new(command?)));
     }
     let server = server(&section, path);
     section.close();
@@ -94,12 +97,7 @@ fn options(section: &Section<'_>) -> Option<UpstreamOptions> {
     let idle = time(section, "idle", millis(100)..=Duration::from_mins(10), "100ms to 10m", default.idle_max);
     let idle_connections =
         count(section, "idle_connections", 0..=IDLE_CONNECTIONS_MOST, default.idle_connections_max);
-    let exchanges = count(section, "exchanges", 1..=EXCHANGES_MOST, default.exchanges_max);
-    let all = exchanges.unwrap_or(default.exchanges_max);
-    let most = u64::try_from(all).unwrap_or(EXCHANGES_MOST);
-    // A quarter for one workspace, an eighth for everyone without a key.
-    let workspace = count(section, "workspace_exchanges", 1..=most, all.div_ceil(4));
-    let keyless = count(section, "keyless_exchanges", 1..=most, all.div_ceil(8));
+    let (exchanges_max, workspace_exchanges_max, open_exchanges_max) = exchanges(section)?;
     Some(UpstreamOptions {
         connect_max: connect?,
         answer_max: answer?,
@@ -108,13 +106,25 @@ fn options(section: &Section<'_>) -> Option<UpstreamOptions> {
         quiet_max: quiet?,
         idle_max: idle?,
         idle_connections_max: idle_connections?,
-        exchanges_max: exchanges?,
-        workspace_exchanges_max: workspace?,
-        open_exchanges_max: keyless?,
+        exchanges_max,
+        workspace_exchanges_max,
+        open_exchanges_max,
     })
 }
 
-fn time(
+/// The exchanges that may be open at once: all, one workspace's, and those without a key.
+pub(super) fn exchanges(section: &Section<'_>) -> Option<(usize, usize, usize)> {
+    let default = UpstreamOptions::default().exchanges_max;
+    let exchanges = count(section, "exchanges", 1..=EXCHANGES_MOST, default);
+    let all = exchanges.unwrap_or(default);
+    let most = u64::try_from(all).unwrap_or(EXCHANGES_MOST);
+    // A quarter for one workspace, an eighth for everyone without a key.
+    let workspace = count(section, "workspace_exchanges", 1..=most, all.div_ceil(4));
+    let keyless = count(section, "keyless_exchanges", 1..=most, all.div_ceil(8));
+    Some((exchanges?, workspace?, keyless?))
+}
+
+pub(super) fn time(
     section: &Section<'_>,
     name: &'static str,
     range: RangeInclusive<Duration>,
@@ -127,7 +137,7 @@ fn time(
     })
 }
 
-fn count(
+pub(super) fn count(
     section: &Section<'_>,
     name: &'static str,
     range: RangeInclusive<u64>,
@@ -206,7 +216,6 @@ mod tests {
         ] {
             refused(&with(bad), "expected \"sandbox\"");
         }
-        refused(&with("{ command = [\"npx\"] }"), "profile[0].upstream: a command is not supported yet");
         for (table, told) in [
             ("{}", "`url` is missing"),
             ("{ url = \"http://a\", ca = \"ca.pem\" }", "only an https:// upstream"),

@@ -34,7 +34,7 @@ pub(crate) struct Options {
     pub(crate) edits: &'static [(&'static str, &'static str)],
     /// The whole file of a profile of the user's own, in the place of a shipped one; `profile` is its name.
     pub(crate) own_profile: Option<&'static str>,
-    /// The upstream's URL; the sandbox when there is none.
+    /// The upstream's URL, or its table; the sandbox when there is none.
     pub(crate) upstream: Option<&'static str>,
     /// Where the sandbox's language model is, if it has one: the key `models-key`, the model `small`.
     pub(crate) llm: Option<&'static str>,
@@ -327,6 +327,7 @@ fn settings(dir: &Path, options: Options) -> Settings {
         ProofCache::Off => 0,
     };
     let upstream = options.upstream.unwrap_or("sandbox");
+    let upstream = if upstream.starts_with('{') { upstream.to_owned() } else { format!("\"{upstream}\"") };
     let product = options.product();
     let profile = if options.body_form || !options.edits.is_empty() || options.own_profile.is_some() {
         edited_profile(dir, options).to_owned()
@@ -340,7 +341,7 @@ fn settings(dir: &Path, options: Options) -> Settings {
         listen = "127.0.0.1:0"
         [[profile]]
         {profile}
-        upstream = "{upstream}"
+        upstream = {upstream}
         [[listener]]
         listen = "127.0.0.1:0"
         profiles = ["{product}"]

@@ -67,6 +67,7 @@ mod signing;
 mod smuggling;
 mod social;
 mod sse;
+mod stdio;
 mod stored;
 mod streaming;
 mod streams;

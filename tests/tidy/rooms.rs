@@ -2,7 +2,7 @@
 //!
 //! A room uses those on the lines before its own, never those after, and rooms on one line leave each other
 //! alone; the last line is the outside, whose parts build the daemon together. Two rooms are further apart
-//! than the order says: `surface` has no way to the store, and nobody but `app` knows the sandbox.
+//! than the order says: `surface` has no way to the store, and nobody but `app` knows the sandbox or the bridge.
 //!
 //! Never here: a rule about anything but imports and the places of files.
 
@@ -14,7 +14,7 @@ use crate::{Finding, Rule};
 pub(crate) const ROOMS: [&[&str]; 6] = [
     &["domain"],
     &["store", "dialect", "http", "clock"],
-    &["engine", "gateway", "sandbox"],
+    &["engine", "gateway", "sandbox", "bridge"],
     &["surface"],
     &["config"],
     &["app", "cli", "main", "lib"],
@@ -96,11 +96,11 @@ const SURFACE_WITHOUT_STORE: Rule = Rule {
 };
 
 const SANDBOX_KNOWN_TO_APP: Rule = Rule {
-    holds: "nobody but app knows the sandbox",
+    holds: "nobody but app knows the sandbox or the bridge",
     instead: "reach it as an HTTP upstream over the in-memory connection that app hands out",
     check: |source| match source.room() {
-        "app" | "sandbox" | "lib" => Vec::new(),
-        _ => imports_into(source, |room| room == "sandbox"),
+        "app" | "lib" => Vec::new(),
+        here => imports_into(source, |room| room != here && ["sandbox", "bridge"].contains(&room)),
     },
 };
 
@@ -189,7 +189,12 @@ fn a_surface_that_opens_the_store_is_refused() {
 #[test]
 fn a_room_other_than_app_that_knows_the_sandbox_is_refused() {
     SANDBOX_KNOWN_TO_APP.holds_for(
-        &[("src/cli/demo.rs", "use crate::sandbox::Sandbox;"), ("src/surface/mod.rs", "use super::sandbox;")],
+        &[
+            ("src/cli/demo.rs", "use crate::sandbox::Sandbox;"),
+            ("src/surface/mod.rs", "use super::sandbox;"),
+            ("src/config/upstream.rs", "use crate::bridge::Bridge;"),
+            ("src/sandbox/mod.rs", "use crate::bridge::Bridge;"),
+        ],
         &[
             ("src/app.rs", "use crate::sandbox::Sandbox;"),
             ("src/sandbox/posts.rs", "use crate::sandbox::Rows; use super::Rows;"),
