@@ -360,12 +360,26 @@ mod tests {
         assert_eq!(
             tools,
             [
+                ("accounts_analytics", number("insights:read")),
                 ("accounts_list", number("insights:read")),
+                ("ai_compose", number("ai:generate")),
+                ("ai_hashtags", number("ai:generate")),
+                ("ai_ideas", number("ai:generate")),
+                ("ai_optimise", number("ai:generate")),
+                ("ai_rewrite", number("ai:generate")),
+                ("ai_thread", number("ai:generate")),
+                ("media_confirm", number("media:write")),
+                ("media_upload_url", number("media:write")),
+                ("persona_get", number("insights:read")),
+                ("posts_analytics", number("insights:read")),
                 ("posts_create", number("posts:write")),
                 ("posts_delete", number("posts:write")),
                 ("posts_get", number("posts:read")),
                 ("posts_list", number("posts:read")),
+                ("posts_publish", number("posts:publish")),
+                ("posts_schedule", number("posts:publish")),
                 ("posts_update", number("posts:write")),
+                ("trending_list", number("insights:read")),
             ]
         );
         assert!(rpc.keyless_method("ping").is_some() && rpc.keyless_method("tools/call").is_none());
