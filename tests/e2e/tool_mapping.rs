@@ -185,7 +185,11 @@ fn answer(script: &Script, message: &Value) -> Vec<u8> {
             }
             result
         }
-        Some("initialize") => json!({"protocolVersion": "2025-06-18", "capabilities": {}}),
+        Some("initialize") => {
+            let result = json!({"protocolVersion": "2025-06-18", "capabilities": {}});
+            let body = json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string();
+            return written(200, "application/json\r\nmcp-session-id: s1", &body);
+        }
         Some("server/discover") => {
             let error =
                 json!({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": "no"}});
@@ -207,6 +211,12 @@ fn message(method: &str, params: &Value) -> Call {
 
 fn call_of(key: &Key, tool: &str) -> Call {
     message("tools/call", &json!({"name": tool, "arguments": {}})).bearer(&key.text)
+}
+
+/// Begins the session `s1`.
+async fn begin(daemon: &Daemon, key: &Key) {
+    let answer = daemon.call(&message("initialize", &json!({})).bearer(&key.text)).await;
+    assert_eq!(answer.header("mcp-session-id"), Some("s1"), "{answer:?}");
 }
 
 /// Whether a call was let through; otherwise its refusal.
@@ -287,6 +297,8 @@ async fn the_gate_asks_in_the_callers_own_context_once_and_anew_after_five_minut
     let upstream = McpUpstream::start().await;
     let daemon = upstream.daemon().await;
     let key = daemon.workspace("free").await.default_key;
+    begin(&daemon, &key).await;
+    upstream.asked();
     let meta = json!({"progressToken": "mine", "io.modelcontextprotocol/protocolVersion": "2026-07-28"});
     let call = message("tools/call", &json!({"name": "note_get", "arguments": {}, "_meta": meta}))
         .bearer(&key.text)
@@ -384,10 +396,12 @@ async fn where_nobody_can_say_what_a_tool_does_nothing_is_let_through() {
         assert_eq!(outcome(&daemon.call(&call_of(&key, "status")).await), Ok(()));
         upstream.asked();
     }
+    begin(&daemon, &key).await;
+    upstream.asked();
     let lost =
         json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32001, "message": "Session not found"}});
     upstream.set(|script| script.refuses = Some((404, lost.to_string())));
-    let call = call_of(&key, "note_get").header("Mcp-Session-Id", "gone");
+    let call = call_of(&key, "note_get").header("Mcp-Session-Id", "s1");
     let answer = daemon.call(&call).await;
     assert_eq!((answer.status, answer.rpc_error()), (404, (-32001, "Session not found".to_owned())));
     assert_eq!(answer.json()["id"], 7, "the caller's own id, so that it can begin anew");
@@ -611,7 +625,9 @@ async fn the_command_asks_a_server_for_its_tools_and_maps_or_suggests_them() {
         }
         let asked = upstream.asked();
         assert!(asked.iter().all(|(head, _)| header(head, "authorization") == Some("Bearer upstreams-own")));
-        let methods: Vec<_> = asked.iter().map(|(_, message)| message["method"].clone()).collect();
+        let methods = asked.iter().map(|(_, message)| message["method"].clone());
+        let methods: Vec<_> = methods.filter(|method| !method.is_null()).collect();
+        assert!(asked.last().unwrap().0.starts_with("DELETE /mcp "), "the session is over");
         let expected =
             ["server/discover", "initialize", "notifications/initialized", "tools/list", "tools/list"];
         assert_eq!(methods, expected, "the modern protocol first, then the legacy one");
