@@ -16,6 +16,7 @@ mod link;
 mod message;
 mod outbox;
 mod process;
+mod refusals;
 mod sessions;
 mod waiting;
 
@@ -41,11 +42,10 @@ use tokio_util::task::TaskTracker;
 use answer::Answer;
 use lane::{Era, Ground, Lane, MODERN, Unready};
 use link::{Asked, Streams};
-use message::{
-    INTERNAL_ERROR, INVALID_REQUEST, Kind, METHOD_NOT_FOUND, Message, NoMessage, PARSE_ERROR, spliced,
-};
+use message::{INTERNAL_ERROR, INVALID_REQUEST, Kind, Message, NoMessage, spliced};
 use outbox::Budget;
 use process::{LINE_BYTES_MAX, Program, Unsaid};
+use refusals::{Refused, no_such_session, not_allowed, not_said, not_taken, not_up, refused, unreadable};
 use sessions::{NoSession, Session, Sessions, Untaken};
 
 /// Headers of one request at most: the 64 that a listener lets in, and room for those that the gateway adds.
@@ -56,8 +56,6 @@ const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", la
 const KEY_ID: &str = "x-keyward-key-id";
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: &str = "mcp-protocol-version";
-/// MCP's own code for a session that is not known.
-const SESSION_NOT_FOUND: i32 = -32_001;
 
 /// An upstream that is a command. Cheap to clone: every clone is the same processes.
 #[derive(Clone, Debug)]
@@ -260,79 +258,6 @@ impl Bridge {
     }
 }
 
-/// A refusal of our own.
-#[derive(Debug)]
-struct Refused {
-    status: StatusCode,
-    /// The message's id, as JSON.
-    id: Option<String>,
-    code: i32,
-    message: &'static str,
-}
-
-impl Refused {
-    fn answer(&self) -> Answer {
-        answer::error(self.status, self.id.as_deref(), self.code, self.message)
-    }
-}
-
-fn refused(status: StatusCode, id: Option<&str>, code: i32, message: &'static str) -> Refused {
-    Refused { status, id: id.map(str::to_owned), code, message }
-}
-
-fn unreadable(no_message: NoMessage) -> Refused {
-    let (code, message) = match no_message {
-        NoMessage::NotJson => (PARSE_ERROR, "Not valid JSON."),
-        NoMessage::NotRpc => (INVALID_REQUEST, "Not one JSON-RPC message that can be read in one way."),
-    };
-    refused(StatusCode::BAD_REQUEST, None, code, message)
-}
-
-fn not_allowed() -> Refused {
-    refused(StatusCode::METHOD_NOT_ALLOWED, None, INVALID_REQUEST, "Not allowed here.")
-}
-
-fn no_such_session(id: Option<&str>) -> Refused {
-    refused(StatusCode::NOT_FOUND, id, SESSION_NOT_FOUND, "Session not found")
-}
-
-fn not_up(unready: Unready, message: &Message<'_>) -> Refused {
-    let id = Some(message.id());
-    match unready {
-        Unready::Failing => refused(
-            StatusCode::BAD_GATEWAY,
-            id,
-            INTERNAL_ERROR,
-            "The server cannot be started at the moment.",
-        ),
-        Unready::Late => {
-            refused(StatusCode::SERVICE_UNAVAILABLE, id, INTERNAL_ERROR, "The server is not there yet.")
-        }
-        Unready::NotSpoken if message.method() == "server/discover" => {
-            refused(StatusCode::NOT_FOUND, id, METHOD_NOT_FOUND, "Method not found: start with initialize.")
-        }
-        Unready::NotSpoken => refused(
-            StatusCode::BAD_REQUEST,
-            id,
-            INVALID_REQUEST,
-            "The server does not speak the era of this message.",
-        ),
-    }
-}
-
-fn not_said(unsaid: Unsaid, message: &Message<'_>) -> Refused {
-    let id = Some(message.id());
-    match unsaid {
-        Unsaid::Full => refused(
-            StatusCode::SERVICE_UNAVAILABLE,
-            id,
-            INTERNAL_ERROR,
-            "The server does not take messages at the moment.",
-        ),
-        Unsaid::Ended => refused(StatusCode::BAD_GATEWAY, id, INTERNAL_ERROR, "The server has ended."),
-    }
-}
-
 /// A message of the legacy era where each session has a process.
 async fn in_session(
     sessions: &Sessions,
@@ -385,18 +310,6 @@ async fn new_session(
         _ => session.end(),
     }
     Ok(answer)
-}
-
-fn not_taken(untaken: Untaken, message: &Message<'_>) -> Refused {
-    match untaken {
-        Untaken::Unsaid(unsaid) => not_said(unsaid, message),
-        Untaken::SameId | Untaken::Listening => refused(
-            StatusCode::BAD_REQUEST,
-            Some(message.id()),
-            INVALID_REQUEST,
-            "A request with this id is under way.",
-        ),
-    }
 }
 
 fn session_of(sessions: &Sessions, headers: &HeaderMap, id: Option<&str>) -> Result<Arc<Session>, Refused> {

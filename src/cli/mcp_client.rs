@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use super::output::plain;
 use crate::domain::causes::Causes;
 use crate::domain::profile::ToolClass;
-use crate::http::event_data::EventData;
+use crate::http::events::EventData;
 use crate::http::tls::{ClientTlsError, client_config};
 use crate::surface::{MODERN_VERSION, each_tool};
 

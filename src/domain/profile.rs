@@ -6,12 +6,12 @@
 //!
 //! Never here: a product's name, or the text of a refusal.
 
-mod described;
+mod discovery;
 mod routes;
 mod rpc;
 mod tools;
 
-pub use described::{CATALOGUE_PATH, Described};
+pub use discovery::{CATALOGUE_PATH, Described};
 pub use routes::{Access, Found, Route, RouteConflict, Routes, Verb, VerbSet};
 pub use rpc::{ANY_METHOD, METHOD_LEN_MAX, RefusedKeyId, RpcDoor, is_method};
 pub use tools::{

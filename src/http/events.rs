@@ -7,6 +7,7 @@
 //!
 //! Never here: what an event means, or a stream that goes on behind an event that was not let through.
 
+mod data;
 mod reader;
 
 use std::collections::VecDeque;
@@ -25,6 +26,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::body::{BodyError, Relayed};
 use crate::domain::tether::Tether;
 use reader::{Piece, Reader};
+
+pub use data::EventData;
 
 /// How long nothing goes out before a comment does. Below half a minute: common proxies close after a minute of
 /// silence, some after half of one.
@@ -257,6 +260,17 @@ impl Silence {
         self.is_timed = over.is_pending();
         over
     }
+}
+
+/// The mark of the byte order, which may stand before a stream's first line.
+const MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// The name and the value of the field that a line is; a comment's name is empty.
+fn field(line: &[u8]) -> (&[u8], &[u8]) {
+    let Some(colon) = line.iter().position(|byte| *byte == b':') else { return (line, &[]) };
+    let (name, value) = line.split_at_checked(colon).unwrap_or((line, &[]));
+    let value = value.strip_prefix(b":").unwrap_or(value);
+    (name, value.strip_prefix(b" ").unwrap_or(value))
 }
 
 impl fmt::Debug for Events {

@@ -10,7 +10,6 @@ pub mod answer;
 pub mod body;
 mod connection;
 pub mod cors;
-pub mod event_data;
 pub mod events;
 pub mod forwarded;
 pub mod framing;

@@ -11,10 +11,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{EVENT_BYTES_MAX, Event, EventRoom, Rewriter, Verdict};
-
-/// The mark of the byte order.
-const MARK: &[u8] = b"\xEF\xBB\xBF";
+use super::{EVENT_BYTES_MAX, Event, EventRoom, MARK, Rewriter, Verdict, field};
 
 /// A part of the stream, ready to go out.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -166,7 +163,7 @@ impl Rewriting {
         let (mark, event) = event.split_at_checked(marked).unwrap_or((&[], event));
         let (mut name, mut data): (&[u8], Option<Cow<'_, [u8]>>) = (&[], None);
         for line in lines(event) {
-            match line.field() {
+            match field(line.text) {
                 (b"event", value) => name = value,
                 (b"data", value) => match &mut data {
                     None => data = Some(Cow::Borrowed(value)),
@@ -208,7 +205,7 @@ fn rebuilt(mark: &[u8], event: &[u8], data: &[u8]) -> Bytes {
     rebuilt.extend_from_slice(mark);
     let mut is_written = false;
     for line in lines(event) {
-        if line.field().0 != b"data" {
+        if field(line.text).0 != b"data" {
             rebuilt.extend_from_slice(line.text);
             rebuilt.extend_from_slice(line.end);
         } else if !is_written {
@@ -228,16 +225,6 @@ fn rebuilt(mark: &[u8], event: &[u8], data: &[u8]) -> Bytes {
 struct Line<'a> {
     text: &'a [u8],
     end: &'a [u8],
-}
-
-impl<'a> Line<'a> {
-    /// The field's name and value; a comment's name is empty.
-    fn field(&self) -> (&'a [u8], &'a [u8]) {
-        let Some(colon) = self.text.iter().position(|byte| *byte == b':') else { return (self.text, &[]) };
-        let (name, value) = self.text.split_at_checked(colon).unwrap_or((self.text, &[]));
-        let value = value.strip_prefix(b":").unwrap_or(value);
-        (name, value.strip_prefix(b" ").unwrap_or(value))
-    }
 }
 
 fn lines(mut text: &[u8]) -> impl Iterator<Item = Line<'_>> {

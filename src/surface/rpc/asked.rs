@@ -6,9 +6,9 @@
 
 use hyper::HeaderMap;
 
-use super::asking::{Asking, Unasked};
 use super::headers;
 use super::message::RpcMessage;
+use super::tool_question::{ToolQuestion, Unanswered};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::Denial;
 use crate::domain::profile::{Public, Requirement, RpcDoor};
@@ -61,11 +61,15 @@ impl Asked {
     }
 
     /// Finds out what is wanted where that hangs on what a tool does.
-    pub(super) async fn learn_class(&mut self, asking: &Asking<'_>, caller: &Caller) -> Result<(), Unasked> {
+    pub(super) async fn learn_class(
+        &mut self,
+        question: &ToolQuestion<'_>,
+        caller: &Caller,
+    ) -> Result<(), Unanswered> {
         let Some(ByClass { tool, meta }) = self.by_class.take() else { return Ok(()) };
         // Rare and large, so it does not lie in every message's future.
-        let class = Box::pin(asking.class(caller, &tool, meta.as_deref())).await?;
-        let asked = asking.door.requirement(&tool, class);
+        let class = Box::pin(question.class(caller, &tool, meta.as_deref())).await?;
+        let asked = question.door.requirement(&tool, class);
         self.wanted = asked.map_or(Wanted::Refused(Denial::Permission { needed: None }), Wanted::Known);
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG};
 
 use super::headers::is_event_stream;
-use super::listed::{ListedTool, learn};
+use super::listed_tool::{ListedTool, learn};
 use super::tool_list::{Shown, filter_tools};
 use crate::dialect::Era;
 use crate::domain::denial::{Fault, Refusal};

@@ -5,17 +5,17 @@
 //! Never here: a message that is forwarded in another form than the one that was read.
 
 mod asked;
-mod asking;
 mod document;
 mod filter;
 mod headers;
-mod listed;
+mod listed_tool;
 pub mod message;
 mod post;
 mod session;
 mod sse;
 mod stream;
 mod tool_list;
+mod tool_question;
 
 use hyper::Method;
 use hyper::header::AUTHORIZATION;
@@ -31,7 +31,7 @@ use crate::gateway::{Arrival, Encodings, Outgoing, Upgrades};
 use crate::http::{Body, Response};
 
 pub use headers::MODERN_VERSION;
-pub use listed::{ListedTool, each_tool};
+pub use listed_tool::{ListedTool, each_tool};
 
 use document::document;
 use headers::{accepts_events, era};

@@ -14,12 +14,12 @@ use hyper::HeaderMap;
 use hyper::body::Incoming;
 
 use super::asked::Asked;
-use super::asking::{Asking, Unasked};
 use super::filter::{Sight, shown};
 use super::headers::era;
 use super::message::RpcMessage;
 use super::session::{Course, InSession};
 use super::sse::Posted;
+use super::tool_question::{ToolQuestion, Unanswered};
 use super::{Refused, outgoing, rpc_credential};
 use crate::domain::denial::{Denial, Fault, Refusal};
 use crate::domain::profile::{RefusedKeyId, RpcDoor};
@@ -62,11 +62,11 @@ pub(super) async fn message(
             let Exchange { engine, product, buffers, .. } = exchange;
             let (parts, arrival, id) = (&exchange.parts, &exchange.arrival, id.as_deref());
             let is_older = posted.is_some();
-            let asking = Asking { engine, product, door, buffers, parts, arrival, id, is_older };
-            match asked.learn_class(&asking, &caller).await {
+            let question = ToolQuestion { engine, product, door, buffers, parts, arrival, id, is_older };
+            match asked.learn_class(&question, &caller).await {
                 Ok(()) => granted(&mut exchange, caller, asked).await,
-                Err(Unasked::Refused(refusal)) => Err(refused(&mut exchange, caller, refusal)),
-                Err(Unasked::Answered(answer)) => {
+                Err(Unanswered::Refused(refusal)) => Err(refused(&mut exchange, caller, refusal)),
+                Err(Unanswered::ByUpstream(answer)) => {
                     // It stands for the answer to a call that nobody decided on.
                     refused(&mut exchange, caller, Fault::UpstreamBroken);
                     return Ok(*answer);

@@ -10,7 +10,7 @@
 //!
 //! Never here: a session in a log, a connection to an address that an upstream named.
 
-mod named;
+mod address;
 mod streams;
 
 use std::time::Duration;
@@ -113,7 +113,7 @@ fn rewriter(draft: Draft, stream_path: String, upstream: Upstream, mut look: Rew
     Box::new(move |event: &Event<'_>| {
         if event.name == b"endpoint" {
             let Some(draft) = draft.take() else { return Verdict::Cut("it names a second address") };
-            return match named::resolve(event.data, &stream_path, &upstream) {
+            return match address::resolve(event.data, &stream_path, &upstream) {
                 Ok(address) => {
                     let stream = registered.insert(draft.register(address));
                     Verdict::Replace(format!("{stream_path}?{}", stream.query()).into())

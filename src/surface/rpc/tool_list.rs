@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::listed::ListedTool;
+use super::listed_tool::ListedTool;
 use crate::dialect::Era;
 use crate::surface::members::Members;
 

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::headers::{era, is_event_stream, session};
-use super::listed::{each_tool, learn};
+use super::listed_tool::{each_tool, learn};
 use super::outgoing;
 use super::session::InSession;
 use crate::dialect::Era;
@@ -26,7 +26,7 @@ use crate::domain::profile::{RpcDoor, ToolClass};
 use crate::engine::{Caller, Engine, SessionUser};
 use crate::gateway::{Arrival, Pass};
 use crate::http::body::BodyError;
-use crate::http::event_data::EventData;
+use crate::http::events::EventData;
 use crate::http::{Body, Response};
 use crate::surface::buffers::{Buffers, Holder};
 use crate::surface::data::Product;
@@ -43,7 +43,7 @@ const LIST_TIME_MAX: Duration = Duration::from_secs(30);
 const REFUSAL_BYTES_MAX: u64 = 64 * 1024;
 
 /// A call whose tool is mapped by what it says that it does.
-pub(super) struct Asking<'a> {
+pub(super) struct ToolQuestion<'a> {
     pub(super) engine: &'a Engine,
     pub(super) product: &'a Product,
     pub(super) door: &'a RpcDoor,
@@ -58,26 +58,26 @@ pub(super) struct Asking<'a> {
 }
 
 /// Why it is not known.
-pub(super) enum Unasked {
+pub(super) enum Unanswered {
     /// The question could not be asked, or was not answered.
     Refused(Refusal),
     /// The upstream refused the question: that is for the caller.
-    Answered(Box<Response>),
+    ByUpstream(Box<Response>),
 }
 
-impl From<Fault> for Unasked {
+impl From<Fault> for Unanswered {
     fn from(fault: Fault) -> Self {
         Self::Refused(fault.into())
     }
 }
 
-impl From<Refusal> for Unasked {
+impl From<Refusal> for Unanswered {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-impl Asking<'_> {
+impl ToolQuestion<'_> {
     /// What this tool does, as it is listed to this caller. `None` when it is not listed, or when the caller would
     /// be refused before anybody asks what it may do.
     pub(super) async fn class(
@@ -85,7 +85,7 @@ impl Asking<'_> {
         caller: &Caller,
         tool: &str,
         meta: Option<&str>,
-    ) -> Result<Option<ToolClass>, Unasked> {
+    ) -> Result<Option<ToolClass>, Unanswered> {
         let meta = meta.filter(|_| era(&self.parts.headers) == Era::Modern);
         let (learnt, key) = (self.engine.learnt_tools(), caller.key());
         let known = learnt.class(key, tool);
@@ -98,9 +98,9 @@ impl Asking<'_> {
             return Ok(None);
         }
         let session = session(&self.parts.headers).ok().flatten().unwrap_or_default();
-        let fault_of = |unasked: &Unasked| match unasked {
-            Unasked::Refused(Refusal::Failed(fault)) => Some(*fault),
-            Unasked::Refused(Refusal::Denied(_)) | Unasked::Answered(_) => None,
+        let fault_of = |unanswered: &Unanswered| match unanswered {
+            Unanswered::Refused(Refusal::Failed(fault)) => Some(*fault),
+            Unanswered::Refused(Refusal::Denied(_)) | Unanswered::ByUpstream(_) => None,
         };
         learnt.ask_once(key, session, self.read_list(caller, meta), fault_of).await?;
         Ok(learnt.class(key, tool))
@@ -112,14 +112,14 @@ impl Asking<'_> {
     }
 
     /// Reads the whole list and remembers it.
-    async fn read_list(&self, caller: &Caller, meta: Option<&str>) -> Result<(), Unasked> {
+    async fn read_list(&self, caller: &Caller, meta: Option<&str>) -> Result<(), Unanswered> {
         let _held = self.buffers.hold(Holder::Workspace(caller.workspace()), LIST_BYTES_MAX)?;
         timeout(LIST_TIME_MAX, self.read_pages(caller, meta))
             .await
             .unwrap_or_else(|_| Err(Fault::UpstreamLate.into()))
     }
 
-    async fn read_pages(&self, caller: &Caller, meta: Option<&str>) -> Result<(), Unasked> {
+    async fn read_pages(&self, caller: &Caller, meta: Option<&str>) -> Result<(), Unanswered> {
         let (learnt, key) = (self.engine.learnt_tools(), caller.key());
         let (mut cursor, mut left_bytes) = (None::<String>, LIST_BYTES_MAX);
         for number in 1..=PAGES_MAX {
@@ -173,7 +173,7 @@ impl Asking<'_> {
     }
 
     /// The upstream's refusal of the question, with the id of the call.
-    async fn passed_on(&self, answer: Response) -> Unasked {
+    async fn passed_on(&self, answer: Response) -> Unanswered {
         let (mut head, body) = answer.into_parts();
         let mut left_bytes = REFUSAL_BYTES_MAX;
         let body = match read_whole(body, &mut left_bytes).await {
@@ -192,7 +192,7 @@ impl Asking<'_> {
             Err(_) => body,
         };
         head.headers.remove(CONTENT_LENGTH);
-        Unasked::Answered(Box::new(Response::from_parts(head, Body::from(body))))
+        Unanswered::ByUpstream(Box::new(Response::from_parts(head, Body::from(body))))
     }
 }
 

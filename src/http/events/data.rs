@@ -5,6 +5,8 @@
 //!
 //! Never here: a bound. Whoever feeds it counts the bytes.
 
+use super::{MARK, field};
+
 /// Reads a stream piece by piece.
 #[derive(Debug, Default)]
 pub struct EventData {
@@ -18,8 +20,6 @@ pub struct EventData {
     /// It is some other kind of event than a message.
     is_other: bool,
 }
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl EventData {
     /// Takes the next piece and gives the data of each message that it completes.
@@ -44,7 +44,7 @@ impl EventData {
     }
 
     fn take_line(&mut self, line: &[u8]) -> Option<Vec<u8>> {
-        let line = match line.strip_prefix(BYTE_ORDER_MARK) {
+        let line = match line.strip_prefix(MARK) {
             Some(rest) if !self.is_begun => rest,
             _ => line,
         };
@@ -53,12 +53,7 @@ impl EventData {
             let is_other = std::mem::take(&mut self.is_other);
             return self.data.take().filter(|_| !is_other);
         }
-        let colon = line.iter().position(|byte| *byte == b':');
-        let (name, value) = match colon.and_then(|colon| line.split_at_checked(colon)) {
-            Some((name, value)) => (name, value.strip_prefix(b":").unwrap_or(value)),
-            None => (line, &b""[..]),
-        };
-        let value = value.strip_prefix(b" ").unwrap_or(value);
+        let (name, value) = field(line);
         match name {
             b"data" => match &mut self.data {
                 Some(data) => {
