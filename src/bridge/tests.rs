@@ -1,6 +1,6 @@
 //! A bridge over a real process: a small server in `sh`, which every machine that builds this has.
 //!
-//! Never here: the gate in front of it; `tests/e2e/stdio.rs` has that.
+//! Never here: the gate in front of it; `tests/e2e/mcp_command.rs` has that.
 
 use http_body_util::Full;
 use hyper::client::conn::http1;

@@ -9,7 +9,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Options};
-use crate::upstream::{header, last, recording};
+use crate::upstreams::recording::{header, last, recording};
 use crate::wire::Call;
 
 /// The claims of a token that one of these keys signed.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::daemon::{Hidden, Key};
 use crate::program::{Program, command, files_under, new_workspace, text};
 use crate::stored;
-use crate::upstream::recording;
+use crate::upstreams::recording::recording;
 use crate::wire::{Answer, Call, Connection, call_once};
 
 /// One thing that must not be seen, and what it is called in a failure.

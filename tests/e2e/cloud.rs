@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Options};
-use crate::upstream::recording;
+use crate::upstreams::recording::recording;
 use crate::wire::Call;
 
 fn text(value: &Value) -> String {

@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use crate::daemon::{Daemon, Options, list_posts};
-use crate::upstream::recording;
+use crate::upstreams::recording::recording;
 use crate::wire::{Answer, Call};
 
 const APP: &str = "https://app.example";

@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use crate::daemon::{Daemon, Options};
-use crate::upstream::{header, last, recording};
+use crate::upstreams::recording::{header, last, recording};
 use crate::wire::Call;
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::daemon::{Daemon, Options, list_posts};
 use crate::listeners::{Served, certificate, secured};
 use crate::streams::{Far, Manner};
-use crate::upstream::recording;
+use crate::upstreams::recording::recording;
 use crate::wire::PATIENCE;
 
 const DATA: u8 = 0;

@@ -15,10 +15,10 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::counting::{CountingUpstream, in_front_of, rewrite};
 use crate::daemon::Hidden;
 use crate::program::{Program, text};
 use crate::random::Random;
+use crate::upstreams::counting::{CountingUpstream, in_front_of, rewrite};
 use crate::wire::{Call, Connection, PATIENCE};
 
 /// What a month sells, who calls, and how often the daemon ends.

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Options};
-use crate::upstream::recording;
+use crate::upstreams::recording::recording;
 use crate::wire::{Answer, Call};
 
 const CARD: &str = "application/mcp-server-card+json";

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::daemon::{call_tool, list_tools};
 use crate::mcp_streams::in_front_of;
 use crate::rpc::raw;
-use crate::scripted::Scripted;
+use crate::upstreams::scripted::Scripted;
 use crate::wire::Call;
 
 const RESULT: &str = r#"{"jsonrpc":"2.0","id":7,"result":{}}"#;

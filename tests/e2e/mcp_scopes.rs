@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::daemon::{Daemon, Key, Options, Workspace};
 use crate::listeners::Served;
 use crate::rpc_tools::tool_call;
-use crate::upstream::recording;
+use crate::upstreams::recording::recording;
 use crate::wire::{Answer, Call, call_once};
 
 const HIDDEN: &str = "Insufficient permissions for this tool";

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Key};
 use crate::mcp_streams::{get_stream, in_front_of};
-use crate::scripted::Scripted;
+use crate::upstreams::scripted::Scripted;
 use crate::wire::{Answer, Call};
 
 const SESSION: &str = "Mcp-Session-Id";

@@ -12,7 +12,7 @@ use tokio::join;
 use tokio::time::timeout;
 
 use crate::daemon::{Daemon, Key, Options, call_tool, list_tools};
-use crate::scripted::{Coming, End, Events, Scripted, open};
+use crate::upstreams::scripted::{Coming, End, Events, Scripted, open};
 use crate::wire::Call;
 
 /// A stream is promised to end within one second; a busy machine may look late.

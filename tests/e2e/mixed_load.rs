@@ -14,11 +14,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::counting::{CountingUpstream, HALF, METERED, in_front_of, rewrite};
 use crate::credentials::near_miss;
 use crate::daemon::{Hidden, Key};
 use crate::program::{Program, text};
 use crate::random::Random;
+use crate::upstreams::counting::{CountingUpstream, HALF, METERED, in_front_of, rewrite};
 use crate::wire::{Call, Connection, PATIENCE, call_once};
 
 /// Clients at once; each has a key of its own in each workspace.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::daemon::{Daemon, Options};
-use crate::upstream::recording;
+use crate::upstreams::recording::recording;
 use crate::wire::{Call, Connection};
 
 /// All that it takes.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Key, Options, Workspace};
 use crate::products::call_tool_at_mcp;
-use crate::upstream::recording;
+use crate::upstreams::recording::recording;
 use crate::wire::{Answer, Call};
 
 /// A key that its rate does not hold back.

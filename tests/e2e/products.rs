@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Key, Options};
-use crate::upstream::recording;
+use crate::upstreams::recording::recording;
 use crate::wire::{Answer, Call};
 
 /// `tools/list` at ShingleAI's endpoint, without a key.

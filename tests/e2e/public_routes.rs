@@ -8,7 +8,7 @@
 use serde_json::json;
 
 use crate::daemon::{Daemon, Options};
-use crate::upstream::recording;
+use crate::upstreams::recording::recording;
 use crate::wire::Call;
 
 const UPLOAD: &str = "/v1/media/med_1/content?token=t";

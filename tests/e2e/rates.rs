@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Key, Options, call_tool, list_posts};
 use crate::program::{Program, configured, new_workspace, saved};
-use crate::upstream::recording;
+use crate::upstreams::recording::recording;
 use crate::wire::{Answer, Call};
 
 const NAMES: [&str; 5] =

@@ -8,7 +8,7 @@
 use serde_json::json;
 
 use crate::daemon::{Daemon, Key, Options};
-use crate::upstream::{Recorded, recording};
+use crate::upstreams::recording::{Recorded, recording};
 use crate::wire::{Answer, Call, Connection};
 
 /// Method, path, scope.

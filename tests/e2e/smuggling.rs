@@ -9,7 +9,7 @@
 //! Never here: an upstream that reads by the book alone.
 
 use crate::daemon::{Daemon, Key, Options, Workspace};
-use crate::lenient::{ANSWERED, Haste, LenientUpstream, Message, READINGS, Reading};
+use crate::upstreams::lenient::{ANSWERED, Haste, LenientUpstream, Message, READINGS, Reading};
 use crate::wire::{Answer, Call};
 
 /// Bytes, and what must come of them. In the bytes `{A}` and `{B}` are the host and a good key of one and of

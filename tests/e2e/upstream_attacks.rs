@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::daemon::{Daemon, Key, Options, list_posts};
-use crate::upstream::recording;
+use crate::upstreams::recording::recording;
 use crate::wire::{Call, Connection, PATIENCE};
 
 /// Lets callers of `GET /v1/posts` ask for a `WebSocket`.

@@ -1,22 +1,17 @@
 //! Tools that are mapped by patterns and by what they say that they do: a tool is listed exactly when it may be
 //! called, and where nobody can say what it does, nothing is let through.
 //!
-//! The upstream here is a small MCP server that lists what a test gives it, as JSON or as events, page by page,
-//! and keeps what it was asked. The verify call about headers alone and `keyward profile map` are held against
-//! the same one.
+//! The verify call about headers alone and `keyward profile map` are held against the same
+//! server.
 //!
 //! Never here: the sandbox.
 
-use std::sync::{Arc, Mutex};
-
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 use crate::daemon::{Daemon, Key, Options};
 use crate::program::run;
-use crate::upstream::header;
+use crate::upstreams::recording::header;
+use crate::upstreams::tool_server::{ToolServer, tool};
 use crate::wire::{Answer, Call};
 
 const PROFILE: &str = r#"
@@ -52,37 +47,6 @@ resource = "notes"
 "resources/read" = "pages:read"
 "#;
 
-/// What the upstream does.
-struct Script {
-    /// The tools of each page.
-    pages: Vec<Value>,
-    as_events: bool,
-    /// The status and body of its answer to `tools/list`, in the place of a list.
-    refuses: Option<(u16, String)>,
-}
-
-type Seen = (String, Value);
-
-/// An MCP server; it ends when it is dropped.
-struct McpUpstream {
-    url: String,
-    script: Arc<Mutex<Script>>,
-    seen: Arc<Mutex<Vec<Seen>>>,
-    /// Answers to `tools/list` that may go out.
-    turns: Arc<Semaphore>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for McpUpstream {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn tool(name: &str, annotations: &Value) -> Value {
-    json!({"name": name, "inputSchema": {"type": "object"}, "annotations": annotations, "x-own": 1.5})
-}
-
 fn tools() -> Vec<Value> {
     vec![
         json!([
@@ -98,111 +62,14 @@ fn tools() -> Vec<Value> {
     ]
 }
 
-impl McpUpstream {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let script = Arc::new(Mutex::new(Script { pages: tools(), as_events: false, refuses: None }));
-        let (seen, turns) = (Arc::<Mutex<Vec<Seen>>>::default(), Arc::new(Semaphore::new(1 << 20)));
-        let shared = (Arc::clone(&script), Arc::clone(&seen), Arc::clone(&turns));
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (script, seen, turns) = shared.clone();
-                tokio::spawn(serve(stream, script, seen, turns));
-            }
-        });
-        Self { url, script, seen, turns, task }
-    }
-
-    fn set(&self, change: impl FnOnce(&mut Script)) {
-        change(&mut self.script.lock().unwrap());
-    }
-
-    /// The methods that were asked since the last look, and what each came with.
-    fn asked(&self) -> Vec<Seen> {
-        std::mem::take(&mut *self.seen.lock().unwrap())
-    }
-
-    fn methods(&self) -> Vec<String> {
-        self.asked().iter().map(|(_, message)| message["method"].as_str().unwrap_or("-").to_owned()).collect()
-    }
-
-    async fn daemon(&self) -> Daemon {
-        Daemon::start_with(Options {
-            profile: Some("notes"),
-            own_profile: Some(PROFILE),
-            upstream: Some(self.url.clone().leak()),
-            ..Options::default()
-        })
-        .await
-    }
-}
-
-async fn serve(
-    mut stream: TcpStream,
-    script: Arc<Mutex<Script>>,
-    seen: Arc<Mutex<Vec<Seen>>>,
-    turns: Arc<Semaphore>,
-) {
-    let mut bytes = Vec::new();
-    while stream.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length =
-            |line: &str| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok();
-        if body.len() < head.lines().find_map(length).unwrap_or(0) {
-            continue;
-        }
-        let message: Value = serde_json::from_str(body).unwrap_or_default();
-        seen.lock().unwrap().push((head.to_owned(), message.clone()));
-        bytes.clear();
-        if message["method"] == "tools/list" {
-            turns.acquire().await.unwrap().forget();
-        }
-        let answer = answer(&script.lock().unwrap(), &message);
-        if stream.write_all(&answer).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn answer(script: &Script, message: &Value) -> Vec<u8> {
-    let written = |status: u16, kind: &str, body: &str| {
-        let length = body.len();
-        format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}")
-            .into_bytes()
-    };
-    let lists = message["method"] == "tools/list";
-    if let Some((status, body)) = script.refuses.as_ref().filter(|_| lists) {
-        return written(*status, "application/json", body);
-    }
-    let result = match message["method"].as_str() {
-        Some("tools/list") => {
-            let page = message["params"]["cursor"].as_str().map_or(0, |cursor| cursor.parse().unwrap());
-            let mut result = json!({"tools": script.pages[page]});
-            if page + 1 < script.pages.len() {
-                result["nextCursor"] = json!((page + 1).to_string());
-            }
-            result
-        }
-        Some("initialize") => {
-            let result = json!({"protocolVersion": "2025-06-18", "capabilities": {}});
-            let body = json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string();
-            return written(200, "application/json\r\nmcp-session-id: s1", &body);
-        }
-        Some("server/discover") => {
-            let error =
-                json!({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": "no"}});
-            return written(400, "application/json", &error.to_string());
-        }
-        _ => json!({"content": [{"type": "text", "text": "done"}]}),
-    };
-    let body = json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string();
-    if script.as_events && lists {
-        let note = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {}});
-        return written(200, "text/event-stream", &format!(": hello\n\ndata: {note}\n\ndata: {body}\n\n"));
-    }
-    written(200, "application/json", &body)
+async fn in_front_of(upstream: &ToolServer) -> Daemon {
+    Daemon::start_with(Options {
+        profile: Some("notes"),
+        own_profile: Some(PROFILE),
+        upstream: Some(upstream.url),
+        ..Options::default()
+    })
+    .await
 }
 
 fn message(method: &str, params: &Value) -> Call {
@@ -250,8 +117,8 @@ async fn listed(daemon: &Daemon, key: &Key) -> Vec<String> {
 
 #[tokio::test]
 async fn a_tool_is_listed_exactly_when_it_may_be_called_whatever_maps_it() {
-    let upstream = McpUpstream::start().await;
-    let daemon = upstream.daemon().await;
+    let upstream = ToolServer::listing(tools()).await;
+    let daemon = in_front_of(&upstream).await;
     let workspace = daemon.workspace("free").await;
     for (held, may) in [
         ("notes:read", &["note_get", "status"][..]),
@@ -294,8 +161,8 @@ async fn a_tool_is_listed_exactly_when_it_may_be_called_whatever_maps_it() {
 
 #[tokio::test]
 async fn the_gate_asks_in_the_callers_own_context_once_and_anew_after_five_minutes() {
-    let upstream = McpUpstream::start().await;
-    let daemon = upstream.daemon().await;
+    let upstream = ToolServer::listing(tools()).await;
+    let daemon = in_front_of(&upstream).await;
     let key = daemon.workspace("free").await.default_key;
     begin(&daemon, &key).await;
     upstream.asked();
@@ -350,9 +217,9 @@ async fn the_gate_asks_in_the_callers_own_context_once_and_anew_after_five_minut
 
 #[tokio::test]
 async fn a_list_in_events_teaches_as_well_and_many_callers_ask_once() {
-    let upstream = McpUpstream::start().await;
+    let upstream = ToolServer::listing(tools()).await;
     upstream.set(|script| script.as_events = true);
-    let daemon = upstream.daemon().await;
+    let daemon = in_front_of(&upstream).await;
     let key = daemon.workspace("free").await.default_key;
     // Nobody is answered before the first question has arrived.
     let all = upstream.turns.available_permits();
@@ -378,8 +245,8 @@ async fn a_list_in_events_teaches_as_well_and_many_callers_ask_once() {
 
 #[tokio::test]
 async fn where_nobody_can_say_what_a_tool_does_nothing_is_let_through() {
-    let upstream = McpUpstream::start().await;
-    let daemon = upstream.daemon().await;
+    let upstream = ToolServer::listing(tools()).await;
+    let daemon = in_front_of(&upstream).await;
     let key = daemon.workspace("free").await.default_key;
     for (status, body) in [
         (500, "{}".to_owned()),
@@ -415,8 +282,8 @@ async fn where_nobody_can_say_what_a_tool_does_nothing_is_let_through() {
 
 #[tokio::test]
 async fn what_a_tool_says_of_itself_two_ways_or_no_longer_says_opens_nothing() {
-    let upstream = McpUpstream::start().await;
-    let daemon = upstream.daemon().await;
+    let upstream = ToolServer::listing(tools()).await;
+    let daemon = in_front_of(&upstream).await;
     let workspace = daemon.workspace("free").await;
     let key = daemon.key_for(&workspace, &["notes:read"]).await;
     let other = daemon.key_for(&workspace, &["notes:read"]).await;
@@ -449,8 +316,8 @@ async fn what_a_tool_says_of_itself_two_ways_or_no_longer_says_opens_nothing() {
 
 #[tokio::test]
 async fn nothing_is_asked_for_a_caller_that_would_be_refused_before_its_permission() {
-    let upstream = McpUpstream::start().await;
-    let daemon = upstream.daemon().await;
+    let upstream = ToolServer::listing(tools()).await;
+    let daemon = in_front_of(&upstream).await;
     let workspace = daemon.workspace("free").await;
     let slow =
         daemon.key(&workspace, json!({"permissions": ["*:*"], "rate": {"limit": 0, "window_s": 1}})).await;
@@ -471,8 +338,8 @@ async fn nothing_is_asked_for_a_caller_that_would_be_refused_before_its_permissi
 
 #[tokio::test]
 async fn a_method_asks_for_its_permission_and_meter_and_a_star_opens_all_but_calls() {
-    let upstream = McpUpstream::start().await;
-    let daemon = upstream.daemon().await;
+    let upstream = ToolServer::listing(tools()).await;
+    let daemon = in_front_of(&upstream).await;
     let workspace = daemon.workspace("free").await;
     let reader = daemon.key_for(&workspace, &["pages:read"]).await;
     let none = daemon.key_for(&workspace, &["notes:read"]).await;
@@ -512,8 +379,8 @@ fn mcp(method: &str, name: Option<&str>) -> Value {
 
 #[tokio::test]
 async fn the_verify_call_decides_by_headers_as_the_gate_does_by_the_body() {
-    let upstream = McpUpstream::start().await;
-    let daemon = upstream.daemon().await;
+    let upstream = ToolServer::listing(tools()).await;
+    let daemon = in_front_of(&upstream).await;
     let workspace = daemon.workspace("free").await;
     let reader = daemon.key_for(&workspace, &["notes:read"]).await;
     let writer = daemon.key_for(&workspace, &["notes:write"]).await;
@@ -553,8 +420,8 @@ async fn the_verify_call_decides_by_headers_as_the_gate_does_by_the_body() {
 
 #[tokio::test]
 async fn headers_decide_nothing_before_the_version_that_binds_them() {
-    let upstream = McpUpstream::start().await;
-    let daemon = upstream.daemon().await;
+    let upstream = ToolServer::listing(tools()).await;
+    let daemon = in_front_of(&upstream).await;
     let key = daemon.workspace("free").await.default_key;
     let call = |fields: &Value| Call::post("/api/v1/verify", fields);
     for (fields, told) in [
@@ -590,7 +457,7 @@ async fn headers_decide_nothing_before_the_version_that_binds_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_asks_a_server_for_its_tools_and_maps_or_suggests_them() {
-    let upstream = McpUpstream::start().await;
+    let upstream = ToolServer::listing(tools()).await;
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("p.toml"), PROFILE).unwrap();
     let bearer = dir.path().join("bearer");

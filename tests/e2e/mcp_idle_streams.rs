@@ -1,7 +1,7 @@
 //! A thousand event streams on which nobody says anything, at the real program: what each costs, and that they end
 //! with their key.
 //!
-//! `cargo test --release --test e2e idle_streams -- --nocapture` prints the figure; without `--release` it is a
+//! `cargo test --release --test e2e mcp_idle_streams -- --nocapture` prints the figure; without `--release` it is a
 //! debug build's.
 //!
 //! Never here: a bound that is the figure; the one asserted is twice that of a debug build.
@@ -18,9 +18,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::daemon::Hidden;
-use crate::older::Stream;
 use crate::program::{Program, text};
 use crate::streaming::memory_kib;
+use crate::upstreams::sse::Stream;
 use crate::wire::{Call, PATIENCE};
 
 const STREAMS: usize = 1_000;

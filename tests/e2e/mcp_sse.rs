@@ -6,8 +6,8 @@
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Options};
-use crate::older::{Older, Stream, post};
-use crate::upstream::header;
+use crate::upstreams::recording::header;
+use crate::upstreams::sse::{Older, Stream, post};
 use crate::wire::Call;
 
 fn call(id: &Value, tool: &str) -> Value {
