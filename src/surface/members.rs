@@ -20,8 +20,17 @@ pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 impl<'a> Members<'a> {
     /// Reads an object without doubles or look-alikes of `known`. `NotRpc` when it is something else.
     pub(super) fn read(json: &'a [u8], known: &[&str]) -> Result<Self, Invalid> {
+        Self::read_at_most(MEMBERS_MAX, json, known)
+    }
+
+    /// The same of what an upstream answered, which may be of any shape.
+    pub(super) fn read_answer(json: &'a [u8], known: &[&str]) -> Result<Self, Invalid> {
+        Self::read_at_most(ANSWER_MEMBERS_MAX, json, known)
+    }
+
+    fn read_at_most(members_max: usize, json: &'a [u8], known: &[&str]) -> Result<Self, Invalid> {
         let mut reader = serde_json::Deserializer::from_slice(json);
-        let members = reader.deserialize_map(MembersVisitor).map_err(|_| Invalid::NotRpc)?;
+        let members = reader.deserialize_map(MembersVisitor { members_max }).map_err(|_| Invalid::NotRpc)?;
         for (place, (name, _)) in members.iter().enumerate() {
             let doubled = members.iter().skip(place + 1).any(|(other, _)| other == name);
             let looks_alike =
@@ -46,21 +55,25 @@ impl<'a> Members<'a> {
 
 /// Members that one object may have; a message with more is not one of ours.
 const MEMBERS_MAX: usize = 64;
+/// Members that one object of an answer may have. Each is compared with each.
+const ANSWER_MEMBERS_MAX: usize = 1024;
 
-struct MembersVisitor;
+struct MembersVisitor {
+    members_max: usize,
+}
 
 impl<'de> Visitor<'de> for MembersVisitor {
     type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an object of at most {MEMBERS_MAX} members")
+        write!(f, "an object of at most {} members", self.members_max)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::with_capacity(4);
         while let Some(BorrowedText(name)) = map.next_key()? {
-            if members.len() == MEMBERS_MAX {
-                return Err(serde::de::Error::invalid_length(MEMBERS_MAX + 1, &self));
+            if members.len() == self.members_max {
+                return Err(serde::de::Error::invalid_length(self.members_max + 1, &self));
             }
             members.push((name, map.next_value()?));
         }

@@ -71,8 +71,8 @@ async fn r12_progress_is_with_the_client_before_the_call_ends() {
         events.send(&sent).await;
         assert_eq!(coming.until("\n\n").await, sent, "as it was, and before the next");
     }
-    // What the client asked for, and even what looks like a list, passes unread in a call's own answer.
-    let last = format!("data: {}\n\n", list(&["posts_delete", "unmapped"]));
+    let wide: serde_json::Map<_, _> = (0..200).map(|number| (format!("m{number}"), json!(1.50))).collect();
+    let last = format!("data: {}\n\n", json!({"jsonrpc": "2.0", "id": 1, "result": wide}));
     events.send(&last).await;
     drop(events);
     assert_eq!(coming.end().await, (last, End::Whole));
@@ -158,6 +158,43 @@ async fn lists_are_filtered_in_every_stream_and_on_every_page() {
     let refused = daemon.call(&call_tool(&reader, "posts_delete")).await;
     assert_eq!((refused.status, refused.rpc_error().0), (403, -32003));
     assert!(upstream.is_untouched());
+    daemon.finish().await;
+}
+
+/// Servers send an answer where they last saw its id: two messages of one id, and the list comes as the other's answer.
+#[tokio::test]
+async fn a_list_that_comes_as_the_answer_to_something_else_is_filtered_too() {
+    let mut upstream = Scripted::start().await;
+    let daemon = in_front_of(&upstream).await;
+    let workspace = daemon.workspace("enterprise").await;
+    let reader = daemon.key_for(&workspace, &["posts:read"]).await;
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+    let (call, keyless) = (call_tool(&reader, "posts_list"), Call::rpc(&ping));
+    let all = list(&["posts_list", "posts_delete", "unmapped"]);
+    for (call, expected) in [(&call, &["posts_list"][..]), (&keyless, &[])] {
+        let (mut coming, events) = opened(&daemon, &mut upstream, call).await;
+        events.send(&event(&all)).await;
+        assert_eq!(names(&data(&mut coming).await), expected);
+        drop((events, coming));
+    }
+    let started = [("mcp-session-id", "session-1")];
+    upstream.answering(&daemon, &list_tools(&reader), 200, &started, &all).await;
+    let call = call.header("Mcp-Session-Id", "session-1");
+    for (status, call) in [(200, &call), (400, &call), (500, &list_tools(&reader))] {
+        let (answer, _) = upstream.answering(&daemon, call, status, &[], &all).await;
+        assert_eq!((answer.status, names(&answer.json())), (status, vec!["posts_list"]));
+    }
+    // What is no list is as it was.
+    let large = json!({"jsonrpc": "2.0", "id": 1, "result": {"x": "y".repeat(9 << 20)}}).to_string();
+    for body in
+        ["null", "\"no\"", r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"tools":[1.50]}]}}"#, &large]
+    {
+        let (answer, _) = upstream.answering(&daemon, &call, 200, &[], body).await;
+        assert_eq!((answer.status, answer.text() == body), (200, true));
+    }
+    let doubled = r#"{"result":{"tools":[],"tools":[{"name":"secret"}]}}"#;
+    let (answer, _) = upstream.answering(&daemon, &call, 200, &[], doubled).await;
+    assert_eq!(answer.status, 502);
     daemon.finish().await;
 }
 

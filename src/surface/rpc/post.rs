@@ -198,7 +198,12 @@ async fn granted<'a>(
     let session = InSession::or_refused(found, &mut asked.wanted, user);
     let cost = asked.wanted.cost();
     let granted = noted(exchange.limit_states, engine.admit(caller, &asked.wanted, cost).await)?;
-    let sight = asked.lists_tools.then(|| Sight::of(engine, profile, granted.reach(), era(headers)));
+    let (reach, era) = (granted.reach(), era(headers));
+    let sight = Some(if asked.lists_tools {
+        Sight::of(engine, profile, reach, era)
+    } else {
+        Sight::of_else(profile, Some(reach), era, session.is_named())
+    });
     let answer = Some(engine.await_answer(&granted, asked.wanted.place()));
     let holder = Holder::Workspace(granted.workspace());
     let pass = exchange.product.pass(engine, granted)?;
@@ -213,7 +218,8 @@ fn opened<'a>(exchange: &Exchange<'a>, asked: Asked) -> Result<LetThrough<'a>, R
     let pass = Pass::Open(engine.open_pass(profile, public, address)?);
     let session = InSession::of(engine, profile, headers, SessionUser::Nobody(address));
     let session = session.map_err(Denial::Invalid)?;
-    Ok(LetThrough { pass, answer: None, session, sight: None, holder: Holder::Address(address) })
+    let sight = Some(Sight::of_else(profile, None, era(headers), session.is_named()));
+    Ok(LetThrough { pass, answer: None, session, sight, holder: Holder::Address(address) })
 }
 
 /// Sends it on and brings back what the caller may see of the answer.

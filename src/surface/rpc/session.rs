@@ -47,7 +47,12 @@ impl InSession {
         }
     }
 
-    /// The same, for a caller whose wish is still to be decided on: it is refused there. A message that cannot be
+    /// Whether the request names one.
+    pub(super) const fn is_named(&self) -> bool {
+        self.named.is_some()
+    }
+
+    /// As [`InSession::of`] found it, for a caller whose wish is still to be decided on: it is refused there. A message that cannot be
     /// read is told so first.
     pub(super) fn or_refused(found: Result<Self, Invalid>, wanted: &mut Wanted, user: SessionUser) -> Self {
         found.unwrap_or_else(|invalid| {

@@ -49,12 +49,12 @@ pub(super) fn filter_tools(
 }
 
 fn filter_one(answer: &[u8], may_call: &impl Fn(&ListedTool<'_>) -> bool, era: Era) -> Option<Shown> {
-    let top = Members::read(answer, &["result"]).ok()?;
+    let top = Members::read_answer(answer, &["result"]).ok()?;
     // What is no object has no tools.
     let Some(result) = top.get("result").filter(|result| result.get().starts_with('{')) else {
         return Some(Shown::AsItIs);
     };
-    let result = Members::read(result.get().as_bytes(), &["tools", "cacheScope"]).ok()?;
+    let result = Members::read_answer(result.get().as_bytes(), &["tools", "cacheScope"]).ok()?;
     let Some(tools) = result.get("tools") else { return Some(Shown::AsItIs) };
     let tools: Vec<&RawValue> = serde_json::from_str(tools.get()).ok()?;
     let is_callable = |tool: &&RawValue| ListedTool::read(tool).is_some_and(|tool| may_call(&tool));
