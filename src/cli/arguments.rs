@@ -64,7 +64,7 @@ pub(super) enum Command {
     /// Show the time that a running daemon goes by, or let it go by the machine's clock
     #[command(subcommand)]
     Clock(ClockCommand),
-    /// Look at the profiles inside this binary
+    /// Look at the profiles inside this binary, and at what a profile makes of an MCP server's tools
     #[command(subcommand)]
     Profile(ProfileCommand),
 }
