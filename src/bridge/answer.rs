@@ -18,10 +18,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::lane::Era;
 use super::message::{self, INTERNAL_ERROR, METHOD_NOT_FOUND, MODERN_REFUSALS};
 use super::outbox::Event;
 use super::waiting::Waiting;
+use crate::domain::mcp::Era;
 
 /// What a request gets.
 pub(super) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;

@@ -21,11 +21,7 @@ use super::link::{Link, Streams};
 use super::message::{INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Message, UNSUPPORTED_VERSION};
 use super::outbox::{Budget, Event};
 use super::process::{Outlet, Process, Program};
-
-/// The newest version of the legacy era.
-pub(super) const NEWEST_LEGACY: &str = "2025-11-25";
-/// The version of the modern era.
-pub(super) const MODERN: &str = "2026-07-28";
+use crate::domain::mcp::{Era, MODERN_VERSION, NEWEST_LEGACY_VERSION};
 
 /// How long a new process may take to greet: a package that is fetched first takes its time.
 const GREETING_MAX: Duration = Duration::from_mins(1);
@@ -36,15 +32,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A process that ran for so long is not one that keeps failing.
 const STEADY_AFTER: Duration = Duration::from_mins(1);
-
-/// The two ways in which MCP is spoken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Era {
-    /// With a handshake, up to 2025-11-25.
-    Legacy,
-    /// Each request for itself, from 2026-07-28.
-    Modern,
-}
 
 /// What all processes of one upstream are made with.
 #[derive(Clone, Debug)]
@@ -237,7 +224,8 @@ impl Keeper {
         let own = json!({"name": "keyward", "version": env!("CARGO_PKG_VERSION")});
         match self.era {
             Era::Legacy => {
-                let params = json!({"protocolVersion": NEWEST_LEGACY, "capabilities": {}, "clientInfo": own});
+                let params =
+                    json!({"protocolVersion": NEWEST_LEGACY_VERSION, "capabilities": {}, "clientInfo": own});
                 let (text, error) = self.answer(link, "initialize", &params, GREETING_MAX).await?;
                 if let Some(code) = error {
                     // Anything else may be over at the next start.
@@ -255,7 +243,7 @@ impl Keeper {
             }
             Era::Modern => {
                 let params = json!({"_meta": {
-                    "io.modelcontextprotocol/protocolVersion": MODERN,
+                    "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
                     "io.modelcontextprotocol/clientInfo": own,
                     "io.modelcontextprotocol/clientCapabilities": {},
                 }});

@@ -39,8 +39,9 @@ use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::mcp::{Era, LEGACY_VERSIONS};
 use answer::Answer;
-use lane::{Era, Ground, Lane, MODERN, Unready};
+use lane::{Ground, Lane, Unready};
 use link::{Asked, Streams};
 use message::{INTERNAL_ERROR, INVALID_REQUEST, Kind, Message, NoMessage, spliced};
 use outbox::Budget;
@@ -50,8 +51,6 @@ use sessions::{NoSession, Session, Sessions, Untaken};
 
 /// Headers of one request at most: the 64 that a listener lets in, and room for those that the gateway adds.
 const HEADERS_MAX: usize = 160;
-/// The versions of the legacy era, the newest last.
-const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", lane::NEWEST_LEGACY];
 /// Where the gateway names the key that was proven. Absent on keyless requests.
 const KEY_ID: &str = "x-keyward-key-id";
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -354,7 +353,7 @@ fn takes_stream(headers: &HeaderMap) -> bool {
 
 /// Whether the header names a version of the modern era.
 fn is_modern(headers: &HeaderMap) -> bool {
-    headers.get(VERSION).and_then(|version| version.to_str().ok()).is_some_and(|version| version >= MODERN)
+    Era::of_version(headers.get(VERSION).and_then(|version| version.to_str().ok())) == Era::Modern
 }
 
 /// What the server said of itself, to a client that asks in `text`: in its version, where the server's is later.

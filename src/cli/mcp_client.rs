@@ -24,13 +24,12 @@ use tokio::time::timeout;
 
 use super::output::plain;
 use crate::domain::causes::Causes;
+use crate::domain::mcp::{LEGACY_VERSIONS, MODERN_VERSION, NEWEST_LEGACY_VERSION};
 use crate::domain::profile::ToolClass;
 use crate::http::events::EventData;
 use crate::http::tls::{ClientTlsError, client_config};
-use crate::surface::{MODERN_VERSION, each_tool};
+use crate::surface::each_tool;
 
-/// The newest version of the legacy protocol.
-const LEGACY_VERSION: &str = "2025-11-25";
 /// The longest that a connection may take to stand.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// The longest that one answer may take to arrive whole.
@@ -144,14 +143,14 @@ impl McpClient {
             Err(McpError::NotMcp { .. }) => {}
             Err(error) => return Err(error),
         }
-        LEGACY_VERSION.clone_into(&mut self.version);
+        NEWEST_LEGACY_VERSION.clone_into(&mut self.version);
         let client = json!({"name": "keyward", "version": env!("CARGO_PKG_VERSION")});
-        let params = json!({"protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": client});
+        let params =
+            json!({"protocolVersion": NEWEST_LEGACY_VERSION, "capabilities": {}, "clientInfo": client});
         let answer = self.ask("initialize", params).await?;
         let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
         let version = answer.pointer("/result/protocolVersion").and_then(Value::as_str);
-        let known = ["2024-11-05", "2025-03-26", "2025-06-18", LEGACY_VERSION];
-        match version.filter(|version| known.contains(version)) {
+        match version.filter(|version| LEGACY_VERSIONS.contains(version)) {
             Some(version) => version.clone_into(&mut self.version),
             None => return Err(self.not_mcp("initialize", "it speaks no version that is known here")),
         }

@@ -22,10 +22,11 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::domain::profile::VerbSet;
 
+pub use crate::domain::mcp::Era;
 pub use problem::{AdminRefusal, ProblemDialect};
 pub use rate_headers::{RateHeaders, reset_secs};
 pub use rest::{Envelope, RestDialect};
-pub use rpc::{Era, RpcDialect, RpcTerms};
+pub use rpc::{RpcDialect, RpcTerms};
 pub use words::{
     MESSAGE_CHARS_MAX, MessageFlaw, RestWord, RpcWord, ScopeWords, WordKind, Words, message_flaw,
 };

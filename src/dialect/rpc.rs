@@ -15,6 +15,7 @@ use super::text::{Text, quoted};
 use super::words::{RpcWord, ScopeWords, WordKind, Words};
 use super::{JSON, NOT_DURABLE_RETRY_SECS, Spoken, whole_secs};
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
+use crate::domain::mcp::Era;
 use crate::domain::permission::PermissionNo;
 use crate::domain::profile::RefusedKeyId;
 
@@ -28,15 +29,6 @@ const SESSION_NOT_FOUND: i32 = -32001;
 
 /// Stands for the seconds in a rate refusal's data until they are known.
 const RETRY_GAP: &str = "{retry_after}";
-
-/// Which line of the protocol a client speaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Era {
-    /// 2024-11-05 to 2025-11-25: an unknown method is an answer with status 200.
-    Legacy,
-    /// From 2026-07-28 on: an unknown method has status 404.
-    Modern,
-}
 
 /// What a door says beside its words.
 #[derive(Clone, Copy, Debug)]

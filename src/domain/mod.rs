@@ -24,6 +24,7 @@ pub mod hash;
 pub mod id;
 pub mod key;
 pub mod legacy;
+pub mod mcp;
 pub mod meter;
 pub mod period;
 pub mod permission;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::answer::Answer;
 use super::{answer, mcp};
+use crate::domain::mcp::{LEGACY_VERSIONS, MODERN_VERSION};
 
 /// Where the document is found besides a GET of the endpoint.
 pub(super) const PATH: &str = "/mcp.json";
@@ -59,7 +60,7 @@ pub(super) fn document(headers: &HeaderMap) -> Answer {
             header: "Authorization",
             format: "Bearer sk_live_…",
         },
-        protocol_versions: mcp::LEGACY_VERSIONS.into_iter().chain([mcp::MODERN_VERSION]).collect(),
+        protocol_versions: LEGACY_VERSIONS.into_iter().chain([MODERN_VERSION]).collect(),
     };
     answer::json(StatusCode::OK, &document)
 }

@@ -5,7 +5,7 @@
 //! the very text that came. The status of an error follows the era: where the legacy clients end their whole
 //! session on anything but 200, an unknown method or tool is a 200.
 //!
-//! Never here: a batch, a stream, a session (they come later, or never), a rule about posts.
+//! Never here: a batch, a session, a stream (`sse` opens those of the older transport), a rule about posts.
 
 mod kept;
 mod rpc;
@@ -27,6 +27,7 @@ use super::intake::{self, Unread};
 use super::members::shown;
 use super::product::Server;
 use super::{Sandbox, discovery, workspace};
+use crate::domain::mcp::{Era, LEGACY_VERSIONS, MODERN_VERSION, NEWEST_LEGACY_VERSION};
 
 use rpc::{
     INVALID_REQUEST, METHOD_NOT_FOUND, Refusal, UNSUPPORTED_VERSION, internal, invalid, invalid_params,
@@ -36,12 +37,6 @@ use tools::{Found, NOT_BUILT, ToolCall};
 
 /// The endpoint's path.
 pub(super) const ENDPOINT: &str = "/api/mcp-app";
-
-/// The legacy versions, the newest last.
-pub(super) const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", NEWEST_LEGACY];
-const NEWEST_LEGACY: &str = "2025-11-25";
-/// The modern version.
-pub(super) const MODERN_VERSION: &str = "2026-07-28";
 
 const VERSION_HEADER: &str = "mcp-protocol-version";
 
@@ -76,39 +71,31 @@ fn wants_stream(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Which of the two protocols a message speaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Era {
-    Legacy,
-    Modern,
-}
-
-impl Era {
-    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let mut versions = headers.get_all(VERSION_HEADER).iter();
-        let version = match (versions.next(), versions.next()) {
-            (None, _) => return Ok(Self::Legacy),
-            (Some(version), None) => version.to_str().unwrap_or_default(),
-            (Some(_), Some(_)) => {
-                let message = "MCP-Protocol-Version is given twice.".to_owned();
-                return Err(Refusal::new(StatusCode::BAD_REQUEST, INVALID_REQUEST, message));
-            }
-        };
-        let is_date = version.len() == MODERN_VERSION.len()
-            && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-        match version {
-            MODERN_VERSION => Ok(Self::Modern),
-            // Any older date: clients in the field name versions that no list has, and speak like the rest.
-            older if is_date && older < MODERN_VERSION => Ok(Self::Legacy),
-            other => {
-                let mut refusal = Refusal::new(
-                    StatusCode::BAD_REQUEST,
-                    UNSUPPORTED_VERSION,
-                    format!("Unsupported protocol version {}.", shown(other)),
-                );
-                refusal.data = Some(json!({"supported": [MODERN_VERSION], "requested": other}));
-                Err(refusal)
-            }
+/// The era that a message speaks; a version that is not spoken here has none.
+fn era_of(headers: &HeaderMap) -> Result<Era, Refusal> {
+    let mut versions = headers.get_all(VERSION_HEADER).iter();
+    let version = match (versions.next(), versions.next()) {
+        (None, _) => return Ok(Era::Legacy),
+        (Some(version), None) => version.to_str().unwrap_or_default(),
+        (Some(_), Some(_)) => {
+            let message = "MCP-Protocol-Version is given twice.".to_owned();
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, INVALID_REQUEST, message));
+        }
+    };
+    let is_date = version.len() == MODERN_VERSION.len()
+        && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    match version {
+        MODERN_VERSION => Ok(Era::Modern),
+        // Any older date: clients in the field name versions that no list has, and speak like the rest.
+        older if is_date && older < MODERN_VERSION => Ok(Era::Legacy),
+        other => {
+            let mut refusal = Refusal::new(
+                StatusCode::BAD_REQUEST,
+                UNSUPPORTED_VERSION,
+                format!("Unsupported protocol version {}.", shown(other)),
+            );
+            refusal.data = Some(json!({"supported": [MODERN_VERSION], "requested": other}));
+            Err(refusal)
         }
     }
 }
@@ -141,7 +128,7 @@ async fn message(sandbox: &Sandbox, server: Server<'_>, request: Request<Incomin
         (Some(_), Some(_)) => return invalid("id must be a text or a whole number.").answer(None),
         (None, _) => return invalid("method must be a text.").answer(None),
     };
-    let outcome = match Era::of(&headers) {
+    let outcome = match era_of(&headers) {
         Ok(era) => handle(sandbox, server, &headers, era, method, message.params).await,
         Err(refusal) => Err(refusal),
     };
@@ -194,7 +181,8 @@ fn initialize(server: Server<'_>, params: &str) -> Outcome {
     let params: Params = serde_json::from_str(params)
         .map_err(|error| invalid_params(&format!("initialize: protocolVersion must be a text: {error}.")))?;
     let asked = params.protocol_version.as_deref();
-    let version = LEGACY_VERSIONS.into_iter().find(|known| asked == Some(*known)).unwrap_or(NEWEST_LEGACY);
+    let version =
+        LEGACY_VERSIONS.into_iter().find(|known| asked == Some(*known)).unwrap_or(NEWEST_LEGACY_VERSION);
     Ok(json!({
         "protocolVersion": version,
         "capabilities": {"tools": {}},

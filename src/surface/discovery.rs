@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::data::Product;
 use crate::dialect::RpcDialect;
 use crate::domain::denial::Denial;
+use crate::domain::mcp::{LEGACY_VERSIONS, MODERN_VERSION};
 use crate::domain::profile::{Described, RpcDoor, Verb, VerbSet};
 use crate::engine::Engine;
 use crate::gateway::Arrival;
@@ -29,9 +30,6 @@ const CARD_TYPE: &str = "application/mcp-server-card+json";
 const CATALOGUE_TYPE: &str = "application/ai-catalog+json";
 /// The version of a catalogue's form.
 const CATALOGUE_VERSION: &str = "1.0";
-/// The protocol versions that the gate lets through: those of the older transports, and the one since.
-const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
-const MODERN_VERSION: &str = "2026-07-28";
 /// How long a document may be kept.
 const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 

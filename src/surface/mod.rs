@@ -18,7 +18,7 @@ pub mod rpc;
 mod signature;
 mod spoken;
 
-pub use rpc::{ListedTool, MODERN_VERSION, each_tool};
+pub use rpc::{ListedTool, each_tool};
 
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};

@@ -3,7 +3,7 @@
 //! Every refusal is held to its status, code and id. What is refused never reached the upstream: where that
 //! matters, the posts are counted.
 //!
-//! Never here: streams, which come later.
+//! Never here: streams; `mcp_streams` has those.
 
 use serde_json::json;
 

@@ -15,8 +15,8 @@ use super::intake::{self, Fields, refused};
 use crate::dialect::AdminRefusal;
 use crate::domain::decision::Wanted;
 use crate::domain::denial::Denial;
+use crate::domain::mcp::MODERN_VERSION;
 use crate::domain::profile::{Public, RpcDoor, ToolClass};
-use crate::surface::MODERN_VERSION;
 
 /// How a name begins and ends that no header could hold as it is.
 const ENCODED: (&str, &str) = ("=?base64?", "?=");

@@ -14,9 +14,6 @@ use super::message::RpcMessage;
 use crate::dialect::Era;
 use crate::domain::denial::Invalid;
 
-/// From this protocol version on, an unknown method has HTTP status 404.
-pub const MODERN_VERSION: &str = "2026-07-28";
-
 const VERSION: &str = "mcp-protocol-version";
 const METHOD: &str = "mcp-method";
 const NAME: &str = "mcp-name";
@@ -29,10 +26,9 @@ const SESSION_BYTES_MAX: usize = 256;
 const ENCODED_HEAD: &str = "=?base64?";
 const ENCODED_TAIL: &str = "?=";
 
-/// Which line of the protocol a client speaks.
+/// Which era a client speaks.
 pub(super) fn era(headers: &HeaderMap) -> Era {
-    let version = headers.get(VERSION).and_then(|value| value.to_str().ok());
-    if version.is_some_and(|version| version >= MODERN_VERSION) { Era::Modern } else { Era::Legacy }
+    Era::of_version(headers.get(VERSION).and_then(|value| value.to_str().ok()))
 }
 
 /// Whether the headers say the same as the message.

@@ -30,7 +30,6 @@ use crate::domain::profile::RpcDoor;
 use crate::gateway::{Arrival, Encodings, Outgoing, Upgrades};
 use crate::http::{Body, Response};
 
-pub use headers::MODERN_VERSION;
 pub use listed_tool::{ListedTool, each_tool};
 
 use document::document;
