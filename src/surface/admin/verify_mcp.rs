@@ -6,8 +6,6 @@
 //!
 //! Never here: an answer for a version in which a body could say something else.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -17,9 +15,8 @@ use crate::domain::decision::Wanted;
 use crate::domain::denial::Denial;
 use crate::domain::mcp::MODERN_VERSION;
 use crate::domain::profile::{Public, RpcDoor, ToolClass};
+use crate::surface::rpc::named;
 
-/// How a name begins and ends that no header could hold as it is.
-const ENCODED: (&str, &str) = ("=?base64?", "?=");
 /// What holds where a decision by headers alone is worth something.
 const CONDITIONS: [&str; 3] = [
     "forward the request only to an upstream that compares MCP-Protocol-Version, Mcp-Method and Mcp-Name with the body and refuses what differs (-32020)",
@@ -120,8 +117,7 @@ fn header_value(field: &str, raw: &RawValue) -> Result<String, AdminRefusal> {
 
 /// The name that a header's value stands for; `None` when it cannot be read one way.
 fn decoded(value: &str) -> Option<String> {
-    let Some(rest) = value.strip_prefix(ENCODED.0) else { return Some(value.to_owned()) };
-    String::from_utf8(STANDARD.decode(rest.strip_suffix(ENCODED.1)?).ok()?).ok()
+    String::from_utf8(named(value.as_bytes())?.into_owned()).ok()
 }
 
 /// Whether a version is one that can be compared: `YYYY-MM-DD`.
@@ -150,7 +146,6 @@ mod tests {
             ("contacts_list", "contacts_list"),
             ("two words", "two words"),
             ("=?base64?SGVsbG8sIOS4lueVjA==?=", "Hello, 世界"),
-            ("=?BASE64?YQ==?=", "=?BASE64?YQ==?="),
         ] {
             let json = json!({"protocol_version": "2026-07-28", "method": "tools/call", "name": name});
             assert_eq!(read(&json.to_string()).unwrap().1.as_deref(), Some(tool), "{name}");
@@ -173,6 +168,7 @@ mod tests {
             (with("2026-07-28", "a\u{0}"), "mcp.name"),
             (with("2026-07-28", "ä"), "mcp.name"),
             (with("2026-07-28", "=?base64?YQ==?"), "mcp.name"),
+            (with("2026-07-28", "=?BASE64?YQ==?="), "mcp.name"),
             (with("2026-07-28", "=?base64?YQ?="), "mcp.name"),
             (with("2026-07-28", "=?base64?/w==?="), "mcp.name"),
             (with("2026-07-28", "=?base64?YR==?="), "mcp.name"),

@@ -5,6 +5,8 @@
 //!
 //! Never here: a decision on a header alone.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
@@ -23,8 +25,8 @@ const SESSION: &str = "mcp-session-id";
 const SESSION_BYTES_MAX: usize = 256;
 
 /// How a name is written that no header could carry.
-const ENCODED_HEAD: &str = "=?base64?";
-const ENCODED_TAIL: &str = "?=";
+const ENCODED_HEAD: &[u8] = b"=?base64?";
+const ENCODED_TAIL: &[u8] = b"?=";
 
 /// Which era a client speaks.
 pub(super) fn era(headers: &HeaderMap) -> Era {
@@ -45,7 +47,8 @@ pub(super) fn check(message: &RpcMessage<'_>, headers: &HeaderMap) -> Result<(),
         return Err(Invalid::HeaderMismatch);
     }
     let (Some(header), Some(subject)) = (only(headers, NAME)?, message.subject()) else { return Ok(()) };
-    let agrees = subject.is_some_and(|subject| names(header, &subject));
+    let agrees =
+        subject.is_some_and(|subject| named(header.as_bytes()).as_deref() == Some(subject.as_bytes()));
     if agrees { Ok(()) } else { Err(Invalid::HeaderMismatch) }
 }
 
@@ -100,18 +103,15 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderValue
     }
 }
 
-/// Whether a header names this, plainly or encoded. What looks encoded in other letters names nothing.
-fn names(header: &HeaderValue, subject: &str) -> bool {
-    let given = header.as_bytes();
-    let looks_encoded = given
-        .get(..ENCODED_HEAD.len())
-        .is_some_and(|head| head.eq_ignore_ascii_case(ENCODED_HEAD.as_bytes()));
-    if !looks_encoded {
-        return given == subject.as_bytes();
+/// What the value of `Mcp-Name` names, plainly or encoded. What looks encoded in other letters names nothing, since
+/// another reader might decode it.
+pub(in crate::surface) fn named(given: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let head = given.get(..ENCODED_HEAD.len());
+    if !head.is_some_and(|head| head.eq_ignore_ascii_case(ENCODED_HEAD)) {
+        return Some(Cow::Borrowed(given));
     }
-    let inner = given.strip_prefix(ENCODED_HEAD.as_bytes());
-    let inner = inner.and_then(|inner| inner.strip_suffix(ENCODED_TAIL.as_bytes()));
-    inner.and_then(|inner| STANDARD.decode(inner).ok()).is_some_and(|name| name == subject.as_bytes())
+    let inner = given.strip_prefix(ENCODED_HEAD)?.strip_suffix(ENCODED_TAIL)?;
+    STANDARD.decode(inner).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]

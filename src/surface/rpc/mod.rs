@@ -33,6 +33,7 @@ use crate::http::{Body, Response};
 pub use listed_tool::{ListedTool, each_tool};
 
 use document::document;
+pub(super) use headers::named;
 use headers::{accepts_events, era};
 use post::message;
 use session::Course;
