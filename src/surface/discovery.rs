@@ -70,11 +70,11 @@ impl<'a> Asked<'a> {
             return Err(Denial::Method { allow: VerbSet::default().with(Verb::Get) });
         }
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-        let place = Place { scheme: if arrival.is_secure { "https" } else { "http" }, host };
+        let origin = Origin { scheme: if arrival.is_secure { "https" } else { "http" }, host };
         Ok(match self.what {
-            Described::Card => document(CARD_TYPE, &card(self.product, self.door, place)),
+            Described::Card => document(CARD_TYPE, &card(self.product, self.door, origin)),
             Described::Catalogue | Described::NoOauth => {
-                document(CATALOGUE_TYPE, &catalogue(products, place))
+                document(CATALOGUE_TYPE, &catalogue(products, origin))
             }
         })
     }
@@ -82,12 +82,12 @@ impl<'a> Asked<'a> {
 
 /// Where the caller found the listener.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct Origin<'a> {
     scheme: &'static str,
     host: &'a str,
 }
 
-impl Place<'_> {
+impl Origin<'_> {
     fn url(self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.host)
     }
@@ -143,10 +143,10 @@ struct Header {
     is_secret: bool,
 }
 
-fn card<'a>(product: &'a Product, door: &RpcDoor, place: Place<'_>) -> Card<'a> {
+fn card<'a>(product: &'a Product, door: &RpcDoor, origin: Origin<'_>) -> Card<'a> {
     let remote = |transport, path: &str, versions| Remote {
         transport,
-        url: place.url(path),
+        url: origin.url(path),
         headers: [Header {
             name: "Authorization",
             description: "An API key, as \"Bearer KEY\".",
@@ -160,7 +160,7 @@ fn card<'a>(product: &'a Product, door: &RpcDoor, place: Place<'_>) -> Card<'a> 
     remotes.extend(door.sse.as_deref().map(|path| remote("sse", path, LEGACY_VERSIONS.to_vec())));
     Card {
         schema: CARD_SCHEMA,
-        name: format!("{}/{}", place.reversed(), product.profile.name),
+        name: format!("{}/{}", origin.reversed(), product.profile.name),
         title: &product.profile.name,
         version: env!("CARGO_PKG_VERSION"),
         description: "An MCP server whose callers each have an API key.",
@@ -185,15 +185,15 @@ struct Entry<'a> {
     url: String,
 }
 
-fn catalogue<'p>(products: impl Iterator<Item = &'p Product>, place: Place<'_>) -> Catalogue<'p> {
+fn catalogue<'p>(products: impl Iterator<Item = &'p Product>, origin: Origin<'_>) -> Catalogue<'p> {
     let entries = products.filter_map(|product| {
         let door = product.profile.rpc.as_ref()?;
         let name = product.profile.name.as_str();
         Some(Entry {
-            identifier: format!("urn:air:{}:mcp:{name}", place.name()),
+            identifier: format!("urn:air:{}:mcp:{name}", origin.name()),
             display_name: name,
             artifact: CARD_TYPE,
-            url: place.url(&door.card_path()),
+            url: origin.url(&door.card_path()),
         })
     });
     Catalogue { spec_version: CATALOGUE_VERSION, entries: entries.collect() }
@@ -222,8 +222,8 @@ mod tests {
             ("[::1]:80", "--1", "--1"),
             ("a_b.example.", "a-b.example", "example.a-b"),
         ] {
-            let place = Place { scheme: "https", host };
-            assert_eq!((place.name().as_str(), place.reversed().as_str()), (name, reversed), "{host}");
+            let origin = Origin { scheme: "https", host };
+            assert_eq!((origin.name().as_str(), origin.reversed().as_str()), (name, reversed), "{host}");
         }
     }
 }

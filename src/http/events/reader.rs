@@ -24,7 +24,7 @@ pub(super) struct Piece {
 /// Reads a stream chunk by chunk.
 #[derive(Default)]
 pub(super) struct Reader {
-    place: Place,
+    position: Position,
     rewriting: Option<Rewriting>,
 }
 
@@ -51,7 +51,7 @@ impl Reader {
     /// The stream's first chunk, when something of ours stands before it already: the mark may only be the very
     /// first.
     pub(super) fn without_mark(&self, mut chunk: Bytes) -> Bytes {
-        if self.place.mark_bytes == 0 && chunk.starts_with(MARK) {
+        if self.position.mark_bytes == 0 && chunk.starts_with(MARK) {
             chunk.split_off(MARK.len())
         } else {
             chunk
@@ -68,10 +68,10 @@ impl Reader {
     ) -> Result<(), &'static str> {
         match &mut self.rewriting {
             None => {
-                pass(&mut self.place, chunk, is_split, out);
+                pass(&mut self.position, chunk, is_split, out);
                 Ok(())
             }
-            Some(rewriting) => rewriting.take(&mut self.place, &chunk, out),
+            Some(rewriting) => rewriting.take(&mut self.position, &chunk, out),
         }
     }
 
@@ -89,26 +89,26 @@ impl Reader {
     }
 }
 
-fn pass(place: &mut Place, chunk: Bytes, is_split: bool, out: &mut VecDeque<Piece>) {
+fn pass(position: &mut Position, chunk: Bytes, is_split: bool, out: &mut VecDeque<Piece>) {
     let (mut last_end, mut between_there) = (0, false);
     for (number, byte) in chunk.iter().enumerate() {
-        place.step(*byte);
-        if is_split && place.is_at_end() {
-            (last_end, between_there) = (number + 1, place.has_room());
+        position.step(*byte);
+        if is_split && position.is_at_end() {
+            (last_end, between_there) = (number + 1, position.has_room());
         }
     }
     if is_split && between_there && last_end < chunk.len() {
         out.push_back(Piece { bytes: chunk.slice(..last_end), is_between: true });
         out.push_back(Piece { bytes: chunk.slice(last_end..), is_between: false });
     } else if !chunk.is_empty() {
-        out.push_back(Piece { bytes: chunk, is_between: place.has_room() });
+        out.push_back(Piece { bytes: chunk, is_between: position.has_room() });
     }
 }
 
 impl Rewriting {
     fn take(
         &mut self,
-        place: &mut Place,
+        position: &mut Position,
         chunk: &Bytes,
         out: &mut VecDeque<Piece>,
     ) -> Result<(), &'static str> {
@@ -116,11 +116,11 @@ impl Rewriting {
         let (mut kept_from, mut begun) = (0, 0);
         let mut room_there = true;
         for (number, byte) in chunk.iter().enumerate() {
-            place.step(*byte);
+            position.step(*byte);
             let end = number + 1;
             // A line feed that comes with its carriage return ends the same line.
             let goes_on = *byte == b'\r' && chunk.get(end) == Some(&b'\n');
-            if !place.is_at_end() || goes_on {
+            if !position.is_at_end() || goes_on {
                 continue;
             }
             let is_straight = self.held.is_empty();
@@ -137,12 +137,12 @@ impl Rewriting {
                 None if is_straight => {}
                 decided => {
                     push(out, chunk.slice(kept_from..begun), room_there);
-                    push(out, decided.unwrap_or(event), place.has_room());
+                    push(out, decided.unwrap_or(event), position.has_room());
                     kept_from = end;
                 }
             }
             begun = end;
-            room_there = place.has_room();
+            room_there = position.has_room();
         }
         push(out, chunk.slice(kept_from..begun), room_there);
         self.held.extend_from_slice(chunk.get(begun..).unwrap_or_default());
@@ -243,7 +243,7 @@ fn lines(mut text: &[u8]) -> impl Iterator<Item = Line<'_>> {
 
 /// Where in the stream a byte stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Place {
+struct Position {
     line: LineSoFar,
     /// A field of this event was seen.
     is_open: bool,
@@ -263,7 +263,7 @@ enum LineSoFar {
     Field,
 }
 
-impl Place {
+impl Position {
     fn step(&mut self, byte: u8) {
         if self.mark_bytes < MARK.len() {
             if MARK.get(self.mark_bytes) == Some(&byte) {
