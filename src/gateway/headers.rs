@@ -133,6 +133,11 @@ fn is_ours_to_say(spelt: &str) -> bool {
         || spelt == CONTENT_LENGTH.as_str()
         || spelt == CONTENT_TYPE.as_str()
         || spelt == CONTENT_ENCODING.as_str()
+        // What an MCP message is part of, and what it is.
+        || matches!(
+            spelt,
+            "mcp-session-id" | "mcp-protocol-version" | "mcp-method" | "mcp-name" | "last-event-id"
+        )
 }
 
 fn is_hop_by_hop(name: &str) -> bool {
@@ -231,6 +236,12 @@ mod tests {
             "content_length",
             "Content_Type",
             "content_encoding",
+            "Mcp_Session_Id",
+            "mcp-session_id",
+            "mcp_protocol_version",
+            "mcp_method",
+            "mcp_name",
+            "last_event_id",
             "transfer_encoding",
             "te",
             "trailer",
@@ -251,7 +262,8 @@ mod tests {
                 if name == "Authorization_" { vec!["authorization_", "accept"] } else { vec!["accept"] };
             assert_eq!(left, expected, "{name}");
         }
-        assert_eq!(stripped(&[("mcp-session-id", "a"), ("x-custom", "b"), ("cookie", "c")]).len(), 3);
+        let kept = [("mcp-session-id", "a"), ("mcp-param-user_id", "d"), ("x-custom", "b"), ("cookie", "c")];
+        assert_eq!(stripped(&kept).len(), kept.len());
     }
 
     #[test]
