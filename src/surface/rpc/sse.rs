@@ -41,7 +41,7 @@ pub(super) use streams::Posted;
 use streams::{Draft, SESSION_PARAMETER};
 
 /// The most events of ours that wait in a stream for their reader.
-const EVENTS_WAITING_MAX: usize = 32;
+const EVENTS_WAITING_MAX: usize = 16;
 /// The most bytes of what an upstream says beside its 202. Nobody is shown them: a client reads its stream.
 const ACCEPTED_BYTES_MAX: u64 = 64 * 1024;
 /// The longest that they are waited for.
@@ -142,6 +142,9 @@ async fn post(
         Ok(response) => Ok(response),
         Err(Refused { refusal, id: Some(id) }) if is_told_on_stream(&refusal) => {
             let spoken = dialect.say(&refusal, Some(&id), era);
+            if !Posted::fits(&spoken.body) {
+                return Err(Refused { refusal, id: Some(id) });
+            }
             match posted.tell(&spoken.body) {
                 Ok(()) => Ok(answer::empty(StatusCode::ACCEPTED)),
                 Err(full) => Err(Refused { refusal: full, id: Some(id) }),

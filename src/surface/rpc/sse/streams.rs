@@ -20,6 +20,9 @@ use crate::domain::id::KeyId;
 pub(super) const SESSION_PARAMETER: &str = "session=";
 /// Random bytes of a session.
 const SESSION_BYTES: usize = 16;
+/// The most bytes of an answer of ours that is put into a stream: an id is its sender's, of any length, and waits
+/// until somebody reads it.
+const TOLD_BYTES_MAX: usize = 8 * 1024;
 /// When a caller may come back that does not read its stream, in seconds.
 const FULL_RETRY_SECS: u32 = 1;
 
@@ -78,6 +81,11 @@ impl Posted {
     /// Path and query at the upstream.
     pub(in crate::surface::rpc) const fn address(&self) -> &Uri {
         &self.address
+    }
+
+    /// Whether an answer of ours is small enough to wait in a stream.
+    pub(super) const fn fits(answer: &[u8]) -> bool {
+        answer.len() <= TOLD_BYTES_MAX
     }
 
     /// Puts an answer of ours into the stream: one line of JSON.
@@ -143,6 +151,7 @@ mod tests {
         posted.tell(b"{}").unwrap();
         assert_eq!(posted.tell(b"{}"), Err(Fault::Busy { retry_after_secs: 1 }.into()));
         assert_eq!(ours.recv().await.unwrap(), "event: message\ndata: {}\n\n");
+        assert!(Posted::fits(&[b' '; TOLD_BYTES_MAX]) && !Posted::fits(&[b' '; TOLD_BYTES_MAX + 1]));
         drop(ours);
         assert_eq!(posted.tell(b"{}"), Err(Denial::NotFound.into()));
         drop(stream);
