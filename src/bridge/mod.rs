@@ -285,7 +285,7 @@ async fn new_session(
     headers: &HeaderMap,
     message: &Message<'_>,
 ) -> Result<Answer, Refused> {
-    let (id, session) = sessions.begin().map_err(|none| match none {
+    let (id, session) = sessions.begin(headers.contains_key(KEY_ID)).map_err(|none| match none {
         NoSession::Full => refused(
             StatusCode::SERVICE_UNAVAILABLE,
             Some(message.id()),
@@ -316,7 +316,12 @@ fn session_of(sessions: &Sessions, headers: &HeaderMap, id: Option<&str>) -> Res
         let message = "Mcp-Session-Id is missing: start with initialize.";
         return Err(refused(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, message));
     };
-    named.to_str().ok().and_then(|named| sessions.find(named)).ok_or_else(|| no_such_session(id))
+    let found = named.to_str().ok().and_then(|named| sessions.find(named));
+    let session = found.ok_or_else(|| no_such_session(id))?;
+    if headers.contains_key(KEY_ID) {
+        session.note_key();
+    }
+    Ok(session)
 }
 
 fn asked(headers: &HeaderMap, message: &Message<'_>, caller: Option<&str>) -> Asked {

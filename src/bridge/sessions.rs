@@ -25,6 +25,8 @@ use super::waiting::{Ticket, Waiting};
 const HELD_MAX: usize = 16;
 /// The longest of those, in bytes.
 const HELD_BYTES_MAX: usize = 64 << 10;
+/// Of so many sessions, one may be of a client without a key: it costs a process, and nobody answers for it.
+const SESSIONS_PER_KEYLESS: usize = 4;
 /// How long a session may go unused before its first request after `initialize`.
 const UNUSED_MAX: Duration = Duration::from_mins(1);
 
@@ -63,6 +65,8 @@ struct Table {
     /// What waits for a stream.
     held: VecDeque<Event>,
     is_used: bool,
+    /// A key uses it.
+    is_keyed: bool,
     over: bool,
 }
 
@@ -98,8 +102,8 @@ impl Sessions {
         self.known().get(id).filter(|session| !session.table().over).cloned()
     }
 
-    /// Starts one, and gives its id.
-    pub(super) fn begin(&self) -> Result<(String, Arc<Session>), NoSession> {
+    /// Starts one, for a client with a key or without, and gives its id.
+    pub(super) fn begin(&self, is_keyed: bool) -> Result<(String, Arc<Session>), NoSession> {
         let Ground { program, budget, tasks, shutdown } = &self.ground;
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(|_| NoSession::NotStarted)?;
@@ -108,11 +112,14 @@ impl Sessions {
         let session = Arc::new(Session {
             outlet,
             budget: budget.clone(),
-            table: Mutex::default(),
+            table: Mutex::new(Table { is_keyed, ..Table::default() }),
             stirred: Notify::new(),
         });
         let mut known = self.known();
-        if known.len() >= self.most {
+        let keyless_max = (self.most / SESSIONS_PER_KEYLESS).max(1);
+        let is_keyless = |session: &&Arc<Session>| !session.table().is_keyed;
+        if known.len() >= self.most || (!is_keyed && known.values().filter(is_keyless).count() >= keyless_max)
+        {
             return Err(NoSession::Full);
         }
         let receiver = Arc::clone(&session);
@@ -212,10 +219,15 @@ impl Session {
         Ok(Waiting { inbox, id: None, ticket })
     }
 
+    /// A key uses it from now on; whose it is, the gate knows.
+    pub(super) fn note_key(&self) {
+        self.table().is_keyed = true;
+    }
+
     /// Ends it. Whoever waits learns it.
     pub(super) fn end(&self) {
         let mut table = self.table();
-        *table = Table { over: true, ..Table::default() };
+        *table = Table { over: true, is_keyed: table.is_keyed, ..Table::default() };
         drop(table);
         self.stirred.notify_one();
     }

@@ -9,10 +9,13 @@ fn start(most: usize, idle_max: Duration) -> Served {
 }
 
 async fn open(served: &Served) -> String {
-    let greeted = served.post(BOTH, &initialize("1", "2025-06-18")).await;
+    let greeted = served.post(&KEYED, &initialize("1", "2025-06-18")).await;
     assert_eq!(greeted.status, 200, "{greeted:?}");
     greeted.headers[SESSION_ID].to_str().unwrap().to_owned()
 }
+
+/// What the gate sends for a client with a key.
+const KEYED: [(&str, &str); 2] = [BOTH[0], (KEY_ID, "key_1")];
 
 fn within(session: &str) -> [(&'static str, &str); 2] {
     [BOTH[0], ("mcp-session-id", session)]
@@ -33,13 +36,27 @@ async fn each_session_has_its_own_process_until_it_is_deleted() {
     assert_ne!(first, second);
     assert_eq!(pid(one.clone()).await, first);
     // Two are open, and no more may be.
-    assert_eq!(served.post(BOTH, &initialize("1", "2025-06-18")).await.error(), (503, -32603));
+    assert_eq!(served.post(&KEYED, &initialize("1", "2025-06-18")).await.error(), (503, -32603));
     assert_eq!(served.call("DELETE", &within(&one), "").await.status, 204);
     assert_eq!(served.post(&within(&one), &call("1", "pid", "")).await.error(), (404, -32001));
     assert_eq!(served.call("GET", &within(&one), "").await.status, 404);
     served.until_noted(&format!("end {first}")).await;
     assert_eq!(pid(two).await, second);
     assert_eq!(served.post(BOTH, &call("1", "pid", "")).await.error(), (400, -32600));
+    served.finish().await;
+}
+
+#[tokio::test]
+async fn clients_without_a_key_take_a_quarter_of_the_processes_until_a_key_uses_them() {
+    let served = start(8, LONG);
+    let first = served.post(BOTH, &initialize("1", "2025-06-18")).await;
+    assert_eq!(served.post(BOTH, &initialize("1", "2025-06-18")).await.status, 200);
+    assert_eq!(served.post(BOTH, &initialize("1", "2025-06-18")).await.error(), (503, -32603));
+    open(&served).await;
+    // A key goes on with the first one: it is nobody's no more.
+    let used = [BOTH[0], (KEY_ID, "key_1"), ("mcp-session-id", first.headers[SESSION_ID].to_str().unwrap())];
+    assert_eq!(served.post(&used, &call("1", "pid", "")).await.status, 200);
+    assert_eq!(served.post(BOTH, &initialize("1", "2025-06-18")).await.status, 200);
     served.finish().await;
 }
 
