@@ -8,7 +8,7 @@ use super::reader::{Field, Section};
 use super::route::overlap;
 use super::{tools, words};
 use crate::dialect::{RpcDialect, RpcTerms};
-use crate::domain::profile::{ANY_METHOD, RefusedKeyId, RpcDoor, is_method};
+use crate::domain::profile::{ANY_METHOD, LISTING_METHODS, RefusedKeyId, RpcDoor};
 
 /// The most public paths, and the most methods in one list.
 const LIST_MAX: usize = 64;
@@ -28,7 +28,7 @@ pub(super) fn rpc(
     }
     let list = |name| section.field(name).map(|field| field.items(LIST_MAX)).unwrap_or_default();
     let public_paths = list("public_paths").iter().filter_map(|field| outside(field, rest)).collect();
-    let keyless_methods: Vec<_> = list("keyless_methods").iter().filter_map(method).collect();
+    let keyless_methods: Vec<_> = list("keyless_methods").iter().filter_map(keyless_method).collect();
     let mut methods = Vec::new();
     let method_requirements = tools::methods(section, terms);
     for field in list("methods") {
@@ -89,7 +89,17 @@ fn outside(field: &Field<'_>, rest: Option<&Section<'_>>) -> Option<String> {
 }
 
 fn method(field: &Field<'_>) -> Option<String> {
-    field.parsed(&tools::method_form(), |text| {
-        (is_method(text) && text != "tools/call").then(|| text.to_owned())
-    })
+    field.parsed(&tools::method_form(), |text| tools::can_be_listed(text).then(|| text.to_owned()))
+}
+
+/// A method that anybody may use: none whose answer may hold a list of tools. Such a list is shown as the caller's key
+/// may call the tools, and nobody's key may call any.
+fn keyless_method(field: &Field<'_>) -> Option<String> {
+    let method = method(field)?;
+    if LISTING_METHODS.contains(&&*method) {
+        return field.refused(
+            "its answer may list tools, and what of that is shown hangs on a key: put it in methods",
+        );
+    }
+    Some(method)
 }

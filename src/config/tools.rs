@@ -12,7 +12,8 @@ use super::profile::TermsTable;
 use super::reader::{Field, Section};
 use crate::domain::permission::Permission;
 use crate::domain::profile::{
-    METHOD_LEN_MAX, NamePattern, PATTERN_BYTES_MAX, Requirement, ToolClass, ToolPattern, ToolTerms, is_method,
+    LISTING_METHODS, METHOD_LEN_MAX, NamePattern, PATTERN_BYTES_MAX, Requirement, ToolClass, ToolPattern,
+    ToolTerms, is_method,
 };
 
 /// The most tools of one profile.
@@ -84,7 +85,7 @@ pub(super) fn methods(section: &Section<'_>, terms: &mut TermsTable) -> Vec<(Str
     }
     let mut methods = Vec::new();
     for (name, field) in entries {
-        if !is_method(name) || name == "tools/call" {
+        if !can_be_listed(name) {
             field.problem(&format!("expected {}", method_form()));
         } else if let Some(requirement) = asked(&field, terms) {
             methods.push((name.to_owned(), requirement));
@@ -95,7 +96,18 @@ pub(super) fn methods(section: &Section<'_>, terms: &mut TermsTable) -> Vec<(Str
 
 /// What a method that a profile names looks like.
 pub(super) fn method_form() -> String {
-    format!("a method of 1 to {METHOD_LEN_MAX} of A-Z, a-z, 0-9, _, /, $, - and ., not tools/call")
+    format!(
+        "a method of 1 to {METHOD_LEN_MAX} of A-Z, a-z, 0-9, _, /, $, - and ., not tools/call, and tools/list and tasks/result in these letters"
+    )
+}
+
+/// Whether a profile can name this method. A call asks what its tool asks; in other letters it, or a list of tools,
+/// would be looked at by nobody on its way to an upstream that reads it all the same.
+pub(super) fn can_be_listed(method: &str) -> bool {
+    let resembles = |known: &str| method.eq_ignore_ascii_case(known);
+    is_method(method)
+        && !resembles("tools/call")
+        && LISTING_METHODS.iter().all(|known| method == *known || !resembles(known))
 }
 
 /// A permission, or a table of it and of terms of its own.
@@ -260,6 +272,16 @@ mod tests {
                 "given twice",
             ),
             ("keyless_methods = [\"*\"]\n", "a method of 1 to"),
+            ("keyless_methods = [\"tools/call\"]\n", "not tools/call"),
+            ("keyless_methods = [\"tools/list\"]\n", "rpc.keyless_methods[0]: its answer may list tools"),
+            (
+                "keyless_methods = [\"ping\", \"tasks/result\"]\n",
+                "rpc.keyless_methods[1]: its answer may list",
+            ),
+            ("keyless_methods = [\"Tools/List\"]\n", "in these letters"),
+            ("methods = [\"TOOLS/LIST\"]\n", "in these letters"),
+            ("methods = [\"tools/Call\"]\n", "not tools/call"),
+            ("[rpc.method_permissions]\n\"Tasks/result\" = \"tools:read\"\n", "in these letters"),
         ] {
             let problems = with(rpc).unwrap_err();
             assert!(problems.iter().any(|problem| problem.contains(told)), "{rpc}: {problems:?}");

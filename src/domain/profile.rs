@@ -13,7 +13,7 @@ mod tools;
 
 pub use discovery::{CATALOGUE_PATH, Described};
 pub use routes::{Access, Found, Route, RouteConflict, Routes, Verb, VerbSet};
-pub use rpc::{ANY_METHOD, METHOD_LEN_MAX, RefusedKeyId, RpcDoor, is_method};
+pub use rpc::{ANY_METHOD, LISTING_METHODS, METHOD_LEN_MAX, RefusedKeyId, RpcDoor, is_method};
 pub use tools::{
     NamePattern, PATTERN_BYTES_MAX, TOOL_NAME_BYTES_MAX, ToolClass, ToolPattern, ToolRule, ToolTerms,
 };

@@ -10,6 +10,8 @@ use super::{Public, Requirement, ToolPattern};
 
 /// What stands among a door's methods for every one that is not named.
 pub const ANY_METHOD: &str = "*";
+/// The methods whose answers may hold a list of tools.
+pub const LISTING_METHODS: [&str; 2] = ["tools/list", "tasks/result"];
 /// The longest name of a method or tool that a profile can name, in bytes.
 pub const METHOD_LEN_MAX: usize = 128;
 

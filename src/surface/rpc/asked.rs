@@ -11,7 +11,7 @@ use super::message::RpcMessage;
 use super::tool_question::{ToolQuestion, Unanswered};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::Denial;
-use crate::domain::profile::{Public, Requirement, RpcDoor};
+use crate::domain::profile::{LISTING_METHODS, Public, Requirement, RpcDoor};
 use crate::domain::usage::Place;
 use crate::engine::Caller;
 
@@ -43,7 +43,7 @@ impl Asked {
                 let asked = Self {
                     wanted,
                     by_class: Some(&message).filter(|_| is_open).and_then(|message| by_class(message, door)),
-                    lists_tools: matches!(method, Some("tools/list" | "tasks/result")),
+                    lists_tools: method.is_some_and(|method| LISTING_METHODS.contains(&method)),
                     public: method.and_then(|method| door.keyless_method(method)),
                 };
                 // The id of an answer is the other side's: nothing is told under it.
