@@ -115,7 +115,8 @@ fn header_value(field: &str, raw: &RawValue) -> Result<String, AdminRefusal> {
     Ok(text)
 }
 
-/// The name that a header's value stands for; `None` when it cannot be read one way.
+/// The name that a header's value stands for; `None` when it cannot be read one way. What looks encoded in other
+/// letters is a name to one upstream and its encoding to another.
 fn decoded(value: &str) -> Option<String> {
     String::from_utf8(named(value.as_bytes())?.into_owned()).ok()
 }
@@ -146,6 +147,7 @@ mod tests {
             ("contacts_list", "contacts_list"),
             ("two words", "two words"),
             ("=?base64?SGVsbG8sIOS4lueVjA==?=", "Hello, 世界"),
+            ("=?base32?YQ==?=", "=?base32?YQ==?="),
         ] {
             let json = json!({"protocol_version": "2026-07-28", "method": "tools/call", "name": name});
             assert_eq!(read(&json.to_string()).unwrap().1.as_deref(), Some(tool), "{name}");
@@ -169,6 +171,7 @@ mod tests {
             (with("2026-07-28", "ä"), "mcp.name"),
             (with("2026-07-28", "=?base64?YQ==?"), "mcp.name"),
             (with("2026-07-28", "=?BASE64?YQ==?="), "mcp.name"),
+            (with("2026-07-28", "=?Base64?YQ==?="), "mcp.name"),
             (with("2026-07-28", "=?base64?YQ?="), "mcp.name"),
             (with("2026-07-28", "=?base64?/w==?="), "mcp.name"),
             (with("2026-07-28", "=?base64?YR==?="), "mcp.name"),
