@@ -45,6 +45,8 @@ struct Shelf {
     /// When a list ended that was read from its first page to its last.
     whole_at: Option<Mono>,
     told_at: Mono,
+    /// No name was told of longer ago.
+    oldest_at: Mono,
 }
 
 /// Who asks, and in which session.
@@ -86,11 +88,15 @@ impl LearntTools {
         let told = shelves.shelf(key, now);
         if let Some(known) = told.tools.get_mut(name) {
             *known = (class, now);
-        } else if told.tools.len() < NAMES_OF_KEY_MAX {
-            told.tools.insert(name.into(), (class, now));
-            shelves.names += 1;
-            shelves.make_room(key);
+            return;
         }
+        let forgotten = told.forget_disbelieved(now);
+        let is_taken = told.tools.len() < NAMES_OF_KEY_MAX;
+        if is_taken {
+            told.tools.insert(name.into(), (class, now));
+        }
+        shelves.names = (shelves.names + usize::from(is_taken)).saturating_sub(forgotten);
+        shelves.make_room(key);
     }
 
     /// Notes that a list was read whole: what it did not hold is not there.
@@ -152,13 +158,28 @@ impl LearntTools {
     }
 }
 
+impl Shelf {
+    /// Where there is no room for one more name, forgets those that are not believed any more; gives how many. An
+    /// upstream that renames its tools would fill the shelf for good.
+    fn forget_disbelieved(&mut self, now: Mono) -> usize {
+        // Looked for at most once in the time that the last look was good for.
+        if self.tools.len() < NAMES_OF_KEY_MAX || is_within(self.oldest_at, now, BELIEVED_NANOS) {
+            return 0;
+        }
+        let before = self.tools.len();
+        self.tools.retain(|_, (_, at)| is_within(*at, now, BELIEVED_NANOS));
+        self.oldest_at = self.tools.values().map(|(_, at)| *at).min_by_key(|at| at.nanos()).unwrap_or(now);
+        before - self.tools.len()
+    }
+}
+
 impl Shelves {
     fn shelf(&mut self, key: KeyId, now: Mono) -> &mut Shelf {
         let names = &mut self.names;
         let told = self.of_keys.entry(key).or_insert_with(|| {
             // A shelf takes room like a name.
             *names += 1;
-            Shelf { tools: HashMap::new(), whole_at: None, told_at: now }
+            Shelf { tools: HashMap::new(), whole_at: None, told_at: now, oldest_at: now }
         });
         told.told_at = now;
         told
@@ -188,13 +209,8 @@ struct Joined<'a> {
 impl Joined<'_> {
     /// Whoever comes from here on asks anew.
     fn land(&self) {
-        self.forget_if(|_| true);
-    }
-
-    fn forget_if(&self, is_over: impl FnOnce(&Flight) -> bool) {
         let mut flights = self.learnt.flights();
-        let is_mine = |known: &&Flight| Arc::ptr_eq(known, &self.flight);
-        if flights.get(&self.of).filter(is_mine).is_some_and(is_over) {
+        if flights.get(&self.of).is_some_and(|known| Arc::ptr_eq(known, &self.flight)) {
             flights.remove(&self.of);
         }
     }
@@ -202,8 +218,12 @@ impl Joined<'_> {
 
 impl Drop for Joined<'_> {
     fn drop(&mut self) {
-        // The map's and this one's: nobody else waits.
-        self.forget_if(|flight| Arc::strong_count(flight) == 2);
+        let mut flights = self.learnt.flights();
+        // Given up under the lock: of two who leave at once, the second must see that it is the last.
+        drop(std::mem::take(&mut self.flight));
+        if flights.get(&self.of).is_some_and(|known| Arc::strong_count(known) == 1) {
+            flights.remove(&self.of);
+        }
     }
 }
 
@@ -267,6 +287,43 @@ mod tests {
         }
         assert_eq!(learnt.class(key(1), "t0"), None, "the oldest is forgotten");
         assert_eq!(learnt.class(key(11), "t0"), Some(ToolClass::Read));
+    }
+
+    #[test]
+    fn names_that_are_not_believed_any_more_make_room_for_new_ones() {
+        let (learnt, time) = learnt();
+        for number in 0..NAMES_OF_KEY_MAX {
+            learnt.learn(key(1), &format!("t{number}"), ToolClass::Read);
+        }
+        time.advance_micros(299_999_999);
+        learnt.learn(key(1), "t0", ToolClass::Delete);
+        learnt.learn(key(1), "new", ToolClass::Write);
+        assert_eq!(learnt.class(key(1), "new"), None, "all others are believed still");
+        time.advance_micros(1);
+        learnt.learn(key(1), "new", ToolClass::Write);
+        assert_eq!(learnt.class(key(1), "new"), Some(ToolClass::Write));
+        assert_eq!(learnt.class(key(1), "t0"), Some(ToolClass::Delete));
+        assert_eq!(learnt.lock().names, 3, "two names, and their shelf");
+    }
+
+    #[test]
+    fn of_two_who_leave_at_once_the_last_takes_the_flight_along() {
+        let (learnt, _time) = learnt();
+        let start = std::sync::Barrier::new(2);
+        for _ in 0..5_000 {
+            let pair = [0, 1].map(|_| learnt.join((key(1), Box::default())));
+            std::thread::scope(|scope| {
+                let [one, other] = pair;
+                for joined in [one, other] {
+                    let start = &start;
+                    scope.spawn(move || {
+                        start.wait();
+                        drop(joined);
+                    });
+                }
+            });
+            assert!(learnt.flights().is_empty());
+        }
     }
 
     #[derive(Debug, PartialEq)]
