@@ -3,7 +3,8 @@
 //! One event is one line and one write. A control character never reaches the terminal, whatever a request
 //! brought: what the formatter leaves of them is escaped here.
 //!
-//! Never here: a colour, or a filter that lets other crates' chatter through below a warning.
+//! Never here: a colour, or a filter that lets other crates' chatter through below a warning; nor a library's warning
+//! that a caller got something wrong, in the caller's words.
 
 use std::io::{self, Write};
 
@@ -49,6 +50,10 @@ fn plain_json(line: &str) -> String {
     line.chars().map(escaped).collect()
 }
 
+/// Who warns of every call that was refused, with whatever the caller put into its id or its headers. The caller was
+/// told, and our own events say the rest.
+const WARNS_OF_CALLERS: &str = "rmcp";
+
 /// Our own events from `level` on, those of other crates from a warning on.
 fn filter(level: LogLevel) -> Targets {
     let level = match level {
@@ -59,7 +64,10 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Trace => Level::TRACE,
     };
     let others = LevelFilter::from_level(level).min(LevelFilter::WARN);
-    Targets::new().with_default(others).with_target(env!("CARGO_PKG_NAME"), level)
+    Targets::new()
+        .with_default(others)
+        .with_target(WARNS_OF_CALLERS, LevelFilter::ERROR)
+        .with_target(env!("CARGO_PKG_NAME"), level)
 }
 
 /// The clock's wall time.
@@ -123,6 +131,23 @@ mod tests {
     fn what_a_request_brings_can_neither_forge_a_human_line_nor_steer_a_terminal() {
         let text = written(LogFormat::Human);
         assert!(text.starts_with("2026-03-01T00:00:00"), "{text}");
+    }
+
+    #[test]
+    fn other_crates_are_heard_from_a_warning_on_but_for_what_they_say_of_callers() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let settings = LogSettings { format: LogFormat::Human, level: LogLevel::Trace };
+        let subscriber = subscriber(settings, &clock(), move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "hyper::proto", "one");
+            tracing::warn!(target: "hyper::proto", "two");
+            tracing::warn!(target: "rmcp::service", "three");
+            tracing::error!(target: "rmcp::service", "four");
+        });
+        let said: Vec<_> =
+            kept.text().lines().filter_map(|line| line.rsplit(' ').next()).map(str::to_owned).collect();
+        assert_eq!(said, ["two", "four"]);
     }
 
     #[test]
