@@ -46,23 +46,14 @@ pub(super) async fn message(
 ) -> Result<Response, Refused> {
     let sent = signature::sent(&exchange.parts.headers, &exchange.product.profile);
     let caller = arrived(&mut exchange, door, &sent).await?;
-    let caller = match (caller, posted) {
-        // Nothing is free of a key where a stream was opened with one.
-        (None, Some(_)) => return Err(Denial::Missing.into()),
-        (Some(caller), Some(posted)) if !posted.is_of(caller.key()) => {
-            return Err(refused(&mut exchange, caller, Denial::NotFound).into());
-        }
-        (caller, _) => caller,
-    };
+    let caller = at_own_stream(&mut exchange, caller, posted)?;
     let Read { bytes, caller, _held } = read(&mut exchange, caller).await?;
     let (mut asked, id) = Asked::read(&bytes, door, &exchange.parts.headers);
     let let_through = match caller {
         Some(mut caller) => {
             caller.check_signature(&sent, &signature::signable(&exchange.parts, &bytes));
-            let Exchange { engine, product, buffers, .. } = exchange;
-            let (parts, arrival, id) = (&exchange.parts, &exchange.arrival, id.as_deref());
             let is_older = posted.is_some();
-            let question = ToolQuestion { engine, product, door, buffers, parts, arrival, id, is_older };
+            let question = tool_question(&exchange, door, id.as_deref(), is_older);
             match asked.learn_class(&question, &caller).await {
                 Ok(()) => granted(&mut exchange, caller, asked).await,
                 Err(Unanswered::Refused(refusal)) => Err(refused(&mut exchange, caller, refusal)),
@@ -119,6 +110,33 @@ async fn arrived(
             Err(Refused { refusal, id })
         }
     }
+}
+
+/// The caller, if it may post where it does: what is posted to a stream is its own key's, and nothing is free of a
+/// key where a stream was opened with one.
+fn at_own_stream(
+    exchange: &mut Exchange<'_>,
+    caller: Option<Caller>,
+    posted: Option<&Posted>,
+) -> Result<Option<Caller>, Refusal> {
+    match (caller, posted) {
+        (None, Some(_)) => Err(Denial::Missing.into()),
+        (Some(caller), Some(posted)) if !posted.is_of(caller.key()) => {
+            Err(refused(exchange, caller, Denial::NotFound))
+        }
+        (caller, _) => Ok(caller),
+    }
+}
+
+/// What would be asked of the upstream, if what is wanted hangs on what a tool does.
+const fn tool_question<'a>(
+    exchange: &'a Exchange<'_>,
+    door: &'a RpcDoor,
+    id: Option<&'a str>,
+    is_older: bool,
+) -> ToolQuestion<'a> {
+    let Exchange { engine, product, buffers, parts, arrival, .. } = exchange;
+    ToolQuestion { engine, product, door, buffers, parts, arrival, id, is_older }
 }
 
 /// A message that was read, whoever sent it, and the room that it takes.
