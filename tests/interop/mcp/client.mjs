@@ -8,7 +8,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { keyOf, targets, workspace } from "./daemon.mjs";
 
 const sdk = process.argv[2];
-const { connect, refusal } = await import(`./${sdk}.mjs`);
+const { connect, refusal } = await import(`./sdk_${sdk}.mjs`);
 
 // What this client makes of a refusal that has this HTTP status, code and data. Only an answer of status 200, or one on
 // a stream of HTTP+SSE, reaches the caller as JSON-RPC; of any other a TypeScript client tells the status.

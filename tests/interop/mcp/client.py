@@ -8,14 +8,15 @@ import json
 import os
 import pathlib
 import sys
+import types
 
 import daemon
 
 SDK = sys.argv[1]
 if SDK == "one":
-    from python_one import connected, refusal
+    from sdk_one import HTTP_ERROR, RPC_ERROR, connected
 else:
-    from python_two import connected, refusal
+    from sdk_two import HTTP_ERROR, RPC_ERROR, connected
 
 TARGETS = json.loads((pathlib.Path(__file__).parent / "targets.json").read_text())
 
@@ -29,6 +30,19 @@ def workspace(profile, plan, overrides=None):
 
 def key(home, permissions, rate=None):
     return daemon.key(home, permissions, rate=rate or daemon.NO_LIMIT)["key"]
+
+
+def refusal(error):
+    """What is told of an error: its code and data where it is one of JSON-RPC, its status where it is one of HTTP."""
+    if isinstance(error, BaseExceptionGroup):
+        told = [refusal(one) for one in error.exceptions]
+        return next((one for one in told if one.status or one.code), told[0])
+    told = types.SimpleNamespace(code=None, data=None, status=None, error=repr(error))
+    if isinstance(error, RPC_ERROR):
+        told.code, told.data = error.error.code, error.error.data
+    if isinstance(error, HTTP_ERROR):
+        told.status = error.response.status_code
+    return told
 
 
 async def refused(run, doing, status, code, data=lambda data: True):

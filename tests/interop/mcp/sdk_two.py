@@ -15,6 +15,9 @@ from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 warnings.simplefilter("ignore", MCPDeprecationWarning)
 MODES = {"legacy": "legacy", "auto": "auto", "modern": "2026-07-28"}
 
+# What is raised for an error of JSON-RPC, and for one of HTTP.
+RPC_ERROR, HTTP_ERROR = MCPError, httpx2.HTTPStatusError
+
 
 @contextlib.asynccontextmanager
 async def connected(run, key):
@@ -45,16 +48,3 @@ class Client:
 
         answer = await self.connection.call_tool(call["name"], call["arguments"], progress_callback=step and progress)
         return types.SimpleNamespace(isError=answer.is_error, content=answer.content)
-
-
-def refusal(error):
-    """What is told of an error: its code and data where it is one of JSON-RPC, its status where it is one of HTTP."""
-    if isinstance(error, BaseExceptionGroup):
-        told = [refusal(one) for one in error.exceptions]
-        return next((one for one in told if one.status or one.code), told[0])
-    told = types.SimpleNamespace(code=None, data=None, status=None, error=repr(error))
-    if isinstance(error, MCPError):
-        told.code, told.data = error.error.code, error.error.data
-    if isinstance(error, httpx2.HTTPStatusError):
-        told.status = error.response.status_code
-    return told
