@@ -150,7 +150,7 @@ impl RpcDoor {
         if let Some(asked) = self.tools.get(name) {
             return ToolRule::Named(asked);
         }
-        if !is_tool_name(name) {
+        if !is_tool_name(name) || self.resembles_named(name) {
             return ToolRule::Closed;
         }
         let first = self.tool_patterns.iter().find(|pattern| pattern.names.fits(name));
@@ -166,15 +166,24 @@ impl RpcDoor {
         }
     }
 
+    /// Whether a lenient reader could take a name for that of a tool with a line of its own. A pattern may ask less
+    /// than the line does.
+    fn resembles_named(&self, name: &str) -> bool {
+        let folded: String =
+            name.chars().map(|c| if c == 'ſ' { 's' } else { c }).flat_map(char::to_lowercase).collect();
+        self.tools.keys().any(|known| known.eq_ignore_ascii_case(&folded))
+    }
+
     /// Whether what this tool asks depends on its annotations.
     pub fn asks_for_class(&self, name: &str) -> bool {
         matches!(self.tool_rule(name), ToolRule::Pattern(ToolPattern { terms: ToolTerms::ByClass(_), .. }))
     }
 }
 
-/// Whether a tool could be open by a pattern: a name that is short enough and shows whole.
+/// Whether a tool could be open by a pattern: a name that is short enough and shows whole, with nothing at either end
+/// that a reader may trim.
 fn is_tool_name(name: &str) -> bool {
-    (1..=TOOL_NAME_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control)
+    (1..=TOOL_NAME_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control) && name.trim() == name
 }
 
 #[cfg(test)]
@@ -307,6 +316,26 @@ mod tests {
         for name in ["contacts", "Contacts_list", "contacts_list\u{0}", "", "y"] {
             assert_eq!(door.tool_rule(name), ToolRule::Closed, "{name}");
             assert_eq!(door.requirement(name, Some(ToolClass::Read)), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_lenient_reader_takes_for_a_named_tool_is_open_by_no_pattern() {
+        let all = ToolPattern { names: NamePattern::parse("*").unwrap(), terms: ToolTerms::Same(asked(7)) };
+        let door = RpcDoor { tool_patterns: vec![all], ..door() };
+        for name in [
+            "Contacts_purge",
+            "contacts_PURGE",
+            "contact\u{17f}_purge",
+            "contacts_purge ",
+            "contacts_purge\u{a0}",
+            "contacts_purge\u{2028}",
+        ] {
+            assert_eq!(door.tool_rule(name), ToolRule::Closed, "{name:?}");
+        }
+        assert_eq!(door.requirement("contacts_purge", None), Some(asked(1)));
+        for name in ["contacts_purge_all", "contacts purge", "contacts_größe"] {
+            assert_eq!(door.requirement(name, None), Some(asked(7)), "{name:?}");
         }
     }
 
