@@ -230,7 +230,6 @@ fn is_for_everyone(method: &str) -> bool {
         "notifications/tools/list_changed"
             | "notifications/prompts/list_changed"
             | "notifications/resources/list_changed"
-            | "notifications/resources/updated"
     )
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{Field, Section};
-use super::upstream::{count, exchanges, time};
+use super::upstream::{count, exchanges, streams, time};
 use crate::gateway::UpstreamOptions;
 
 /// Words of a command at most.
@@ -88,15 +88,18 @@ pub(super) fn command(
     let (millis, hour) = (Duration::from_millis, Duration::from_hours(1));
     let answer = time(section, "answer", millis(100)..=hour, "100ms to 60m", default.answer_max);
     let pause = time(section, "pause", millis(100)..=hour, "100ms to 60m", default.pause_max);
-    let exchanges = exchanges(section);
+    let (exchanges, streams) = (exchanges(section), streams(section));
     let (program, arguments) = words?;
     let (exchanges_max, workspace_exchanges_max, open_exchanges_max) = exchanges?;
+    let (streams_max, workspace_streams_max) = streams?;
     let options = UpstreamOptions {
         answer_max: answer?,
         pause_max: pause?,
         exchanges_max,
         workspace_exchanges_max,
         open_exchanges_max,
+        streams_max,
+        workspace_streams_max,
         ..default
     };
     let directory = match directory {
@@ -209,7 +212,7 @@ mod tests {
         let command = command_of(
             "{ command = [\"./server\", \"--token=hunter2\"], env = { A_1 = \"hunter2\" }, env_files = { B = \"b.key\" }, \
              dir = \"work\", process = \"session\", processes = 3, session_idle = \"5m\", answer = \"2s\", pause = \"3s\", \
-             exchanges = 80, workspace_exchanges = 9, keyless_exchanges = 10 }",
+             exchanges = 80, workspace_exchanges = 9, keyless_exchanges = 10, streams = 7 }",
         );
         assert_eq!(command.program, Path::new("/etc/keyward/./server"));
         assert_eq!(command.variables, [("A_1".to_owned(), "hunter2".to_owned())]);
@@ -218,7 +221,7 @@ mod tests {
         let idle_max = Duration::from_mins(5);
         assert_eq!(command.processes, ProcessSetting::Session { most: 3, idle_max });
         assert_eq!(command.options.answer_max, Duration::from_secs(2));
-        assert_eq!(command.options.open_exchanges_max, 10);
+        assert_eq!((command.options.open_exchanges_max, command.options.workspace_streams_max), (10, 2));
         assert!(!format!("{command:?}").contains("hunter2"));
     }
 

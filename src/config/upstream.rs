@@ -98,6 +98,7 @@ fn options(section: &Section<'_>) -> Option<UpstreamOptions> {
     let idle_connections =
         count(section, "idle_connections", 0..=IDLE_CONNECTIONS_MOST, default.idle_connections_max);
     let (exchanges_max, workspace_exchanges_max, open_exchanges_max) = exchanges(section)?;
+    let (streams_max, workspace_streams_max) = streams(section)?;
     Some(UpstreamOptions {
         connect_max: connect?,
         answer_max: answer?,
@@ -109,6 +110,8 @@ fn options(section: &Section<'_>) -> Option<UpstreamOptions> {
         exchanges_max,
         workspace_exchanges_max,
         open_exchanges_max,
+        streams_max,
+        workspace_streams_max,
     })
 }
 
@@ -122,6 +125,17 @@ pub(super) fn exchanges(section: &Section<'_>) -> Option<(usize, usize, usize)> 
     let workspace = count(section, "workspace_exchanges", 1..=most, all.div_ceil(4));
     let keyless = count(section, "keyless_exchanges", 1..=most, all.div_ceil(8));
     Some((exchanges?, workspace?, keyless?))
+}
+
+/// The standing streams that may be open at once: all, and one workspace's.
+pub(super) fn streams(section: &Section<'_>) -> Option<(usize, usize)> {
+    let default = UpstreamOptions::default().streams_max;
+    let streams = count(section, "streams", 1..=EXCHANGES_MOST, default);
+    let all = streams.unwrap_or(default);
+    let most = u64::try_from(all).unwrap_or(EXCHANGES_MOST);
+    // A quarter for one workspace, as of the exchanges.
+    let workspace = count(section, "workspace_streams", 1..=most, all.div_ceil(4));
+    Some((streams?, workspace?))
 }
 
 pub(super) fn time(
@@ -177,7 +191,8 @@ mod tests {
         let server = server_of(
             "{ url = \"https://192.0.2.1:8443\", host = \"api.example.com\", http2 = false, ca = \"ca.pem\", \
              connect = \"1s\", answer = \"2s\", pause = \"3s\", send = \"4s\", quiet = \"5s\", idle = \"6s\", \
-             idle_connections = 7, exchanges = 80, workspace_exchanges = 9, keyless_exchanges = 10 }",
+             idle_connections = 7, exchanges = 80, workspace_exchanges = 9, keyless_exchanges = 10, \
+             streams = 70, workspace_streams = 11 }",
         );
         let secs = Duration::from_secs;
         let options = UpstreamOptions {
@@ -191,6 +206,8 @@ mod tests {
             exchanges_max: 80,
             workspace_exchanges_max: 9,
             open_exchanges_max: 10,
+            streams_max: 70,
+            workspace_streams_max: 11,
         };
         assert_eq!((server.options, server.http2), (options, Http2::Never));
         assert_eq!(server.host.unwrap(), "api.example.com");

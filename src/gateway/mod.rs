@@ -21,7 +21,7 @@ pub use address::{AddressError, Http2, ServerAddress, UpstreamServer, plain_auth
 pub use headers::Encodings;
 pub use link::MemoryDialer;
 pub use upgrade::Upgrades;
-pub use upstream::{Arrival, Outgoing, Pass, Upstream, UpstreamError, UpstreamOptions};
+pub use upstream::{Arrival, Outgoing, Pass, Stay, Upstream, UpstreamError, UpstreamOptions};
 
 #[cfg(test)]
 mod tests;

@@ -50,6 +50,7 @@ fn outgoing(request: Request<Body>) -> Outgoing<'static> {
         key_headers: KEY_HEADERS,
         encodings: Encodings::AsAsked,
         upgrades: Upgrades::Dropped,
+        stay: Stay::Exchange,
     }
 }
 
@@ -309,6 +310,39 @@ async fn slow_exchanges_of_one_workspace_leave_the_others_their_places() {
     slow.shutdown().await;
     drop(unanswered);
     waiting(first, upstream.clone()).await.unwrap();
+    drop(upstream);
+    far.await.unwrap();
+}
+
+#[tokio::test]
+async fn standing_streams_take_no_place_of_an_exchange_and_have_shares_of_their_own() {
+    let options = UpstreamOptions {
+        exchanges_max: 1,
+        workspace_exchanges_max: 1,
+        streams_max: 3,
+        workspace_streams_max: 2,
+        ..UpstreamOptions::default()
+    };
+    let (upstream, mut arriving) = in_memory(options);
+    let far = tokio::spawn(async move {
+        while let Some(stream) = arriving.recv().await {
+            tokio::spawn(say(stream, OK));
+        }
+    });
+    let (first, second) = (WorkspaceId::from_u128(7), WorkspaceId::from_u128(8));
+    let busy = Refusal::Failed(Fault::Busy { retry_after_secs: 1 });
+    let stream = |workspace| {
+        let outgoing = Outgoing { stay: Stay::Stream, ..get("/events") };
+        upstream.forward(granted_to(workspace), outgoing)
+    };
+    let mut held = vec![stream(first).await.unwrap(), stream(first).await.unwrap()];
+    assert_eq!(stream(first).await.unwrap_err(), busy, "its share");
+    held.push(stream(second).await.unwrap());
+    assert_eq!(stream(second).await.unwrap_err(), busy, "all of them");
+    let message = upstream.forward(granted_to(first), get("/message")).await.unwrap();
+    assert_eq!(upstream.forward(granted_to(second), get("/message")).await.unwrap_err(), busy);
+    drop((message, held));
+    stream(first).await.unwrap();
     drop(upstream);
     far.await.unwrap();
 }

@@ -68,6 +68,11 @@ pub struct UpstreamOptions {
     pub workspace_exchanges_max: usize,
     /// How many of those may be open without a key.
     pub open_exchanges_max: usize,
+    /// The most standing streams open at once, apart from the exchanges: they last for days, and must not take
+    /// the places of messages.
+    pub streams_max: usize,
+    /// How many of those may be open for one workspace.
+    pub workspace_streams_max: usize,
 }
 
 impl Default for UpstreamOptions {
@@ -84,6 +89,8 @@ impl Default for UpstreamOptions {
             // A quarter.
             workspace_exchanges_max: 256,
             open_exchanges_max: 128,
+            streams_max: 1024,
+            workspace_streams_max: 256,
         }
     }
 }
@@ -125,6 +132,18 @@ pub struct Outgoing<'a> {
     pub encodings: Encodings,
     /// Whether it may become a tunnel.
     pub upgrades: Upgrades,
+    /// How long its answer is expected to last.
+    pub stay: Stay,
+}
+
+/// How long an exchange is expected to last: which of the upstream's places it takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Stay {
+    /// Until the answer has come.
+    #[default]
+    Exchange,
+    /// Until its client leaves or its key ends: a stream that was asked for as such.
+    Stream,
 }
 
 /// How a request came to the gate: what the upstream is told of it.
@@ -166,6 +185,7 @@ struct Inner {
     name: Authority,
     options: UpstreamOptions,
     places: Places,
+    stream_places: Places,
 }
 
 impl Upstream {
@@ -186,7 +206,13 @@ impl Upstream {
             workspace: options.workspace_exchanges_max,
             keyless: options.open_exchanges_max,
         });
-        Self(Arc::new(Inner { clients, name, options, places }))
+        // No standing stream is without a key; should one be, it is one of a few.
+        let stream_places = Places::new(PlaceLimits {
+            all: options.streams_max,
+            workspace: options.workspace_streams_max,
+            keyless: options.open_exchanges_max.min(options.streams_max),
+        });
+        Self(Arc::new(Inner { clients, name, options, places, stream_places }))
     }
 
     /// Whether an absolute address is of this upstream's origin: its scheme, host and port.
@@ -206,7 +232,7 @@ impl Upstream {
     /// Forwards a request and brings the answer back, its body still coming. Denied are a body that is too
     /// large or does not come, and a key that stops standing before the answer is there; the rest are faults.
     pub async fn forward(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Response, Refusal> {
-        let place = self.take_place(&pass)?;
+        let place = self.take_place(&pass, outgoing.stay)?;
         let tether = pass.tether();
         let Prepared { request, sent, may_upgrade } = self.prepare(pass, outgoing)?;
         let (client, lane) = self.0.clients.take(may_upgrade).ok_or_else(busy)?;
@@ -236,17 +262,21 @@ impl Upstream {
         self.received(answer, Box::new((lane, place)), tether.clone())
     }
 
-    fn take_place(&self, pass: &Pass) -> Result<Place, Fault> {
+    fn take_place(&self, pass: &Pass, stay: Stay) -> Result<Place, Fault> {
         let holder = match pass {
             Pass::Granted(grant, ..) => Holder::Workspace(grant.workspace()),
             Pass::Errand(errand, ..) => Holder::Workspace(errand.workspace()),
             Pass::Open(_) => Holder::Keyless,
         };
-        self.0.places.take(holder).ok_or_else(busy)
+        let places = match stay {
+            Stay::Exchange => &self.0.places,
+            Stay::Stream => &self.0.stream_places,
+        };
+        places.take(holder).ok_or_else(busy)
     }
 
     fn prepare(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Prepared, Refusal> {
-        let Outgoing { mut head, body, arrival, key_headers, encodings, upgrades } = outgoing;
+        let Outgoing { mut head, body, arrival, key_headers, encodings, upgrades, stay: _ } = outgoing;
         let tether = pass.tether();
         let (body, sent) = match body {
             Body::Relayed(relayed) if !relayed.is_end() => {

@@ -21,7 +21,7 @@ use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::{Found, Public, RestDoor, Route, Verb};
 use crate::domain::signature::Sent;
 use crate::engine::{Attempt, Door};
-use crate::gateway::{Arrival, Encodings, Outgoing, Pass, Upgrades};
+use crate::gateway::{Arrival, Encodings, Outgoing, Pass, Stay, Upgrades};
 use crate::http::body::Relayed;
 use crate::http::{Body, Response};
 
@@ -106,7 +106,7 @@ fn outgoing(product: &Product, mut head: Parts, body: Body, arrival: Arrival) ->
     signature::strip(&mut head.headers, &product.profile);
     let key_headers = product.profile.key_headers();
     let (encodings, upgrades) = (Encodings::AsAsked, Upgrades::Dropped);
-    Outgoing { head, body, arrival, key_headers, encodings, upgrades }
+    Outgoing { head, body, arrival, key_headers, encodings, upgrades, stay: Stay::Exchange }
 }
 
 fn relayed(body: Incoming, max_bytes: Option<u64>) -> Body {

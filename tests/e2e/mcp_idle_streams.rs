@@ -87,7 +87,7 @@ async fn idle_streams_cost_little_and_end_with_their_key() {
         listen = "127.0.0.1:0"
         [[profile]]
         file = "many.toml"
-        upstream = {{ url = "{url}", exchanges = 4096, workspace_exchanges = 4096 }}
+        upstream = {{ url = "{url}", streams = 4096, workspace_streams = 4096 }}
         [[listener]]
         listen = "127.0.0.1:0"
         profiles = ["socialcrm"]

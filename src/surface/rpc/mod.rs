@@ -27,7 +27,7 @@ use super::signature;
 use crate::dialect::{RpcDialect, Spoken};
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::RpcDoor;
-use crate::gateway::{Arrival, Encodings, Outgoing, Upgrades};
+use crate::gateway::{Arrival, Encodings, Outgoing, Stay, Upgrades};
 use crate::http::{Body, Response};
 
 pub use listed_tool::{ListedTool, each_tool};
@@ -86,5 +86,5 @@ fn outgoing(product: &Product, mut head: Parts, body: Body, arrival: Arrival) ->
     signature::strip(&mut head.headers, &product.profile);
     let key_headers = product.profile.key_headers();
     let (encodings, upgrades) = (Encodings::Plain, Upgrades::Dropped);
-    Outgoing { head, body, arrival, key_headers, encodings, upgrades }
+    Outgoing { head, body, arrival, key_headers, encodings, upgrades, stay: Stay::Exchange }
 }

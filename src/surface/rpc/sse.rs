@@ -30,7 +30,7 @@ use crate::domain::profile::{Requirement, RpcDoor, Verb, VerbSet};
 use crate::domain::signature::Sent;
 use crate::domain::usage::Place;
 use crate::engine::{Attempt, Door, Granted};
-use crate::gateway::Upstream;
+use crate::gateway::{Outgoing, Stay, Upstream};
 use crate::http::events::{Event, Events, Rewriter, Verdict};
 use crate::http::{Body, Response, answer, body};
 use crate::surface::data::{Exchange, noted};
@@ -86,7 +86,7 @@ async fn open(mut exchange: Exchange<'_>) -> Result<Response, Refused> {
     let sight = Sight::of(engine, &product.profile, granted.reach(), era(&parts.headers));
     let awaited = engine.await_answer(&granted, wanted.place());
     let pass = product.pass(engine, granted)?;
-    let mut outgoing = outgoing(product, parts, Body::Empty, arrival);
+    let mut outgoing = Outgoing { stay: Stay::Stream, ..outgoing(product, parts, Body::Empty, arrival) };
     strip_session(&mut outgoing.head.headers);
     let forwarded = answered(awaited, product.upstream.forward(pass, outgoing).await)?;
     if !forwarded.status().is_success() {

@@ -14,6 +14,7 @@ use crate::domain::decision::Wanted;
 use crate::domain::profile::Requirement;
 use crate::domain::usage::Place;
 use crate::engine::{Door, SessionUser};
+use crate::gateway::{Outgoing, Stay};
 use crate::http::{Body, Response};
 use crate::surface::buffers::Holder;
 use crate::surface::data::{Exchange, noted};
@@ -43,7 +44,8 @@ pub(super) async fn without_message(exchange: Exchange<'_>, course: Course) -> R
     };
     let holder = Holder::Workspace(granted.workspace());
     let pass = product.pass(engine, granted)?;
-    let outgoing = outgoing(product, parts, Body::Empty, arrival);
+    let stay = if course == Course::GoesOn { Stay::Stream } else { Stay::Exchange };
+    let outgoing = Outgoing { stay, ..outgoing(product, parts, Body::Empty, arrival) };
     let forwarded = product.upstream.forward(pass, outgoing).await;
     let shown = match forwarded {
         Ok(forwarded) => {
