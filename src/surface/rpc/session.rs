@@ -52,8 +52,8 @@ impl InSession {
         self.named.is_some()
     }
 
-    /// As [`InSession::of`] found it, for a caller whose wish is still to be decided on: it is refused there. A message that cannot be
-    /// read is told so first.
+    /// As [`InSession::of`] found it, for a caller whose wish is still to be decided on: it is refused there. A
+    /// message that cannot be read is told so first.
     pub(super) fn or_refused(found: Result<Self, Invalid>, wanted: &mut Wanted, user: SessionUser) -> Self {
         found.unwrap_or_else(|invalid| {
             if !matches!(wanted, Wanted::Refused(Denial::Invalid(_))) {
