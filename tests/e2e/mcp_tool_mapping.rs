@@ -150,6 +150,11 @@ async fn a_tool_is_listed_exactly_when_it_may_be_called_whatever_maps_it() {
             if !lists_first {
                 shown = listed(&daemon, &key).await;
             }
+            for tool in ALL {
+                let explain = format!("/api/v1/keys/{}/explain", key.id);
+                let explained = daemon.admin_json(Call::post(&explain, &json!({"tool": tool}))).await;
+                assert_eq!(explained["allowed"], may.contains(&tool), "{tool} with {held}: {explained}");
+            }
             let mut expected: Vec<_> = may.to_vec();
             expected.sort_unstable();
             shown.sort_unstable();
@@ -448,7 +453,7 @@ async fn headers_decide_nothing_before_the_version_that_binds_them() {
     }
     let keyless =
         |method: &str| json!({"mcp": {"protocol_version": MODERN, "method": method, "profile": "notes"}});
-    for (method, code) in [("ping", "valid"), ("tools/list", "malformed"), ("initialize", "malformed")] {
+    for (method, code) in [("ping", "valid"), ("tools/list", "missing"), ("initialize", "missing")] {
         assert_eq!(daemon.admin_json(call(&keyless(method))).await["code"], code, "{method}");
     }
     assert_eq!(daemon.verify(&key.text, mcp("ping", None)).await["code"], "valid");

@@ -31,7 +31,7 @@ pub(super) async fn explain(call: Call<'_>) -> Answered {
         );
         return Err(AdminRefusal::Conflict { detail }.into());
     };
-    let wanted = wanted(&fields, profile)?;
+    let wanted = wanted(&fields, profile, |tool| call.engine.learnt_tools().class(key, tool))?;
     let to_explain = ToExplain {
         key,
         secret: secret(&fields, &record)?,

@@ -15,7 +15,7 @@ use super::{Answered, Call};
 use crate::dialect::{AdminRefusal, reset_secs};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Refusal};
-use crate::domain::profile::{Found, Profile, Requirement, RpcDoor, SYSTEM_PROFILE, ToolClass, Verb};
+use crate::domain::profile::{Found, Profile, Requirement, SYSTEM_PROFILE, ToolClass, Verb};
 use crate::domain::usage::Place;
 use crate::engine::{Door, Refused};
 use crate::http::target::Target;
@@ -42,20 +42,16 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
         let expected = format!("{}, whose key this is, not {}", profile.name, intake::quoted(named));
         return Err(refused("mcp.profile", expected).into());
     }
-    let asked = match &mcp {
-        Some(mcp) if !fields.has_any(&["permission", "method", "path", "tool"]) => Asked::Mcp(mcp),
-        Some(_) => return Err(refused("mcp", "nothing beside it that says what is asked").into()),
-        None => match fields.optional("tool", intake::text)? {
-            Some(tool) => Asked::Tool(tool),
-            None => Asked::Other,
-        },
-    };
-    let wanted = wanted(&fields, profile)?;
+    if mcp.is_some() && fields.has_any(&["permission", "method", "path", "tool"]) {
+        return Err(refused("mcp", "nothing beside it that says what is asked").into());
+    }
+    // What a tool does is known of the key alone, once that is known.
+    let asked_first = wanted(&fields, profile, |_| None)?;
     let credential = Ok(key.as_bytes());
     let identified = if dry_run {
         call.engine.identify_to_rehearse(Door::Verify, profile, &credential, address).await
     } else {
-        call.engine.identify_at(wanted.place(), Door::Verify, profile, &credential, address).await
+        call.engine.identify_at(asked_first.place(), Door::Verify, profile, &credential, address).await
     };
     let caller = match identified {
         Ok(caller) => caller,
@@ -63,7 +59,10 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
         Err(fault) => return Err(fault.into()),
     };
     let class_of = |tool: &str| call.engine.learnt_tools().class(caller.key(), tool);
-    let wanted = with_meter(asked.wanted(profile.rpc.as_ref(), wanted, class_of), &fields, profile)?;
+    let wanted = match &mcp {
+        Some(mcp) => with_meter(mcp.wanted(profile.rpc.as_ref(), class_of), &fields, profile)?,
+        None => wanted(&fields, profile, class_of)?,
+    };
     let cost = cost.unwrap_or_else(|| wanted.cost());
     let mut body = Map::new();
     if let Some(mcp) = &mcp {
@@ -91,31 +90,6 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
     }
 }
 
-/// What is asked that may hang on what a tool does, which is known once the key is.
-enum Asked<'a> {
-    Mcp(&'a McpHeaders),
-    Tool(String),
-    Other,
-}
-
-impl Asked<'_> {
-    fn wanted(
-        &self,
-        door: Option<&RpcDoor>,
-        otherwise: Wanted,
-        class_of: impl Fn(&str) -> Option<ToolClass>,
-    ) -> Wanted {
-        match self {
-            Self::Mcp(mcp) => mcp.wanted(door, class_of),
-            Self::Tool(tool) => {
-                let asked = door.and_then(|door| door.requirement(tool, class_of(tool)));
-                asked.map_or(otherwise, Wanted::Known)
-            }
-            Self::Other => otherwise,
-        }
-    }
-}
-
 /// An MCP request that brings no key: what its product opens without one, paced by address.
 fn keyless(call: &Call<'_>, fields: &Fields<'_>, mcp: &McpHeaders) -> Answered {
     if fields.has_any(&["permission", "method", "path", "tool", "cost", "meter", "dry_run"]) {
@@ -139,8 +113,12 @@ fn keyless(call: &Call<'_>, fields: &Fields<'_>, mcp: &McpHeaders) -> Answered {
 }
 
 /// What is asked: a permission, a route, a tool, or only whether the key stands; and by which meter it is
-/// counted.
-pub(super) fn wanted(fields: &Fields<'_>, profile: &Profile) -> Result<Wanted, AdminRefusal> {
+/// counted. `class_of` is what is known of a tool that is mapped by what it does.
+pub(super) fn wanted(
+    fields: &Fields<'_>,
+    profile: &Profile,
+    class_of: impl Fn(&str) -> Option<ToolClass>,
+) -> Result<Wanted, AdminRefusal> {
     let permission = fields.optional("permission", intake::permission)?;
     let method = fields.optional("method", intake::text)?;
     let path = fields.optional("path", intake::text)?;
@@ -153,7 +131,7 @@ pub(super) fn wanted(fields: &Fields<'_>, profile: &Profile) -> Result<Wanted, A
         }
         (None, Some(method), Some(path), None) => route(profile, &method, &path)?,
         (None, None, None, Some(tool)) => {
-            let mapped = profile.rpc.as_ref().and_then(|door| door.requirement(&tool, None));
+            let mapped = profile.rpc.as_ref().and_then(|door| door.requirement(&tool, class_of(&tool)));
             mapped.map_or(Wanted::Refused(Denial::Permission { needed: None }), Wanted::Known)
         }
         _ => return Err(refused("permission", "one of: permission; method and path; tool; or none of them")),
@@ -221,8 +199,8 @@ pub(super) fn code(denial: &Denial) -> &'static str {
         | Denial::TooLarge { .. }
         | Denial::ContentType
         | Denial::TwoCredentials
-        | Denial::Missing
         | Denial::Malformed => "malformed",
+        Denial::Missing => "missing",
         Denial::Unknown => "unknown",
         Denial::Revoked | Denial::Suspended => "revoked",
         Denial::Expired => "expired",
