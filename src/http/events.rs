@@ -68,7 +68,8 @@ pub struct EventRoom(Arc<AtomicUsize>);
 
 impl EventRoom {
     /// Bytes held now.
-    pub fn held_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
@@ -144,8 +145,8 @@ impl Events {
     }
 
     /// The same, kept alive after another time of silence than [`KEEP_ALIVE_AFTER`].
-    #[must_use]
-    pub const fn kept_alive_after(mut self, silence: Duration) -> Self {
+    #[cfg(test)]
+    const fn kept_alive_after(mut self, silence: Duration) -> Self {
         self.silence.most = silence;
         self
     }
