@@ -157,7 +157,7 @@ async fn an_answer_that_could_be_read_two_ways_breaks_the_stream_off() {
         r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[],"tools":[{"name":"contacts_list"}]}}"#,
         r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[],"Tools":[]}}"#,
         r#"{"jsonrpc":"2.0","id":1,"result":{"tools":{}}}"#,
-        "no json",
+        "{no json",
     ] {
         let far = Older::naming("/messages").await;
         let daemon = daemon_of(&far).await;

@@ -186,7 +186,7 @@ async fn a_tool_list_shrinks_with_the_key() {
     let key = daemon.key_for(&workspace, &["*:*"]).await;
     let mut connection = daemon.connect().await;
     let listed = |answer: Answer| answer.json()["result"]["tools"].as_array().unwrap().len();
-    assert_eq!(listed(connection.call(&crate::daemon::list_tools(&key)).await), 6);
+    assert_eq!(listed(connection.call(&crate::daemon::list_tools(&key)).await), 20);
     daemon.patch_key(&key, json!({"permissions": ["posts:read"]})).await;
     assert_eq!(listed(connection.call(&crate::daemon::list_tools(&key)).await), 2);
     daemon.patch_key(&key, json!({"permissions": []})).await;

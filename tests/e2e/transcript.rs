@@ -51,19 +51,24 @@ async fn play_once(name: &str, text: &str, proof_cache: ProofCache) -> Vec<Strin
             .await;
     let mut player = Player::new(daemon).await;
     let mut answers = Vec::new();
-    let mut repeat = 1;
+    let (mut repeat, mut is_stream) = (1, false);
     for step in steps(text) {
         let at = format!("{name}.txt, line {}, proof cache {proof_cache:?}", step.line);
         match step.kind {
             Kind::Directive(words) => match words.split_once(' ').unwrap_or((&words, "")) {
                 ("repeat", times) => repeat = times.parse().unwrap(),
+                ("stream", _) => is_stream = true,
                 (verb, rest) => player.prepare(verb, rest).await,
             },
             Kind::Exchange { request, answer } => {
                 for _ in 1..std::mem::replace(&mut repeat, 1) {
                     player.send(&request).await;
                 }
-                let came = player.send(&request).await;
+                let came = if std::mem::take(&mut is_stream) {
+                    player.begin_stream(&request).await
+                } else {
+                    player.send(&request).await
+                };
                 player.compare(&came, &answer).unwrap_or_else(|why| panic!("{at}: {why}"));
                 answers.push(player.named(&undated(&came)));
             }
@@ -147,6 +152,14 @@ impl Player {
             self.connection = Some(connection);
         }
         answer
+    }
+
+    /// Sends a request whose answer is a stream, over a connection of its own, and leaves it behind its first event.
+    async fn begin_stream(&self, request: &[String]) -> Answer {
+        let (bytes, _) = self.written(request);
+        let mut connection = self.daemon.connect().await;
+        connection.send(&bytes).await;
+        connection.stream_begun().await
     }
 
     /// A request's bytes: placeholders filled, `Host` and `Content-Length` added where they are missing.

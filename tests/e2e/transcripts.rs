@@ -82,4 +82,5 @@ played! {
     rpc_month_used_up
     rpc_rate_limit_exceeded
     rpc_tools_list
+    sse_opened
 }

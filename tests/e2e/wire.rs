@@ -147,6 +147,25 @@ impl Connection {
         }
     }
 
+    /// The head of a stream of events and its first event, as an answer. What comes behind them stays unread.
+    pub(crate) async fn stream_begun(&mut self) -> Answer {
+        let read = async {
+            let head_len = read_until(&mut self.stream, &mut self.unread, b"\r\n\r\n").await?;
+            let head =
+                String::from_utf8_lossy(&self.unread.drain(..head_len).collect::<Vec<_>>()).into_owned();
+            let (status, headers) = parse_head(&head)?;
+            let mut body = Vec::new();
+            while !body.ends_with(b"\n\n") {
+                body.extend(read_chunk(&mut self.stream, &mut self.unread).await?);
+            }
+            Ok(Answer { status, head, headers, body })
+        };
+        match within(read).await {
+            Ok(answer) => answer,
+            Err(error) => panic!("no stream: {error}; so far: {:?}", String::from_utf8_lossy(&self.unread)),
+        }
+    }
+
     /// The statuses of the next answer and of what comes ahead of it.
     pub(crate) async fn answer_with_interim(&mut self, method: &str) -> Vec<u16> {
         let mut statuses = Vec::new();
@@ -289,18 +308,22 @@ fn parse_head(head: &str) -> Result<(u16, Vec<(String, String)>)> {
 async fn read_chunks(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
-        let line_len = read_until(stream, unread, b"\r\n").await?;
-        let line: Vec<u8> = unread.drain(..line_len).collect();
-        let digits = String::from_utf8_lossy(&line);
-        let len = usize::from_str_radix(digits.trim_end(), 16).map_err(|_| malformed("chunk"))?;
-        body.extend(take(stream, unread, len).await?);
-        if take(stream, unread, 2).await? != b"\r\n" {
-            return Err(malformed("chunk's end"));
-        }
-        if len == 0 {
+        let chunk = read_chunk(stream, unread).await?;
+        if chunk.is_empty() {
             return Ok(body);
         }
+        body.extend(chunk);
     }
+}
+
+/// One chunk's data; the last one has none.
+async fn read_chunk(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Result<Vec<u8>> {
+    let line_len = read_until(stream, unread, b"\r\n").await?;
+    let line: Vec<u8> = unread.drain(..line_len).collect();
+    let digits = String::from_utf8_lossy(&line);
+    let len = usize::from_str_radix(digits.trim_end(), 16).map_err(|_| malformed("chunk"))?;
+    let chunk = take(stream, unread, len).await?;
+    if take(stream, unread, 2).await? == b"\r\n" { Ok(chunk) } else { Err(malformed("chunk's end")) }
 }
 
 /// Reads until `mark` is there and gives the length up to its end.

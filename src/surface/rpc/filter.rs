@@ -107,10 +107,10 @@ impl Sight {
     }
 }
 
-/// Whether an event is none that a client takes for a message: one without a text, or one of another name that is no
-/// JSON either.
+/// Whether an event is none that a client takes for a message: one without an object, or one of another name that is
+/// no JSON either.
 fn is_no_message(event: &Event<'_>) -> bool {
-    event.data.trim_ascii().is_empty()
+    !holds_members(event.data)
         || (!matches!(event.name, b"" | b"message")
             && serde_json::from_slice::<serde::de::IgnoredAny>(event.data).is_err())
 }
