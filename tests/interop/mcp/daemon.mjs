@@ -30,6 +30,17 @@ export async function workspace(profile, plan, overrides) {
   return workspace.id;
 }
 
+// A new key: its id and its text.
+export async function madeKey(workspace_id, permissions, rate = NO_LIMIT) {
+  const { id, key } = await admin("POST", "/keys", { workspace_id, permissions, rate });
+  return { id, text: key };
+}
+
 // A new key: its text.
-export const keyOf = async (workspace_id, permissions, rate = NO_LIMIT) =>
-  (await admin("POST", "/keys", { workspace_id, permissions, rate })).key;
+export const keyOf = async (...asked) => (await madeKey(...asked)).text;
+
+// What a key may do from now on.
+export const permit = (id, permissions) => admin("PATCH", `/keys/${id}`, { permissions });
+
+// What a key did, and what it was refused.
+export const usage = (id) => admin("GET", `/keys/${id}/usage`);

@@ -12,7 +12,10 @@ with_node() {
     case $(uname -m) in
         x86_64) machine=x64 ;;
         aarch64) machine=arm64 ;;
-        *) not_checked "no node of version 22 for $(uname -m)" ;;
+        *)
+            echo "the npm registry has no node for $(uname -m): install one of version 22 or newer" >&2
+            exit 1
+            ;;
     esac
     node_with "node-linux-$machine@22.23.3"
     node=$node_modules/node-linux-$machine/bin/node
@@ -152,7 +155,7 @@ runs() {
                 "socialcrm socialcrm /api/mcp-app http auto modern enterprise"
             )
             ;;
-        inspector) all=("${legacy[@]:0:3}" "${modern[@]}") ;;
+        inspector) all=("${legacy[@]:0:3}" "${legacy[@]:5:1}" "${modern[@]}") ;;
     esac
     local run comma='['
     for run in "${all[@]}"; do
