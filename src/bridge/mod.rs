@@ -39,7 +39,7 @@ use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::mcp::{Era, LEGACY_VERSIONS};
+use crate::domain::mcp::{Era, LEGACY_VERSIONS, names_event_stream};
 use answer::Answer;
 use lane::{Ground, Lane, Unready};
 use link::{Asked, Streams};
@@ -349,11 +349,7 @@ async fn read(body: Incoming) -> Result<Bytes, Refused> {
 
 /// Whether the client takes a stream of events, as it says itself: a missing `Accept` or `*/*` means JSON.
 fn takes_stream(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).any(|accept| {
-        accept.split(',').any(|kind| {
-            kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
-        })
-    })
+    headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).any(names_event_stream)
 }
 
 /// Whether the header names a version of the modern era.

@@ -27,6 +27,14 @@ impl Era {
     }
 }
 
+/// Whether a list of media types, as an `Accept` has it, names event streams.
+pub fn names_event_stream(media_types: &str) -> bool {
+    media_types.split(',').any(|kind| {
+        let essence = kind.split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case("text/event-stream")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,7 +27,7 @@ use super::intake::{self, Unread};
 use super::members::shown;
 use super::product::Server;
 use super::{Sandbox, discovery, workspace};
-use crate::domain::mcp::{Era, LEGACY_VERSIONS, MODERN_VERSION, NEWEST_LEGACY_VERSION};
+use crate::domain::mcp::{Era, LEGACY_VERSIONS, MODERN_VERSION, NEWEST_LEGACY_VERSION, names_event_stream};
 
 use rpc::{
     INVALID_REQUEST, METHOD_NOT_FOUND, Refusal, UNSUPPORTED_VERSION, internal, invalid, invalid_params,
@@ -63,12 +63,7 @@ pub(super) fn method_not_allowed(allow: &'static str) -> Answer {
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).any(|accept| {
-        accept.split(',').any(|kind| {
-            let kind = kind.split(';').next().unwrap_or_default();
-            kind.trim().eq_ignore_ascii_case("text/event-stream")
-        })
-    })
+    headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).any(names_event_stream)
 }
 
 /// The era that a message speaks; a version that is not spoken here has none.

@@ -15,6 +15,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use super::message::RpcMessage;
 use crate::dialect::Era;
 use crate::domain::denial::Invalid;
+use crate::domain::mcp::names_event_stream;
 
 const VERSION: &str = "mcp-protocol-version";
 const METHOD: &str = "mcp-method";
@@ -75,18 +76,14 @@ pub(super) fn strip_session(headers: &mut HeaderMap) {
 
 /// Whether an event stream is asked for by its name.
 pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(is_of_events)
+    headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(names_event_stream)
 }
 
-/// Whether a body is an event stream.
+/// Whether a body is an event stream. A body has one type: what lists several is none.
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get_all(CONTENT_TYPE).iter().filter_map(|value| value.to_str().ok()).any(is_of_events)
-}
-
-fn is_of_events(media_type: &str) -> bool {
-    let essence = media_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("text/event-stream")
+    let is_one = |value: &&str| !value.contains(',');
+    let values = headers.get_all(CONTENT_TYPE).iter().filter_map(|value| value.to_str().ok());
+    values.filter(is_one).any(names_event_stream)
 }
 
 /// Visible ASCII, as the protocol has it.
