@@ -5,10 +5,12 @@
     dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stdout,
     missing_docs,
     reason = "shared by benches, each of which uses a part"
 )]
 
+pub(crate) mod bars;
 pub(crate) mod daemon;
 
 use std::sync::Arc;
