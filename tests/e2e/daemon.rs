@@ -6,9 +6,7 @@
 //!
 //! Never here: an expectation about an answer, but that the set-up of a test works.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +17,7 @@ use keyward::domain::hash::SlowHashCost;
 use keyward::domain::time::Wall;
 use serde_json::{Value, json};
 
+pub(crate) use crate::harness::hidden::Hidden;
 use crate::wire::{Answer, Call, Connection, PATIENCE, call_once};
 
 /// When every manual clock starts.
@@ -64,24 +63,6 @@ pub(crate) enum ProofCache {
     #[default]
     On,
     Off,
-}
-
-/// A text that must not be shown.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Hidden(pub(crate) String);
-
-impl Deref for Hidden {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
 }
 
 /// A key that was made: its id, and its text.

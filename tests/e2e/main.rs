@@ -30,6 +30,8 @@ mod explain;
 mod framing_attacks;
 mod h2;
 mod hardening;
+#[path = "../harness/mod.rs"]
+mod harness;
 mod import;
 mod install_secret;
 mod keys_in_number;
@@ -55,7 +57,6 @@ mod products;
 mod program;
 mod public_routes;
 mod races;
-mod random;
 mod rates;
 mod rotation;
 mod routes;
@@ -75,4 +76,5 @@ mod upstream_attacks;
 mod upstreams;
 mod usage;
 mod verify_call;
-mod wire;
+
+use harness::{random, wire};

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::wire::{Call, PATIENCE};
+use super::wire::{Call, PATIENCE};
 
 /// The header of metered calls.
 pub(crate) const METERED: &str = "X-Metered";
