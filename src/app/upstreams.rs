@@ -1,4 +1,4 @@
-//! What stands behind each product: a server that is configured, a command, or the sandbox.
+//! What stands behind each product: a server that is configured, a command, the sandbox, or nobody.
 //!
 //! Never here: a request.
 
@@ -83,6 +83,7 @@ pub(super) fn upstream(
             let sandbox = sandbox.behind(sandbox_product(&profile.loaded));
             Ok(tasks::sandbox(tasks, &sandbox, shutdown))
         }
+        (UpstreamSetting::None, _) => Ok(Upstream::nobody()),
         (UpstreamSetting::Sandbox, None) => Err(refused("the sandbox is not open".to_owned())),
     }
 }

@@ -21,7 +21,7 @@ use super::shipped::{shipped, shipped_names, system_profile};
 use super::tuning;
 use super::upstream::upstream;
 use crate::domain::address::{ADDRESS_RULES_MAX, AddressRules};
-use crate::domain::profile::{Profile, SYSTEM_PROFILE};
+use crate::domain::profile::{Profile, RpcDoor, SYSTEM_PROFILE};
 use crate::gateway::ServerAddress;
 use crate::http::ListenAddress;
 use crate::http::forwarded::TrustedProxies;
@@ -186,11 +186,20 @@ impl Reading<'_> {
             }
         };
         let upstream = upstream?;
-        // The sandbox lives in this process, so there is nobody to doubt; a command sees no headers.
+        // The sandbox lives in this process, so there is nobody to doubt; a command sees no headers. Who asks and
+        // forwards by itself has this very answer.
         let asserts = asserts.unwrap_or(matches!(upstream, UpstreamSetting::Server(_)));
         let loaded = loaded?;
         if matches!(upstream, UpstreamSetting::Command(_)) && loaded.profile.rest.is_some() {
             section.problem("a command speaks MCP alone, and this profile has a [rest] door: give it a url");
+        }
+        if upstream == UpstreamSetting::None
+            && loaded.profile.rpc.as_ref().is_some_and(RpcDoor::may_ask_for_class)
+        {
+            section.problem(
+                "with upstream \"none\" nobody can be asked what a tool does: give each [[rpc.tool_pattern]] a permission in \
+                 place of its resource",
+            );
         }
         Some(ProfileSettings { loaded, upstream, asserts })
     }
@@ -309,6 +318,27 @@ listen = "127.0.0.1:8080"
 profiles = ["socialcrm"]
 "#;
 
+    /// A product of which a tool asks what it says that it does.
+    const BY_CLASS: &str = r#"
+name = "notes"
+tag = "nt_"
+[[permission]]
+name = "notes:read"
+[[permission]]
+name = "notes:write"
+[[permission]]
+name = "notes:delete"
+[[plan]]
+name = "free"
+[rpc]
+endpoint = "/notes"
+words = "standard"
+methods = ["tools/list"]
+[[rpc.tool_pattern]]
+match = "note*"
+resource = "notes"
+"#;
+
     pub(in crate::config) fn resolved(
         text: &str,
         environment: &[(&str, &str)],
@@ -321,6 +351,7 @@ profiles = ["socialcrm"]
                 .unwrap_or_default()
                 .replacen("name = \"socialcrm\"", "name = \"my-product\"", 1)
                 .replacen("sk_live_", "sk_other_", 1)),
+            Some("/etc/keyward/by-class.toml") => Ok(BY_CLASS.to_owned()),
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
         resolve(file, environment, flags, &read)
@@ -495,7 +526,7 @@ mod tests {
             problems,
             [
                 "KEYWARD_CACHE_PROOFS_MAX: cache.proofs_max: expected a whole number from 0 to 10000000",
-                "keyward.toml:5: profile[0].upstream: expected \"sandbox\", \"http://HOST:PORT\", \"https://HOST:PORT\", \"unix:/PATH\", or a table with one of the last three as its url, or with a command; here: http://HOST:PORT, https://HOST:PORT or unix:/PATH",
+                "keyward.toml:5: profile[0].upstream: expected \"sandbox\", \"none\", \"http://HOST:PORT\", \"https://HOST:PORT\", \"unix:/PATH\", or a table with one of the last three as its url, or with a command; here: http://HOST:PORT, https://HOST:PORT or unix:/PATH",
                 "keyward.toml:7: listener[0].listen: expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080, or unix: and an absolute path of at most 100 bytes, such as unix:/run/keyward/api.sock",
                 "keyward.toml:9: listener[0].colour: unknown; known here: listen, mode, tls, hosts, profiles",
                 "keyward.toml:11: checkpoint.interval: expected a duration from 100ms to 60s, such as \"1s\"",

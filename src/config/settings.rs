@@ -83,6 +83,8 @@ pub enum UpstreamSetting {
     Server(Box<UpstreamServer>),
     /// A command that is started.
     Command(Box<CommandSetting>),
+    /// Nobody: what passes is answered, and forwarded by whoever asked.
+    None,
 }
 
 /// One data listener, or one virtual host of several with the same `listen`.

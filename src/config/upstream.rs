@@ -15,8 +15,8 @@ use super::settings::UpstreamSetting;
 use crate::gateway::{Http2, ServerAddress, UpstreamOptions, UpstreamServer, plain_authority};
 
 /// What fits.
-const EXPECTED: &str = "expected \"sandbox\", \"http://HOST:PORT\", \"https://HOST:PORT\", \"unix:/PATH\", or a table with \
-                        one of the last three as its url, or with a command";
+const EXPECTED: &str = "expected \"sandbox\", \"none\", \"http://HOST:PORT\", \"https://HOST:PORT\", \"unix:/PATH\", or a \
+                        table with one of the last three as its url, or with a command";
 /// The most exchanges open at once that can be set: each may hold a window of 64 KiB.
 const EXCHANGES_MOST: u64 = 16_384;
 const IDLE_CONNECTIONS_MOST: u64 = 10_000;
@@ -27,8 +27,10 @@ pub(super) fn upstream(
     path: impl Fn(&Field<'_>) -> Option<PathBuf>,
 ) -> Option<UpstreamSetting> {
     if field.is_text() {
-        if field.text() == Some("sandbox") {
-            return Some(UpstreamSetting::Sandbox);
+        match field.text() {
+            Some("sandbox") => return Some(UpstreamSetting::Sandbox),
+            Some("none") => return Some(UpstreamSetting::None),
+            _ => {}
         }
         return Some(UpstreamSetting::Server(Box::new(UpstreamServer::at(address(field)?))));
     }
@@ -184,6 +186,20 @@ mod tests {
             assert_eq!(server, UpstreamServer::at(ServerAddress::parse(text).unwrap()), "{text}");
             assert_eq!(server_of(&format!("{{ url = \"{text}\" }}")), server, "{text}");
         }
+    }
+
+    #[test]
+    fn nobody_stands_behind_a_gate_that_is_asked_and_has_nobody_to_ask() {
+        let settings = resolved(&with("\"none\""), &[], &Flags::default()).unwrap();
+        assert_eq!(
+            (&settings.profiles[0].upstream, settings.profiles[0].asserts),
+            (&UpstreamSetting::None, false)
+        );
+        let by_class = |upstream: &str| {
+            format!("{LEAST}[[profile]]\nfile = \"by-class.toml\"\nupstream = \"{upstream}\"\n")
+        };
+        refused(&by_class("none"), "nobody can be asked what a tool does");
+        resolved(&by_class("http://127.0.0.1:3000"), &[], &Flags::default()).unwrap();
     }
 
     #[test]

@@ -87,7 +87,7 @@ pub(super) fn identify(headers: &mut HeaderMap, identity: Identity) -> Option<()
 
 /// Says which request this is, and how it reached the gate.
 pub(super) fn describe(headers: &mut HeaderMap, arrival: Arrival, host: Option<HeaderValue>) -> Option<()> {
-    headers.insert(REQUEST_ID, value(arrival.request_id)?);
+    number(headers, arrival.request_id)?;
     if let Some(address) = arrival.address {
         headers.insert(FORWARDED_FOR, value(address.to_string())?);
     }
@@ -96,6 +96,12 @@ pub(super) fn describe(headers: &mut HeaderMap, arrival: Arrival, host: Option<H
     }
     let scheme = if arrival.is_secure { "https" } else { "http" };
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    Some(())
+}
+
+/// Says which request this is, and no more.
+pub(super) fn number(headers: &mut HeaderMap, request_id: String) -> Option<()> {
+    headers.insert(REQUEST_ID, value(request_id)?);
     Some(())
 }
 

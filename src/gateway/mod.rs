@@ -1,12 +1,13 @@
 //! The upstream side: what may proceed is forwarded, and the upstream's answer brought back.
 //!
-//! Nothing is forwarded without a [`Pass`], which only the order of checks can make. The upstream sees an
+//! Where nobody stands behind the gate, its answer is the decision. Nothing is forwarded without a [`Pass`], which only the order of checks can make. The upstream sees an
 //! identity that is ours alone and never the caller's key; its address comes from configuration, never from a
 //! request. What was sent is not sent again.
 //!
 //! Never here: a decision about a caller, a followed redirect, or a decoded body.
 
 mod address;
+mod behind;
 mod clients;
 mod headers;
 mod interim;
@@ -18,10 +19,11 @@ mod upgrade;
 mod upstream;
 
 pub use address::{AddressError, Http2, ServerAddress, UpstreamServer, plain_authority};
+pub use behind::Upstream;
 pub use headers::Encodings;
 pub use link::MemoryDialer;
 pub use upgrade::Upgrades;
-pub use upstream::{Arrival, Outgoing, Pass, Stay, Upstream, UpstreamError, UpstreamOptions};
+pub use upstream::{Arrival, Outgoing, Pass, Stay, UpstreamError, UpstreamOptions};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! One upstream and the way to it: forwards a request that holds a pass, within bounds, once.
+//! The way to one upstream: forwards a request that holds a pass, within bounds, once.
 //!
 //! Path and query go on as they came. The wait for an answer starts when the request's body has gone;
 //! connecting, waiting and pausing have their own limits, and so has the number of exchanges open at once,
@@ -175,9 +175,9 @@ struct Prepared {
     may_upgrade: bool,
 }
 
-/// One upstream. Cheap to clone.
+/// The way to one upstream. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Upstream(Arc<Inner>);
+pub(super) struct Way(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -188,15 +188,15 @@ struct Inner {
     stream_places: Places,
 }
 
-impl Upstream {
-    /// The upstream that is this server. No connection is made before the first request; who its certificate
+impl Way {
+    /// The way to this server. No connection is made before the first request; who its certificate
     /// may come from is read now.
-    pub fn server(server: &UpstreamServer) -> Result<Self, UpstreamError> {
+    pub(super) fn to_server(server: &UpstreamServer) -> Result<Self, UpstreamError> {
         Ok(Self::new(Clients::of_server(server)?, server.name(), server.options.clone()))
     }
 
-    /// The upstream at the other end of `dialer`.
-    pub fn memory(dialer: MemoryDialer, options: UpstreamOptions) -> Self {
+    /// The way to the other end of `dialer`.
+    pub(super) fn to_memory(dialer: MemoryDialer, options: UpstreamOptions) -> Self {
         Self::new(Clients::of_memory(dialer, &options), Authority::from_static("sandbox"), options)
     }
 
@@ -216,7 +216,7 @@ impl Upstream {
     }
 
     /// Whether an absolute address is of this upstream's origin: its scheme, host and port.
-    pub fn is_origin_of(&self, address: &Uri) -> bool {
+    pub(super) fn is_origin_of(&self, address: &Uri) -> bool {
         let scheme = &self.0.clients.scheme;
         let port = |authority: &Authority| {
             authority.port_u16().or(if *scheme == Scheme::HTTPS { Some(443) } else { Some(80) })
@@ -231,7 +231,7 @@ impl Upstream {
 
     /// Forwards a request and brings the answer back, its body still coming. Denied are a body that is too
     /// large or does not come, and a key that stops standing before the answer is there; the rest are faults.
-    pub async fn forward(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Response, Refusal> {
+    pub(super) async fn forward(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Response, Refusal> {
         let place = self.take_place(&pass, outgoing.stay)?;
         let tether = pass.tether();
         let Prepared { request, sent, may_upgrade } = self.prepare(pass, outgoing)?;

@@ -168,7 +168,10 @@ impl DataSurface {
             ) => Err(dialect.say(refusal, None, Era::Legacy)),
         };
         let mut response = match said {
-            Ok(response) if is_preflight => settle(response, expect, body).await,
+            // Of what nobody takes further a body may be left, as behind a refusal.
+            Ok(response) if is_preflight || product.upstream.is_nobody() => {
+                settle(response, expect, body).await
+            }
             Ok(response) => response,
             Err(spoken) if readable.is_ok() => refuse(spoken, expect, body).await,
             Err(spoken) => refuse_for_good(spoken),

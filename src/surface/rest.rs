@@ -56,7 +56,7 @@ async fn open(exchange: Exchange<'_>, route: &Route, public: Public) -> Result<R
     if let Some(max_bytes) = announced_too_long(route, &parts.headers) {
         return Err(Denial::TooLarge { max_bytes }.into());
     }
-    let body = body.take_if(|body| !body.is_end_stream());
+    let body = body.take_if(|body| goes_on(product, body));
     let body = body.map_or(Body::Empty, |body| relayed(body, route.max_body_bytes));
     product.upstream.forward(Pass::Open(pass), outgoing(product, parts, body, arrival)).await
 }
@@ -93,13 +93,18 @@ async fn granted(exchange: Exchange<'_>, door: &RestDoor, found: Found<'_>) -> R
     let (signed_body, _held) = signed_body.unzip();
     let answer = engine.await_answer(&granted, place);
     let pass = product.pass(engine, granted)?;
-    let body = match (signed_body, body.take_if(|body| !body.is_end_stream())) {
+    let body = match (signed_body, body.take_if(|body| goes_on(product, body))) {
         (Some(read), _) => Body::from(read),
         (None, Some(body)) => relayed(body, max_body_bytes),
         (None, None) => Body::Empty,
     };
     let outgoing = Outgoing { upgrades, ..outgoing(product, parts, body, arrival) };
     answered(answer, product.upstream.forward(pass, outgoing).await)
+}
+
+/// Whether there is a body to pass on, and somebody to pass it on to.
+fn goes_on(product: &Product, body: &Incoming) -> bool {
+    !product.upstream.is_nobody() && !body.is_end_stream()
 }
 
 fn outgoing(product: &Product, mut head: Parts, body: Body, arrival: Arrival) -> Outgoing<'_> {

@@ -50,6 +50,7 @@ mod mcp_tool_mapping;
 mod memory;
 mod mixed_load;
 mod narrowing;
+mod nobody;
 mod order;
 mod own_api;
 mod plans;

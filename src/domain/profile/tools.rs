@@ -174,6 +174,11 @@ impl RpcDoor {
         self.tools.keys().any(|known| known.eq_ignore_ascii_case(&folded))
     }
 
+    /// Whether any tool is asked by what its annotations say.
+    pub fn may_ask_for_class(&self) -> bool {
+        self.tool_patterns.iter().any(|pattern| matches!(pattern.terms, ToolTerms::ByClass(_)))
+    }
+
     /// Whether what this tool asks depends on its annotations.
     pub fn asks_for_class(&self, name: &str) -> bool {
         matches!(self.tool_rule(name), ToolRule::Pattern(ToolPattern { terms: ToolTerms::ByClass(_), .. }))
@@ -342,7 +347,7 @@ mod tests {
     #[test]
     fn a_tool_that_is_mapped_by_class_is_closed_until_that_is_known() {
         let door = door();
-        assert!(door.asks_for_class("x1"));
+        assert!(door.asks_for_class("x1") && door.may_ask_for_class());
         assert_eq!(door.requirement("x1", None), None);
         let of = |class| door.requirement("x1", Some(class));
         assert_eq!(ToolClass::ALL.map(of), [4, 5, 6].map(|number| Some(asked(number))));

@@ -26,6 +26,7 @@ pub(super) async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<R
     let public = door.public_path(parts.uri.path()).filter(|_| reads);
     let anonymous = is_anonymous(&parts.headers, &product.profile);
     let credential = rpc_credential(&parts, product);
+    let is_missing_stream = door.sse.as_deref() == Some(parts.uri.path()) && product.upstream.is_nobody();
     let (pass, answer) = if let Some(public) = public.filter(|_| anonymous) {
         (Pass::Open(engine.open_pass(&product.profile, public, address)?), None)
     } else {
@@ -33,7 +34,7 @@ pub(super) async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<R
         let wanted = match public {
             Some(_) => Wanted::Known(Requirement::default().at(place)),
             // Where this is the only door, paths that are nobody's come here too.
-            None if !door.is_at(parts.uri.path()) => Wanted::Refused(Denial::NotFound),
+            None if !door.is_at(parts.uri.path()) || is_missing_stream => Wanted::Refused(Denial::NotFound),
             None => Wanted::Refused(Denial::Method { allow: allowed(door, parts.uri.path()) }),
         };
         let profile = &product.profile;

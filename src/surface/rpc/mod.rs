@@ -66,12 +66,16 @@ pub(super) async fn answer(
         Method::GET if is_at_endpoint && accepts_events(&exchange.parts.headers) => {
             without_message(exchange, Course::GoesOn).await
         }
-        _ if door.sse.as_deref() == Some(exchange.parts.uri.path()) => {
-            sse::at_stream(exchange, door, dialect).await
-        }
+        _ if is_older_stream(&exchange, door) => sse::at_stream(exchange, door, dialect).await,
         _ => document(exchange, door).await,
     };
     answered.map_err(|refused| dialect.say(&refused.refusal, refused.id.as_deref(), era))
+}
+
+/// Whether it is at the stream of the older transport. Where it is opened elsewhere, it is not here: its first event would
+/// name an address that nobody here knows.
+fn is_older_stream(exchange: &Exchange<'_>, door: &RpcDoor) -> bool {
+    door.sse.as_deref() == Some(exchange.parts.uri.path()) && !exchange.product.upstream.is_nobody()
 }
 
 /// The bearer, which is this door's only credential. Another door's key header beside it is a second one.

@@ -212,7 +212,7 @@ async fn granted<'a>(
     let (engine, profile) = (exchange.engine, &exchange.product.profile);
     let headers = &exchange.parts.headers;
     let user = SessionUser::from(&caller);
-    let found = InSession::of(engine, profile, headers, user);
+    let found = InSession::of(engine, exchange.product, headers, user);
     let session = InSession::or_refused(found, &mut asked.wanted, user);
     let cost = asked.wanted.cost();
     let granted = noted(exchange.limit_states, engine.admit(caller, &asked.wanted, cost).await)?;
@@ -234,7 +234,7 @@ fn opened<'a>(exchange: &Exchange<'a>, asked: Asked) -> Result<LetThrough<'a>, R
     let (headers, address) = (&exchange.parts.headers, exchange.arrival.address);
     let public = asked.open_to(is_anonymous(headers, profile))?;
     let pass = Pass::Open(engine.open_pass(profile, public, address)?);
-    let session = InSession::of(engine, profile, headers, SessionUser::Nobody(address));
+    let session = InSession::of(engine, exchange.product, headers, SessionUser::Nobody(address));
     let session = session.map_err(Denial::Invalid)?;
     let sight = Some(Sight::of_else(profile, None, era(headers), session.is_named()));
     Ok(LetThrough { pass, answer: None, session, sight, holder: Holder::Address(address) })

@@ -13,6 +13,7 @@ use crate::domain::denial::{Denial, Invalid};
 use crate::domain::profile::Profile;
 use crate::engine::{Engine, SessionDigest, SessionUser};
 use crate::http::Response;
+use crate::surface::data::Product;
 
 /// The status by which an upstream says that a session has ended.
 const UNKNOWN_TO_UPSTREAM: u16 = 404;
@@ -36,12 +37,14 @@ impl InSession {
     /// The session that a request names, which must be this user's to use. Without one the exchange may begin one.
     pub(super) fn of(
         engine: &Engine,
-        profile: &Profile,
+        product: &Product,
         headers: &HeaderMap,
         user: SessionUser,
     ) -> Result<Self, Invalid> {
-        let named = headers::session(headers)?.map(|id| engine.session(profile, id));
-        match named {
+        let named = headers::session(headers)?;
+        // What an upstream elsewhere gave is not seen here, and whose it is is for whoever forwards.
+        let named = named.filter(|_| !product.upstream.is_nobody());
+        match named.map(|id| engine.session(&product.profile, id)) {
             Some(session) if !engine.may_use_session(session, user) => Err(Invalid::Session),
             named => Ok(Self { named, user }),
         }

@@ -31,7 +31,7 @@ pub(super) async fn without_message(exchange: Exchange<'_>, course: Course) -> R
     caller.check_signature(&sent, &signature::signable(&parts, &[]));
     let user = SessionUser::from(&caller);
     let mut wanted = Wanted::Known(Requirement::default().at(Place::Standing));
-    let found = InSession::of(engine, profile, &parts.headers, user);
+    let found = InSession::of(engine, product, &parts.headers, user);
     let session = InSession::or_refused(found, &mut wanted, user);
     let granted = noted(limit_states, engine.admit(caller, &wanted, 1).await)?;
     let answer = engine.await_answer(&granted, Place::Standing);

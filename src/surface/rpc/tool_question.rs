@@ -94,7 +94,7 @@ impl ToolQuestion<'_> {
         }
         // A session of somebody else's is not asked in; the decision says so.
         let user = SessionUser::from(caller);
-        if InSession::of(self.engine, &self.product.profile, &self.parts.headers, user).is_err() {
+        if InSession::of(self.engine, self.product, &self.parts.headers, user).is_err() {
             return Ok(None);
         }
         let session = session(&self.parts.headers).ok().flatten().unwrap_or_default();
