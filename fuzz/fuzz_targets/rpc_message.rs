@@ -4,5 +4,7 @@
 
 #[path = "../checks/rpc_message.rs"]
 mod check;
+#[path = "../lenient.rs"]
+mod lenient;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| check::check(data));

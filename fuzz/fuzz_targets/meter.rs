@@ -1,0 +1,10 @@
+//! Feeds the check of `checks/meter.rs` with lists of operations; what must hold and what is not covered stands there.
+
+#![no_main]
+
+#[path = "../checks/meter.rs"]
+mod check;
+#[path = "../operations.rs"]
+mod operations;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| check::check(data));
