@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::Engine;
 use super::live::LiveWorkspace;
 use crate::domain::time::Mono;
-use crate::store::{ChangeError, Counted, MeterRows};
+use crate::store::{ChangeError, Counted, DiskHealth, MeterRows};
 
 /// How the checkpoints went.
 #[derive(Debug, Default)]
@@ -94,8 +94,14 @@ impl Engine {
         self.checkpoints.nanos_since_last_good(self.clock.now().mono) / 1_000_000_000
     }
 
-    /// Whether what is counted reaches the disk: the last checkpoint was good.
+    /// Whether what is counted and changed reaches the disk: the last checkpoint was good, and no write failed
+    /// since.
     pub fn is_ready(&self) -> bool {
-        !self.checkpoints.failing.load(Ordering::Relaxed)
+        !self.checkpoints.failing.load(Ordering::Relaxed) && !self.disk_health().is_ill
+    }
+
+    /// How the disk does.
+    pub fn disk_health(&self) -> DiskHealth {
+        self.store.disk_health()
     }
 }

@@ -36,7 +36,8 @@ impl Store {
 
     /// The audit rows behind number `after`, at most `limit` and never more than [`PAGE_MAX`].
     pub fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
-        let audit = self.begin_read()?.open_table(AUDIT).map_err(reading())?;
+        let txn = self.begin_read()?;
+        let audit = txn.open_table(AUDIT).map_err(reading())?;
         let rows = audit.range(after.saturating_add(1)..).map_err(reading())?;
         rows.take(limit.min(PAGE_MAX))
             .map(|row| {
@@ -50,7 +51,8 @@ impl Store {
 
     /// The newest audit row; `None` when there is none.
     pub fn audit_head(&self) -> Result<Option<AuditHead>, StoreError> {
-        let audit = self.begin_read()?.open_table(AUDIT).map_err(reading())?;
+        let txn = self.begin_read()?;
+        let audit = txn.open_table(AUDIT).map_err(reading())?;
         head(&audit)
     }
 
@@ -58,7 +60,8 @@ impl Store {
     /// Whether there are more.
     pub fn check_audit(&self, chain: &mut AuditChain, to: u64) -> Result<bool, StoreError> {
         let sealers = self.0.shared.sealers.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let audit = self.begin_read()?.open_table(AUDIT).map_err(reading())?;
+        let txn = self.begin_read()?;
+        let audit = txn.open_table(AUDIT).map_err(reading())?;
         let first = chain.met().saturating_add(1);
         if first > to {
             return Ok(false);

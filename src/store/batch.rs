@@ -49,7 +49,8 @@ impl Store {
 
     /// The next keys behind `after` that have a stored fingerprint.
     pub fn walk_fingerprints(&self, after: Option<KeyId>) -> Result<Walked, StoreError> {
-        let keys = self.begin_read()?.open_table(KEYS).map_err(StoreError::database("walk over keys"))?;
+        let txn = self.begin_read()?;
+        let keys = txn.open_table(KEYS).map_err(StoreError::database("walk over keys"))?;
         let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_u128()));
         let rows =
             keys.range::<u128>((start, Bound::Unbounded)).map_err(StoreError::database("walk over keys"))?;

@@ -17,10 +17,8 @@ use crate::domain::time::Wall;
 impl Store {
     /// The mark; `None` in a file that never had one.
     pub fn clock_mark(&self) -> Result<Option<Wall>, StoreError> {
-        let meta = self
-            .begin_read()?
-            .open_table(META)
-            .map_err(StoreError::database("read the mark of the clock"))?;
+        let txn = self.begin_read()?;
+        let meta = txn.open_table(META).map_err(StoreError::database("read the mark of the clock"))?;
         let row = meta.get(CLOCK_MARK_ROW).map_err(StoreError::database("read the mark of the clock"))?;
         let mark = |micros: u64| Wall::from_micros(i64::try_from(micros).unwrap_or(i64::MAX));
         Ok(row.map(|row| mark(row.value())))

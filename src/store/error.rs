@@ -108,6 +108,9 @@ pub enum StoreError {
         #[source]
         cause: Arc<dyn Error + Send + Sync>,
     },
+    /// The disk refuses writes, and has done so since an earlier one.
+    #[error("the disk refuses writes")]
+    Ill,
     /// No sealer of audit rows was set; a defect in this program.
     #[error("the audit log cannot be sealed: no install secret was set")]
     Unsealed,

@@ -8,32 +8,56 @@
 //! Never here: an empty store in the place of a file that is short, damaged or not ours.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError, TableError};
 
+use super::disk::{Disk, Open, open_database};
 use super::error::StoreError;
 use super::migrations;
 use super::overlay::Overlay;
 use super::private_file::{self, Draft, PrivateFileError};
 use super::tables::{self, META, SCHEMA_ROW, SCHEMA_VERSION};
 
+/// How much a probe writes: 1 MiB, more than the pages of the largest transaction of the writer.
+const PROBE_PIECES: usize = 256;
+const PROBE_PIECE_BYTES: usize = 4096;
+
 /// Opens the store at `path`, or makes it when nothing is there.
-pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
+pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<(Arc<Disk>, Open), StoreError> {
     match fs::symlink_metadata(path) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, cache_bytes)?,
         Err(error) => return Err(StoreError::file("look at", path)(error)),
     }
     look(path, cache_bytes)?;
-    let database = open_database(path, backend_of(path, existing(path)?)?, cache_bytes)?;
-    let found = check_schema(path, &database)?;
-    migrations::run(&database, found)?;
-    Ok(database)
+    let beside = path.to_owned();
+    let disk = Disk::new(backend_of(path, existing(path)?)?, Box::new(move || probe(&beside)), cache_bytes);
+    let open = open_over(path, &disk)?;
+    Ok((disk, open))
+}
+
+/// Opens the database of a disk whose file is a store, and brings it to the newest schema.
+pub(super) fn open_over(path: &Path, disk: &Arc<Disk>) -> Result<Open, StoreError> {
+    let open = disk.open().map_err(|error| opening_failed(path, error))?;
+    let found = check_schema(path, &open.database)?;
+    migrations::run(&open.database, found)?;
+    disk.keep_head().map_err(StoreError::file("read", path))?;
+    Ok(open)
+}
+
+/// Tries whether the file's directory takes writes: as much as a large transaction, written and synced beside
+/// it, and gone again.
+fn probe(path: &Path) -> io::Result<()> {
+    let (_gone_when_dropped, mut file) = Draft::begin(path)?;
+    for _ in 0..PROBE_PIECES {
+        file.write_all(&[0x5a; PROBE_PIECE_BYTES])?;
+    }
+    file.sync_all()
 }
 
 /// Checks the schema without writing to the file: redb marks a file as in use, and repairs it, the moment it
@@ -41,18 +65,18 @@ pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Database, StoreErr
 fn look(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
     let overlay = Overlay::new(backend_of(path, existing(path)?)?).map_err(StoreError::file("read", path))?;
     let full = overlay.full();
-    match open_database(path, overlay, cache_bytes) {
+    match open_database(overlay, cache_bytes) {
         Ok(database) => check_schema(path, &database).map(drop),
         // A repair too large for memory can only be made in the file itself; its schema is checked after it.
         Err(_) if full.load(Ordering::Relaxed) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => Err(opening_failed(path, error)),
     }
 }
 
 /// Makes an empty store and gives it its name only when it is whole and on the disk.
 fn create(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
     let (draft, file) = Draft::begin(path).map_err(StoreError::file("create", path))?;
-    fill(path, file, cache_bytes)?;
+    fill(path, backend_of(path, file)?, cache_bytes)?;
     match draft.name_new() {
         // Another process made one in the meantime; that it is in use is found out next.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -61,8 +85,8 @@ fn create(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
 }
 
 /// Makes an empty file a store without anything in it.
-fn fill(path: &Path, file: File, cache_bytes: usize) -> Result<(), StoreError> {
-    let database = open_database(path, backend_of(path, file)?, cache_bytes)?;
+pub(super) fn fill(path: &Path, file: impl StorageBackend, cache_bytes: usize) -> Result<(), StoreError> {
+    let database = open_database(file, cache_bytes).map_err(|error| opening_failed(path, error))?;
     let mut txn = database.begin_write().map_err(StoreError::database("create its tables"))?;
     txn.set_quick_repair(true);
     tables::create_all(&txn)?;
@@ -88,19 +112,6 @@ fn existing(path: &Path) -> Result<File, StoreError> {
 
 fn backend_of(path: &Path, file: File) -> Result<FileBackend, StoreError> {
     FileBackend::new(file).map_err(|error| opening_failed(path, error))
-}
-
-fn open_database(
-    path: &Path,
-    backend: impl StorageBackend,
-    cache_bytes: usize,
-) -> Result<Database, StoreError> {
-    // A file that was cut or overwritten may make redb panic while it opens it; that is a damaged file, too.
-    catch_unwind(AssertUnwindSafe(|| {
-        Database::builder().set_cache_size(cache_bytes).create_with_backend(backend)
-    }))
-    .unwrap_or_else(|_| Err(StorageError::Corrupted("it broke off while opening".to_owned()).into()))
-    .map_err(|error| opening_failed(path, error))
 }
 
 fn opening_failed(path: &Path, error: DatabaseError) -> StoreError {
@@ -155,7 +166,8 @@ mod tests {
     fn made() -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keyward.redb");
-        open(&path, CACHE_BYTES).unwrap().close().unwrap();
+        let (_, open) = open(&path, CACHE_BYTES).unwrap();
+        open.database.close().unwrap();
         (directory, path)
     }
 

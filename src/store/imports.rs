@@ -131,7 +131,8 @@ impl Store {
 
     /// The legacy shapes of every profile that has some.
     pub fn legacy_shapes(&self) -> Result<Vec<(String, Vec<LegacyShape>)>, StoreError> {
-        let table = existing(self.begin_read()?.open_table(LEGACY_SHAPES), "read the legacy shapes")?;
+        let txn = self.begin_read()?;
+        let table = existing(txn.open_table(LEGACY_SHAPES), "read the legacy shapes")?;
         let Some(table) = table else { return Ok(Vec::new()) };
         let rows = table.iter().map_err(StoreError::database("read the legacy shapes"))?;
         rows.map(|row| {

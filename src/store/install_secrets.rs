@@ -21,10 +21,9 @@ impl Store {
     /// Every install secret under which a fingerprint or the seal of an audit row was ever made. Only new install
     /// secrets let it grow.
     pub fn install_secret_names(&self) -> Result<Vec<SecretId>, StoreError> {
-        let names = self
-            .begin_read()?
-            .open_table(MAKERS)
-            .map_err(StoreError::database("read the names of install secrets"))?;
+        let txn = self.begin_read()?;
+        let names =
+            txn.open_table(MAKERS).map_err(StoreError::database("read the names of install secrets"))?;
         names
             .iter()
             .map_err(StoreError::database("read the names of install secrets"))?

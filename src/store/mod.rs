@@ -12,8 +12,10 @@ mod batch;
 mod changes;
 mod clock_mark;
 mod codec;
+mod disk;
 mod error;
 mod file;
+mod healing;
 mod imports;
 mod install_secrets;
 mod meters;
@@ -32,6 +34,7 @@ mod writer;
 pub use batch::{BATCH_KEYS_MAX, Walked};
 pub use codec::key::{from_bytes as key_record_from_bytes, to_bytes as key_record_to_bytes};
 pub use error::{ChangeError, StoreError};
+pub use healing::DiskHealth;
 pub use imports::{IMPORT_BATCH_MAX, ImportCase, ImportDone, ImportOutcome, ImportedKey};
 pub use meters::{MeterRows, StoredMeters};
 pub use reads::{CANDIDATES_MAX, KeyCondition, KeyFilter, Listed, PAGE_MAX, Page, WorkspaceFilter};
@@ -44,9 +47,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::ReadableDatabase;
 
 use self::changes::{CHANGE_ROWS_MAX, Done, WORKSPACE_CHANGE_ROWS_MAX};
+use self::disk::{Disk, Open, Reading};
+use self::healing::Illness;
 use self::queue::{CHECKPOINT_ROWS_MAX, Lane, Queue};
 use self::tables::WriteTables;
 use self::writer::Change;
@@ -122,9 +127,10 @@ struct Inner {
 
 /// What the store and its writer thread share.
 struct Shared {
-    /// `None` once closed. Behind a lock so that a later handle can take its place after an I/O error; held
-    /// only to begin a transaction.
-    database: RwLock<Option<Database>>,
+    disk: Arc<Disk>,
+    /// The database in use; `None` once closed. Another one takes its place after an I/O error.
+    open: RwLock<Option<Arc<Open>>>,
+    illness: Illness,
     queue: Queue,
     commits: AtomicU64,
     /// What seals audit rows: the last one; those before it are for checks.
@@ -135,18 +141,23 @@ impl Store {
     /// Opens the store at `path`, or makes it when nothing is there; its directory must exist. A file that
     /// others may read, that is in use, not ours, damaged or newer is refused and left as it is.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
-        Self::over(file::open(path, options.cache_bytes)?)
-            .map_err(StoreError::file("start the thread that writes", path))
+        let (disk, open) = file::open(path, options.cache_bytes)?;
+        Self::over(disk, open).map_err(StoreError::file("start the thread that writes", path))
     }
 
     /// Starts the writer of an open database.
-    fn over(database: Database) -> io::Result<Self> {
+    fn over(disk: Arc<Disk>, open: Open) -> io::Result<Self> {
+        let open = Arc::new(open);
         let shared = Arc::new(Shared {
-            database: RwLock::new(Some(database)),
+            disk,
+            open: RwLock::new(Some(Arc::clone(&open))),
+            illness: Illness::default(),
             queue: Queue::default(),
             commits: AtomicU64::new(0),
             sealers: RwLock::default(),
         });
+        shared.watch(&open);
+        drop(open);
         let for_writer = Arc::clone(&shared);
         let writer =
             thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer::run(&for_writer))?;
@@ -235,6 +246,11 @@ impl Store {
         self.0.shared.commits.load(Ordering::Relaxed)
     }
 
+    /// How the disk does.
+    pub fn disk_health(&self) -> DiskHealth {
+        self.0.shared.illness.health()
+    }
+
     /// How many changes wait for the writer.
     #[cfg(test)]
     pub(crate) fn waiting_changes(&self) -> usize {
@@ -245,8 +261,9 @@ impl Store {
     /// reads and changes are refused with [`StoreError::Closed`]; closing again is nothing.
     pub fn close(&self) -> Result<(), StoreError> {
         self.0.end_writer();
-        let database = self.0.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        database.map_or(Ok(()), |open| open.close().map_err(StoreError::database("close its file")))
+        let shared = &self.0.shared;
+        let open = shared.open.write().unwrap_or_else(PoisonError::into_inner).take();
+        open.map_or(Ok(()), |open| shared.close(open))
     }
 
     /// Queues a change and waits until it is durable or refused.
@@ -262,10 +279,8 @@ impl Store {
         answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
-    fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
-        let database = self.0.shared.database.read().unwrap_or_else(PoisonError::into_inner);
-        let open = database.as_ref().ok_or(StoreError::Closed)?;
-        open.begin_read().map_err(StoreError::database("begin to read"))
+    fn begin_read(&self) -> Result<Reading, StoreError> {
+        self.0.shared.begin_read()
     }
 }
 
@@ -280,10 +295,41 @@ impl Shared {
         self.sealers.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
     }
 
-    fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let open = database.as_ref().ok_or(StoreError::Closed)?;
-        open.begin_write().map_err(StoreError::database("begin a transaction"))
+    /// The database in use.
+    fn current(&self) -> Result<Arc<Open>, StoreError> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
+    }
+
+    fn is_in_use(&self, open: &Arc<Open>) -> bool {
+        let in_use = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        in_use.as_ref().is_some_and(|in_use| Arc::ptr_eq(in_use, open))
+    }
+
+    fn begin_read(&self) -> Result<Reading, StoreError> {
+        loop {
+            let open = self.current()?;
+            // Not under the lock: a write that fails at this moment may hold it up, and wants the lock.
+            let begun = open.database.begin_read().map_err(StoreError::database("begin to read"));
+            let reading = begun.map(|txn| Reading::new(txn, Arc::clone(&open)));
+            // What was begun over a database that was given up meanwhile is begun again.
+            if self.is_in_use(&open) || reading.is_err() && self.current().is_err() {
+                return reading;
+            }
+        }
+    }
+
+    fn close(&self, open: Arc<Open>) -> Result<(), StoreError> {
+        let (is_ill, watch) = (self.illness.health().is_ill, Arc::clone(&open.watch));
+        let closed = if let Some(open) = healing::alone(open) {
+            open.database.close().map_err(StoreError::database("close its file"))
+        } else {
+            // Somebody still reads it, and ends it. It has nothing to write that a start could miss.
+            watch.fence();
+            Ok(())
+        };
+        let released = self.disk.release().map_err(redb::StorageError::Io);
+        let released = released.map_err(StoreError::database("let go of its file"));
+        if is_ill { Err(StoreError::Ill) } else { closed.and(released) }
     }
 }
 

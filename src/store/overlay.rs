@@ -1,7 +1,7 @@
 //! A file seen through memory: reads come from the file, writes stay here.
 //!
-//! It lets redb open and repair a file of unknown schema while the file itself stays as it is. It takes the
-//! file's own locks, so a file that another process holds is seen as such.
+//! It lets redb open and repair a file while the file itself stays as it is: one of unknown schema, or one that
+//! takes no writes. It takes the file's own locks, so a file that another process holds is seen as such.
 //!
 //! Never here: a write to the file. What was written is lost when this is dropped, and that is its purpose.
 
@@ -11,7 +11,6 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
 /// Bytes that are remembered as one.
@@ -23,8 +22,8 @@ const BLOCKS_MAX: usize = 16 * 1024;
 
 /// A file and what was written over it.
 #[derive(Debug)]
-pub(super) struct Overlay {
-    file: FileBackend,
+pub(super) struct Overlay<File> {
+    file: File,
     written: Mutex<Written>,
     full: Arc<AtomicBool>,
 }
@@ -38,9 +37,9 @@ struct Written {
     blocks: BTreeMap<u64, Box<[u8]>>,
 }
 
-impl Overlay {
+impl<File: StorageBackend> Overlay<File> {
     /// Lays an overlay over the file.
-    pub(super) fn new(file: FileBackend) -> io::Result<Self> {
+    pub(super) fn new(file: File) -> io::Result<Self> {
         let len = file.len()?;
         let written = Mutex::new(Written { len, file_len: len, blocks: BTreeMap::new() });
         Ok(Self { file, written, full: Arc::default() })
@@ -90,7 +89,7 @@ fn out_of_range() -> io::Error {
     io::ErrorKind::InvalidInput.into()
 }
 
-impl StorageBackend for Overlay {
+impl<File: StorageBackend> StorageBackend for Overlay<File> {
     fn len(&self) -> io::Result<u64> {
         Ok(self.written().len)
     }
@@ -178,6 +177,7 @@ impl StorageBackend for Overlay {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use redb::backends::FileBackend;
     use std::io::Write;
 
     const BYTES_MAX: usize = 3 * BLOCK_BYTES;

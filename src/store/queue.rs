@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::error::{ChangeError, StoreError};
 use super::writer::Job;
@@ -46,6 +47,17 @@ struct Lanes {
     checkpoint: VecDeque<Box<dyn Job>>,
     import: VecDeque<Box<dyn Job>>,
     closed: bool,
+    /// Whether the writer is to look up, though nothing waits.
+    is_woken: bool,
+}
+
+/// What a pause of the writer came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Paused {
+    /// It lasted.
+    Over,
+    /// No more changes may come.
+    Closed,
 }
 
 impl Queue {
@@ -71,15 +83,44 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for changes and takes as many as fit into one transaction, in order. `None` once the queue is
-    /// closed and empty.
+    /// Waits for changes and takes as many as fit into one transaction, in order; none when the writer was woken
+    /// for something else. `None` once the queue is closed and empty.
     pub(super) fn next_group(&self) -> Option<Vec<Box<dyn Job>>> {
         let mut lanes = self
             .filled
-            .wait_while(self.lanes(), |lanes| lanes.waiting() == 0 && !lanes.closed)
+            .wait_while(self.lanes(), |lanes| lanes.waiting() == 0 && !lanes.closed && !lanes.is_woken)
             .unwrap_or_else(PoisonError::into_inner);
+        lanes.is_woken = false;
         let group = lanes.take_group();
-        (!group.is_empty()).then_some(group)
+        (!group.is_empty() || !lanes.closed).then_some(group)
+    }
+
+    /// Takes all that wait.
+    pub(super) fn take_all(&self) -> Vec<Box<dyn Job>> {
+        let mut all = Vec::new();
+        let mut lanes = self.lanes();
+        loop {
+            let group = lanes.take_group();
+            if group.is_empty() {
+                return all;
+            }
+            all.extend(group);
+        }
+    }
+
+    /// Lets so much time pass, unless the queue is closed or comes to be.
+    pub(super) fn pause(&self, time: Duration) -> Paused {
+        let (lanes, _) = self
+            .filled
+            .wait_timeout_while(self.lanes(), time, |lanes| !lanes.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        if lanes.closed { Paused::Closed } else { Paused::Over }
+    }
+
+    /// Has the writer look up, though nothing waits.
+    pub(super) fn wake(&self) {
+        self.lanes().is_woken = true;
+        self.filled.notify_all();
     }
 
     /// How many changes wait.

@@ -76,7 +76,8 @@ pub struct WorkspaceFilter<'a> {
 impl Store {
     /// The key of this id.
     pub fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        let keys = self.begin_read()?.open_table(KEYS).map_err(StoreError::database("read a key"))?;
+        let txn = self.begin_read()?;
+        let keys = txn.open_table(KEYS).map_err(StoreError::database("read a key"))?;
         key(&keys, id)
     }
 
@@ -101,8 +102,8 @@ impl Store {
 
     /// The workspace of this id.
     pub fn workspace(&self, id: WorkspaceId) -> Result<Option<WorkspaceRecord>, StoreError> {
-        let workspaces =
-            self.begin_read()?.open_table(WORKSPACES).map_err(StoreError::database("read a workspace"))?;
+        let txn = self.begin_read()?;
+        let workspaces = txn.open_table(WORKSPACES).map_err(StoreError::database("read a workspace"))?;
         let row = workspaces.get(id.as_u128()).map_err(StoreError::database("read a workspace"))?;
         row.map(|bytes| codec::workspace::from_bytes(id, bytes.value())).transpose()
     }
@@ -113,8 +114,8 @@ impl Store {
         filter: WorkspaceFilter<'_>,
         page: Page,
     ) -> Result<Listed<WorkspaceRecord>, StoreError> {
-        let workspaces =
-            self.begin_read()?.open_table(WORKSPACES).map_err(StoreError::database("list workspaces"))?;
+        let txn = self.begin_read()?;
+        let workspaces = txn.open_table(WORKSPACES).map_err(StoreError::database("list workspaces"))?;
         let mut listing = Listing::new(page);
         for row in workspaces.iter().map_err(StoreError::database("list workspaces"))? {
             let (id, bytes) = row.map_err(StoreError::database("list workspaces"))?;
@@ -187,16 +188,15 @@ impl Store {
     /// How many keys there are, revoked ones among them.
     #[cfg(test)]
     pub(crate) fn keys_total(&self) -> Result<u64, StoreError> {
-        let keys = self.begin_read()?.open_table(KEYS).map_err(StoreError::database("count keys"))?;
+        let txn = self.begin_read()?;
+        let keys = txn.open_table(KEYS).map_err(StoreError::database("count keys"))?;
         keys.len().map_err(StoreError::database("count keys"))
     }
 
     /// What was last saved of a key's counters; `None` before the first time.
     pub fn key_counters(&self, id: KeyId) -> Result<Option<KeyCounters>, StoreError> {
-        let counters = self
-            .begin_read()?
-            .open_table(KEY_COUNTERS)
-            .map_err(StoreError::database("read a key's counters"))?;
+        let txn = self.begin_read()?;
+        let counters = txn.open_table(KEY_COUNTERS).map_err(StoreError::database("read a key's counters"))?;
         key_counters(&counters, id)
     }
 
@@ -207,7 +207,8 @@ impl Store {
         meter: &str,
         period: PeriodIndex,
     ) -> Result<Option<MeterRow>, StoreError> {
-        let meters = self.begin_read()?.open_table(METERS).map_err(StoreError::database("read a meter"))?;
+        let txn = self.begin_read()?;
+        let meters = txn.open_table(METERS).map_err(StoreError::database("read a meter"))?;
         let row =
             meters.get((workspace.as_u128(), meter, period)).map_err(StoreError::database("read a meter"))?;
         row.map(|bytes| codec::counts::meter_from_bytes(workspace, meter, period, bytes.value())).transpose()

@@ -19,15 +19,21 @@ mod lookup;
 mod moved_anchor;
 #[cfg(test)]
 mod order;
+mod platter;
 #[cfg(test)]
+mod power;
 mod replays;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod sickness;
 #[cfg(test)]
 mod usage;
 
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use redb::ReadableTableMetadata;
+use redb::{Database, ReadableTableMetadata, WriteTransaction};
 
 use super::*;
 use crate::domain::audit::{Actor, AuditAction, Subject};

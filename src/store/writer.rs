@@ -5,8 +5,9 @@
 //! start nothing. Nobody is answered before the commit returned; when it fails, everybody of the group is
 //! told so. A change that is refused writes nothing and leaves its group as it was.
 //!
-//! Never here: an end of the thread by panic with somebody still waiting. (Replacing the database after an
-//! I/O error will happen here too, between two groups.)
+//! After an I/O error the store heals between two groups (healing).
+//!
+//! Never here: an end of the thread by panic with somebody still waiting.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::changes::Done;
+use super::disk::Open;
 use super::error::{ChangeError, StoreError};
 use super::meters::MeterRows;
 use super::queue::Queue;
@@ -105,22 +107,46 @@ where
 }
 
 /// The thread's whole life: until the queue is closed and empty.
-pub(super) fn run(shared: &Shared) {
+pub(super) fn run(shared: &Arc<Shared>) {
     let _ending = Ending(&shared.queue);
-    while let Some(mut group) = shared.queue.next_group() {
-        // A panic leaves the transaction uncommitted, which is all that must hold.
-        let committed =
-            catch_unwind(AssertUnwindSafe(|| write(shared, &mut group))).unwrap_or(Err(StoreError::BrokeOff));
-        for job in group {
-            // What a caller's own code does at the end of its change is its own affair.
-            let _ = catch_unwind(AssertUnwindSafe(|| job.answer(&committed)));
+    while let Some(group) = shared.queue.next_group() {
+        let Ok(open) = shared.current() else { return };
+        let broke_off = !group.is_empty() && make(shared, &open, group);
+        if broke_off {
+            // What a panic leaves of a database is not to be relied on.
+            open.watch.fence();
+        }
+        if open.watch.has_failed() {
+            let why = if broke_off { StoreError::BrokeOff } else { open.watch.cause() };
+            drop(open);
+            shared.recover(why);
         }
     }
 }
 
+/// Makes a group of changes and answers it. Whether it broke off by a panic.
+fn make(shared: &Shared, open: &Arc<Open>, mut group: Vec<Box<dyn Job>>) -> bool {
+    // A panic leaves the transaction uncommitted, which is all that must hold.
+    let committed = catch_unwind(AssertUnwindSafe(|| write(shared, open, &mut group)))
+        .unwrap_or(Err(StoreError::BrokeOff));
+    if committed.is_ok() && open.watch.has_failed() {
+        shared.show_last_commit(open);
+    }
+    for job in group {
+        answer(job, &committed);
+    }
+    matches!(committed, Err(StoreError::BrokeOff))
+}
+
+/// Tells a job what became of its group.
+pub(super) fn answer(job: Box<dyn Job>, committed: &Result<(), StoreError>) {
+    // What a caller's own code does at the end of its change is its own affair.
+    let _ = catch_unwind(AssertUnwindSafe(|| job.answer(committed)));
+}
+
 /// Makes a group of changes in one transaction.
-fn write(shared: &Shared, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-    let mut txn = shared.begin_write()?;
+fn write(shared: &Shared, open: &Open, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    let mut txn = open.database.begin_write().map_err(StoreError::database("begin a transaction"))?;
     txn.set_durability(Durability::Immediate).map_err(StoreError::database("begin a transaction"))?;
     txn.set_two_phase_commit(true);
     txn.set_quick_repair(true);
@@ -136,6 +162,8 @@ fn write(shared: &Shared, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> 
         return txn.abort().map_err(StoreError::database("end a transaction"));
     }
     txn.commit().map_err(StoreError::database("commit a transaction"))?;
+    shared.disk.keep_head().map_err(redb::StorageError::Io).map_err(StoreError::database("read its head"))?;
+    shared.illness.commit_was_good();
     shared.commits.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }

@@ -12,7 +12,7 @@ fn shape() -> LegacyShape {
 
 impl Room {
     /// A key that is found by a digest.
-    fn by_digest(&self, number: u32) -> ImportedKey {
+    pub(super) fn by_digest(&self, number: u32) -> ImportedKey {
         let hash = StoredHash::sha256_whole(sha256(&number.to_be_bytes()));
         ImportedKey { record: self.elsewhere(number, hash, "old_"), shape: shape() }
     }

@@ -5,11 +5,10 @@
 //!
 //! Never here: a sleep.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
-use redb::backends::InMemoryBackend;
-use redb::{StorageBackend, TableDefinition};
+use redb::TableDefinition;
 use tokio::task::JoinSet;
 
 use super::*;
@@ -171,69 +170,6 @@ async fn a_change_that_cannot_be_written_is_never_acknowledged() {
     assert!(matches!(room.create(1).await, Err(ChangeError::NotDurable(StoreError::Database { .. }))));
     assert_eq!(room.store.key(KeyId::from_u128(1)).unwrap(), None);
     assert!(room.store.key(KeyId::from_u128(0)).unwrap().is_some());
-}
-
-/// A disk that can be made to fail.
-#[derive(Debug)]
-struct Disk {
-    memory: InMemoryBackend,
-    fails: Arc<AtomicBool>,
-}
-
-impl Disk {
-    fn check(&self) -> io::Result<()> {
-        if self.fails.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        self.memory.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.memory.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.check().and_then(|()| self.memory.set_len(len))
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.check().and_then(|()| self.memory.sync_data())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.check().and_then(|()| self.memory.write(offset, data))
-    }
-}
-
-#[tokio::test]
-async fn when_the_disk_fails_nobody_of_the_group_is_acknowledged_and_reads_go_on() {
-    let fails = Arc::new(AtomicBool::new(false));
-    let disk = Disk { memory: InMemoryBackend::new(), fails: Arc::clone(&fails) };
-    let database = Database::builder().create_with_backend(disk).unwrap();
-    let txn = database.begin_write().unwrap();
-    tables::create_all(&txn).unwrap();
-    txn.commit().unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let room = room_of(Store::over(database).unwrap(), directory.path().to_owned(), directory).await;
-    let release = room.hold_writer().await;
-    let mut waiters = JoinSet::new();
-    // The refused one is told the same: what it was refused for was not made either.
-    for key in [room.key(1), room.key(1), room.key(2)] {
-        let store = room.store.clone();
-        waiters.spawn(async move { store.create_key(key, audit()).await });
-    }
-    room.until_waiting(3).await;
-    fails.store(true, Ordering::SeqCst);
-    drop(release);
-    while let Some(done) = waiters.join_next().await {
-        assert!(matches!(done.unwrap(), Err(ChangeError::NotDurable(StoreError::Database { .. }))));
-    }
-    assert_eq!(room.store.keys_total().unwrap(), 1);
-    assert_eq!(room.store.key(KeyId::from_u128(0)).unwrap(), Some(room.key(0)));
-    assert!(matches!(room.create(3).await, Err(ChangeError::NotDurable(_))));
 }
 
 /// Meters that count how often they were drawn up, and note what they were told.

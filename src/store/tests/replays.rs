@@ -8,7 +8,7 @@ use super::*;
 use crate::domain::replays::SavedReplays;
 use crate::domain::signature::{SignatureMac, Stamp, UsedSignature};
 
-fn saved(count: u32) -> SavedReplays {
+pub(super) fn saved(count: u32) -> SavedReplays {
     let one = |number: u32| UsedSignature {
         stamp: Stamp::from_secs(1_800_000_000),
         key: KeyId::from_u128(u128::from(number)),

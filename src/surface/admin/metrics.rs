@@ -69,6 +69,12 @@ impl Collector for EngineCounts {
         let help = "Requests that were counted to no key, because more were in use than are told apart";
         counter("usage_unattributed", help, engine.usage_unattributed())?;
         counter("commits", "Durable commits of the store", engine.commits())?;
+        let disk = engine.disk_health();
+        counter("disk_failures", "Times that the disk began to refuse writes", disk.failures)?;
+        counter("disk_recoveries", "Times that it took them again", disk.recoveries)?;
+        let is_ill = ConstGauge::new(u64::from(disk.is_ill));
+        let help = "1 while the disk refuses writes, and with them every change";
+        is_ill.encode(encoder.encode_descriptor("disk_ill", help, None, is_ill.metric_type())?)?;
         let undurable = ConstGauge::new(u64::try_from(engine.undurable_changes()).unwrap_or(u64::MAX));
         let help = "Revokes and suspensions that deny already and are not durable yet";
         let kind = undurable.metric_type();
