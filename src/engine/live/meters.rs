@@ -42,6 +42,8 @@ struct Books {
     is_queued: bool,
     /// The last rows of periods that are over, and were not drawn up yet.
     closed: Vec<(usize, u32, MeterRow)>,
+    /// Those that were drawn up last, until it is known that they are durable.
+    closing: Vec<(usize, u32, MeterRow)>,
 }
 
 #[derive(Debug)]
@@ -111,7 +113,10 @@ impl LiveMeters {
         });
         let meters: Box<[Book]> = books.collect();
         let present = meters.iter().map(|book| ArcSwap::from_pointee(book.ledger.meter())).collect();
-        Self { present, books: Mutex::new(Books { meters, is_queued: false, closed: Vec::new() }) }
+        Self {
+            present,
+            books: Mutex::new(Books { meters, is_queued: false, closed: Vec::new(), closing: Vec::new() }),
+        }
     }
 
     /// The meter of the present period, after rolling over when that period is a new one. A clock that was set
@@ -205,9 +210,10 @@ impl LiveMeters {
             let meter = names.get(place)?.clone();
             Some(MeterCount { workspace, meter, period, row })
         };
-        let closed = std::mem::take(&mut books.closed).into_iter();
+        books.closing.append(&mut books.closed);
+        let closing = books.closing.iter().cloned();
         let mut counts: Vec<_> =
-            closed.filter_map(|(place, period, row)| count(place, period, row)).collect();
+            closing.filter_map(|(place, period, row)| count(place, period, row)).collect();
         for (place, book) in books.meters.iter_mut().enumerate() {
             let waiting = book.waiting();
             if let Some(row) = book.ledger.draw_up(waiting, now) {
@@ -221,9 +227,14 @@ impl LiveMeters {
     /// begun, which the caller must ask for.
     pub(in crate::engine) fn settle(&self, is_durable: bool) -> bool {
         let books = &mut *self.books();
-        if !is_durable {
+        if is_durable {
+            books.closing.clear();
+        } else {
             // A write that broke off may not have drawn up, and then nobody else takes the flag off.
             books.is_queued = false;
+            let later = std::mem::take(&mut books.closed);
+            books.closed = std::mem::take(&mut books.closing);
+            books.closed.extend(later);
         }
         for book in &mut books.meters {
             let free = book.ledger.settle(is_durable);
@@ -277,6 +288,7 @@ impl LiveMeters {
             present.store(Arc::new(book.ledger.meter()));
         }
         books.closed.clear();
+        books.closing.clear();
     }
 
     /// Goes on in the period that `now` lies in, earlier or later, whose rows are read when they are next drawn
