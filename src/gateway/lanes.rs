@@ -38,11 +38,6 @@ impl Lanes {
         Self((0..lanes).map(lane).collect())
     }
 
-    /// One lane, of connections that carry one exchange each.
-    pub(super) fn single(client: Connections) -> Self {
-        Self(Arc::new([Lane { client, open: Arc::default() }]))
-    }
-
     /// The client for the next exchange, which holds its room on the lane. None when there is none: lanes
     /// have room for all that places let in.
     pub(super) fn take(&self) -> Option<(&Connections, OnLane)> {

@@ -7,27 +7,29 @@
 //!
 //! Never here: HTTP.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tower_service::Service;
+
+use super::interim::InterimCount;
 
 /// The bytes that each direction of a connection in memory holds.
 const MEMORY_BUFFER_BYTES: usize = 64 * 1024;
@@ -159,10 +161,10 @@ fn target(scheme: Scheme, authority: Authority) -> Uri {
 impl Dial {
     async fn link(self) -> io::Result<Link> {
         match self {
-            Self::Tcp(connector, to) => Ok(Link::plain(dial_tcp(connector, to).await?)),
+            Self::Tcp(connector, to) => Ok(Link::plain(Socket::Tcp(dial_tcp(connector, to).await?))),
             Self::Tls(connector, to, tls) => tls.over(dial_tcp(connector, to).await?).await,
-            Self::Unix(path) => Ok(Link::plain(UnixStream::connect(path).await?)),
-            Self::Memory(dialer) => Ok(Link::plain(dialer.dial().await?)),
+            Self::Unix(path) => Ok(Link::plain(Socket::Unix(UnixStream::connect(path).await?))),
+            Self::Memory(dialer) => Ok(Link::plain(Socket::Memory(dialer.dial().await?))),
         }
     }
 }
@@ -179,14 +181,22 @@ impl Tls {
         if self.versions == Versions::Two && !negotiated_h2 {
             return Err(io::Error::other("the server does not speak HTTP/2, and http2 = true asks for it"));
         }
-        Ok(Link { io: Box::new(TokioIo::new(stream)), negotiated_h2 })
+        Ok(Link { negotiated_h2, ..Link::plain(Socket::Tls(Box::new(stream))) })
     }
 }
 
-type Connecting = Pin<Box<dyn Future<Output = io::Result<Link>> + Send>>;
+impl Connector {
+    /// Makes a connection, within the time that it may take.
+    pub(super) async fn connect(&self) -> io::Result<Link> {
+        // One limit over all: neither the resolver nor a handshake has its own.
+        timeout(self.time_max, self.dial.clone().link()).await.map_err(io::Error::from)?
+    }
+}
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<TokioIo<Link>>> + Send>>;
 
 impl Service<Uri> for Connector {
-    type Response = Link;
+    type Response = TokioIo<Link>;
     type Error = io::Error;
     type Future = Connecting;
 
@@ -201,32 +211,36 @@ impl Service<Uri> for Connector {
 
     /// What the request says of its target does not matter here.
     fn call(&mut self, _: Uri) -> Connecting {
-        let (dial, time_max) = (self.dial.clone(), self.time_max);
-        // One limit over all: neither the resolver nor a handshake has its own.
-        Box::pin(async move { timeout(time_max, dial.link()).await.map_err(io::Error::from)? })
+        let connector = self.clone();
+        Box::pin(async move { connector.connect().await.map(TokioIo::new) })
     }
 }
 
-/// What a connection reads from and writes to.
-trait LinkIo: Read + Write + Send + Unpin {}
-
-impl<T: Read + Write + Send + Unpin> LinkIo for T {}
-
 /// One connection to an upstream.
+#[derive(Debug)]
 pub(super) struct Link {
-    io: Box<dyn LinkIo>,
+    socket: Socket,
     negotiated_h2: bool,
+    interim: Option<(InterimCount, Arc<AtomicBool>)>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
+    Memory(DuplexStream),
 }
 
 impl Link {
-    fn plain<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(socket: T) -> Self {
-        Self { io: Box::new(TokioIo::new(socket)), negotiated_h2: false }
+    const fn plain(socket: Socket) -> Self {
+        Self { socket, negotiated_h2: false, interim: None }
     }
-}
 
-impl fmt::Debug for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("negotiated_h2", &self.negotiated_h2).finish_non_exhaustive()
+    /// The same, breaking off when too many interim answers come to one request. `asked` is set for each new
+    /// one.
+    pub(super) fn counting_interim(self, asked: Arc<AtomicBool>) -> Self {
+        Self { interim: Some((InterimCount::default(), asked)), ..self }
     }
 }
 
@@ -237,34 +251,80 @@ impl Connection for Link {
     }
 }
 
-impl Read for Link {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().io).poll_read(cx, buf)
+impl AsyncRead for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = match &mut self.socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
+            Socket::Tls(socket) => Pin::new(socket).poll_read(cx, buf),
+            Socket::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+            Socket::Memory(socket) => Pin::new(socket).poll_read(cx, buf),
+        };
+        if let Some((count, asked)) = &mut self.interim
+            && read.is_ready()
+        {
+            if asked.swap(false, Ordering::Relaxed) {
+                *count = InterimCount::default();
+            }
+            if !count.see(buf.filled().get(before..).unwrap_or_default()) {
+                return Poll::Ready(Err(io::Error::other("interim answers without an end")));
+            }
+        }
+        read
     }
 }
 
-impl Write for Link {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.get_mut().io).poll_write(cx, buf)
+impl AsyncWrite for Link {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
+            Socket::Tls(socket) => Pin::new(socket).poll_write(cx, buf),
+            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
+            Socket::Memory(socket) => Pin::new(socket).poll_write(cx, buf),
+        }
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.get_mut().io).poll_write_vectored(cx, bufs)
+        match &mut self.socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Socket::Tls(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Socket::Memory(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        match &self.socket {
+            Socket::Tcp(socket) => socket.is_write_vectored(),
+            Socket::Tls(socket) => socket.is_write_vectored(),
+            Socket::Unix(socket) => socket.is_write_vectored(),
+            Socket::Memory(socket) => socket.is_write_vectored(),
+        }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().io).poll_flush(cx)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_flush(cx),
+            Socket::Tls(socket) => Pin::new(socket).poll_flush(cx),
+            Socket::Unix(socket) => Pin::new(socket).poll_flush(cx),
+            Socket::Memory(socket) => Pin::new(socket).poll_flush(cx),
+        }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().io).poll_shutdown(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Socket::Tls(socket) => Pin::new(socket).poll_shutdown(cx),
+            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            Socket::Memory(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
     }
 }

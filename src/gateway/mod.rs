@@ -9,11 +9,14 @@
 mod address;
 mod behind;
 mod clients;
+mod connection;
 mod headers;
 mod interim;
 mod lanes;
 mod link;
+mod patience;
 mod places;
+mod pool;
 mod trace;
 mod upgrade;
 mod upstream;

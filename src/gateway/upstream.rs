@@ -10,7 +10,6 @@
 
 use std::error::Error;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,14 +20,15 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::address::UpstreamServer;
-use super::clients::{Clients, Connections};
+use super::clients::{Carrier, Clients, Connections};
 use super::headers::{self, Encodings};
 use super::interim::Interim;
 use super::lanes::OnLane;
 use super::link::MemoryDialer;
+use super::patience::Patience;
 use super::places::{Holder, Place, PlaceLimits, Places};
 use super::upgrade::{self, Upgrades};
 use crate::domain::causes::Causes;
@@ -36,7 +36,7 @@ use crate::domain::decision::{Grant, Identity, OpenPass};
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
 use crate::domain::errand::Errand;
 use crate::domain::tether::Tether;
-use crate::http::body::{Body, BodyError, Held, Relayed};
+use crate::http::body::{Body, BodyError, Held, Relayed, Source};
 use crate::http::tls::ClientTlsError;
 use crate::http::{Response, tethered};
 
@@ -197,7 +197,8 @@ impl Way {
 
     /// The way to the other end of `dialer`.
     pub(super) fn to_memory(dialer: MemoryDialer, options: UpstreamOptions) -> Self {
-        Self::new(Clients::of_memory(dialer, &options), Authority::from_static("sandbox"), options)
+        let name = Authority::from_static("sandbox");
+        Self::new(Clients::of_memory(dialer, &name, &options), name, options)
     }
 
     fn new(clients: Clients, name: Authority, options: UpstreamOptions) -> Self {
@@ -234,32 +235,30 @@ impl Way {
     pub(super) async fn forward(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Response, Refusal> {
         let place = self.take_place(&pass, outgoing.stay)?;
         let tether = pass.tether();
-        let Prepared { request, sent, may_upgrade } = self.prepare(pass, outgoing)?;
-        let (client, lane) = self.0.clients.take(may_upgrade).ok_or_else(busy)?;
+        let Prepared { mut request, mut sent, may_upgrade } = self.prepare(pass, outgoing)?;
+        let (carrier, lane) = self.0.clients.take(may_upgrade).ok_or_else(busy)?;
+        self.address(&mut request, carrier)?;
+        let UpstreamOptions { send_max, answer_max, quiet_max, .. } = self.0.options;
+        let mut patience = Patience { tether: tether.as_ref(), sent: &mut sent, send_max, answer_max };
         // The request is handed to its connection in one of these steps, right behind the question.
-        let mut answering = pin!(tethered(tether.as_ref(), answer(client, request)));
-        let answered = if let Some(sent) = sent {
-            tokio::select! {
-                biased;
-                answered = &mut answering => Some(answered),
-                _ = sent => None,
-                () = sleep(self.0.options.send_max) => return Err(Fault::UpstreamLate.into()),
+        let answer = match carrier {
+            Carrier::Pool(pool) => {
+                let (head, body) = patience.wait(pool.ask(request)).await??.into_parts();
+                let source =
+                    if sent.is_none() { body.into_source() } else { body.into_running_source(send_max) };
+                http::Response::from_parts(head, source)
             }
-        } else {
-            None
+            Carrier::Client(client) => {
+                let answer = patience.wait(Box::pin(answer(client, request))).await??;
+                if may_upgrade && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    let agreed = upgrade::agreed(answer, quiet_max, tether.clone(), place);
+                    let agreed = Box::pin(timeout(answer_max, tethered(tether.as_ref(), agreed))).await;
+                    return Ok(agreed.map_err(|_| Fault::UpstreamLate)???);
+                }
+                answer.map(Source::Incoming)
+            }
         };
-        let answer_max = self.0.options.answer_max;
-        let answered = match answered {
-            Some(answered) => answered,
-            None => timeout(answer_max, answering).await.map_err(|_| Fault::UpstreamLate)?,
-        };
-        let answer = answered??;
-        if may_upgrade && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let agreed = upgrade::agreed(answer, self.0.options.quiet_max, tether.clone(), place);
-            let agreed = timeout(answer_max, tethered(tether.as_ref(), agreed)).await;
-            return Ok(agreed.map_err(|_| Fault::UpstreamLate)???);
-        }
-        self.received(answer, Box::new((lane, place)), tether.clone())
+        self.received(answer, Box::new((lane, place)), tether)
     }
 
     fn take_place(&self, pass: &Pass, stay: Stay) -> Result<Place, Fault> {
@@ -301,23 +300,32 @@ impl Way {
         if may_upgrade {
             upgrade::write(&mut head.headers);
         }
-        head.uri = self.target(head.uri)?;
         head.version = Version::HTTP_11;
         head.extensions.clear();
         Ok(Prepared { request: http::Request::from_parts(head, body), sent, may_upgrade })
     }
 
-    /// The same path and query at this upstream.
-    fn target(&self, uri: Uri) -> Result<Uri, Refusal> {
-        let mut parts = uri.into_parts();
-        parts.scheme = Some(self.0.clients.scheme.clone());
-        parts.authority = Some(self.0.name.clone());
-        Uri::from_parts(parts).map_err(|_| Denial::Invalid(Invalid::Target).into())
+    /// Has a request go to the same path and query at this upstream.
+    fn address(&self, request: &mut http::Request<Body>, carrier: Carrier<'_>) -> Result<(), Refusal> {
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        match carrier {
+            Carrier::Pool(pool) => {
+                (parts.scheme, parts.authority) = (None, None);
+                request.headers_mut().insert(HOST, pool.host.clone());
+            }
+            // This one writes the host itself.
+            Carrier::Client(_) => {
+                parts.scheme = Some(self.0.clients.scheme.clone());
+                parts.authority = Some(self.0.name.clone());
+            }
+        }
+        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Denial::Invalid(Invalid::Target))?;
+        Ok(())
     }
 
     fn received(
         &self,
-        answer: http::Response<Incoming>,
+        answer: http::Response<Source>,
         lane_and_place: Box<(OnLane, Place)>,
         tether: Option<Tether>,
     ) -> Result<Response, Refusal> {

@@ -8,6 +8,7 @@
 //! Never here: decoding of any content encoding, or a body without an end.
 
 use std::any::Any;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -127,8 +128,57 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Relayed(relayed) => relayed.source.size_hint(),
+            Self::Relayed(relayed) => http_body::Body::size_hint(&relayed.source),
             Self::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Where a relayed body comes from.
+pub enum Source {
+    /// A connection that runs by itself.
+    Incoming(Incoming),
+    /// A connection that runs while its body is asked for.
+    Driven(Box<dyn http_body::Body<Data = Bytes, Error = hyper::Error> + Send + Sync + Unpin>),
+}
+
+impl From<Incoming> for Source {
+    fn from(incoming: Incoming) -> Self {
+        Self::Incoming(incoming)
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Source")
+    }
+}
+
+impl http_body::Body for Source {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut *self {
+            Self::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Driven(driven) => Pin::new(driven).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Driven(driven) => driven.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Incoming(incoming) => incoming.size_hint(),
+            Self::Driven(driven) => driven.size_hint(),
         }
     }
 }
@@ -136,7 +186,7 @@ impl http_body::Body for Body {
 /// A body that passes through frame by frame.
 #[derive(Debug)]
 pub struct Relayed {
-    source: Incoming,
+    source: Source,
     left_bytes: u64,
     max_bytes: u64,
     pause_max: Duration,
@@ -161,9 +211,9 @@ pub enum Held {
 
 impl Relayed {
     /// Passes `source` on: at most `max_bytes`, with no pause longer than `pause_max` while it is waited for.
-    pub fn new(source: Incoming, max_bytes: u64, pause_max: Duration) -> Self {
+    pub fn new(source: impl Into<Source>, max_bytes: u64, pause_max: Duration) -> Self {
         Self {
-            source,
+            source: source.into(),
             left_bytes: max_bytes,
             max_bytes,
             pause_max,

@@ -55,8 +55,8 @@ pub(super) async fn http1<T, S, F>(
             request.extensions_mut().insert(doubt);
         }
         // In a room of its own, given back with the answer: hyper keeps what a service returns in the connection, for
-        // as long as that lasts.
-        let answering = Box::pin(answered(catch_unwind(AssertUnwindSafe(|| handler(request, peer))).ok()));
+        // as long as that lasts. At once, since it is large and each move is a copy.
+        let answering = answered(catch_unwind(AssertUnwindSafe(|| Box::pin(handler(request, peer)))).ok());
         let current_tether = current_tether.clone();
         let opened = Arc::clone(&opened);
         let stop = stop.clone();

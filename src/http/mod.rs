@@ -31,7 +31,7 @@ mod wire;
 pub use body::Body;
 pub use listen::{Endpoint, ListenAddress};
 pub use server::Peer;
-pub use tethered::tethered;
+pub use tethered::{CHECK_EVERY, tethered};
 
 /// A request as it comes from a connection, its body unread.
 pub type Request = http::Request<hyper::body::Incoming>;

@@ -19,7 +19,7 @@ use crate::domain::tether::Tether;
 
 /// How often a tether is asked while nothing comes. Below half a second by enough that a busy machine keeps
 /// the promise that streams end within one.
-pub(super) const CHECK_EVERY: Duration = Duration::from_millis(400);
+pub const CHECK_EVERY: Duration = Duration::from_millis(400);
 
 /// Waits for `exchange` as long as `tether` holds. It is asked in the same step that lets the exchange go on,
 /// before it; what is ready by then and was not asked for any more is dropped. Without a tether this is the
@@ -27,15 +27,21 @@ pub(super) const CHECK_EVERY: Duration = Duration::from_millis(400);
 pub async fn tethered<T>(tether: Option<&Tether>, exchange: impl Future<Output = T>) -> Result<T, Denial> {
     let Some(tether) = tether else { return Ok(exchange.await) };
     let mut exchange = pin!(exchange);
-    let mut again = pin!(sleep(CHECK_EVERY));
+    // What is ready at once needs none.
+    let mut again = pin!(None::<Sleep>);
     poll_fn(|cx| {
         loop {
             tether.check()?;
             if let Poll::Ready(done) = exchange.as_mut().poll(cx) {
                 return Poll::Ready(Ok(done));
             }
-            ready!(again.as_mut().poll(cx));
-            again.set(sleep(CHECK_EVERY));
+            if again.is_none() {
+                again.set(Some(sleep(CHECK_EVERY)));
+            }
+            if let Some(again) = again.as_mut().as_pin_mut() {
+                ready!(again.poll(cx));
+            }
+            again.set(None);
         }
     })
     .await

@@ -157,7 +157,10 @@ impl DataSurface {
                 preflight(cors, origin.as_ref()).map_err(|denial| dialect.say(&denial.into()))
             }
             (DoorFound::Rest(_, door, dialect), Ok(())) => rest::answer(exchange, door, dialect).await,
-            (DoorFound::Rpc(_, door, dialect), Ok(())) => rpc::answer(exchange, door, dialect).await,
+            // In a room of its own: it is far larger than the rest, which is moved with it.
+            (DoorFound::Rpc(_, door, dialect), Ok(())) => {
+                Box::pin(rpc::answer(exchange, door, dialect)).await
+            }
             (DoorFound::Described(asked), Ok(())) => asked
                 .answer(&self.engine, self.products(), &exchange.parts, &exchange.arrival)
                 .map_err(|denial| asked.dialect.say(&denial.into(), None, Era::Legacy)),

@@ -79,15 +79,16 @@ async fn granted(exchange: Exchange<'_>, door: &RestDoor, found: Found<'_>) -> R
         let attempt = Attempt { door: Door::Rest, profile, credential, wanted, address, cost };
         (noted(limit_states, engine.verify(attempt).await)?, None)
     } else {
-        let caller = engine.identify_at(place, Door::Rest, profile, &credential, address).await?;
-        let (caller, read, held) =
-            signature::read_signed(engine, caller, &sent, &parts, body.as_mut(), max_body_bytes, buffers)
-                .await
-                .map_err(|refused| {
-                    *limit_states = refused.limit_states();
-                    refused.refusal
-                })?;
-        (noted(limit_states, engine.admit(caller, &wanted, wanted.cost()).await)?, Some((read, held)))
+        // Its waits lie elsewhere: what is moved for every request is small without them.
+        let caller = Box::pin(engine.identify_at(place, Door::Rest, profile, &credential, address)).await?;
+        let reading =
+            signature::read_signed(engine, caller, &sent, &parts, body.as_mut(), max_body_bytes, buffers);
+        let (caller, read, held) = Box::pin(reading).await.map_err(|refused| {
+            *limit_states = refused.limit_states();
+            refused.refusal
+        })?;
+        let admitted = Box::pin(engine.admit(caller, &wanted, wanted.cost())).await;
+        (noted(limit_states, admitted)?, Some((read, held)))
     };
     // Its room is taken until the upstream has answered.
     let (signed_body, _held) = signed_body.unzip();
