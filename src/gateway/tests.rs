@@ -11,6 +11,8 @@ mod pass;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod pool;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod tethers;
