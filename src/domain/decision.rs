@@ -512,21 +512,6 @@ pub(super) fn would_buy(
     counted.would_sell(case.workspace.terms(meter), cost).map_err(used_up)
 }
 
-/// Who stands behind a grant, as an upstream is told.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Identity {
-    /// The key.
-    pub key: KeyId,
-    /// The account.
-    pub workspace: WorkspaceId,
-    /// The account's plan.
-    pub plan: String,
-    /// The permissions held, with spaces between.
-    pub scopes: String,
-    /// The same in a form that can be checked, where the upstream is told so.
-    pub assertion: Option<Arc<str>>,
-}
-
 /// Permission to reach something public without a key: no identity, paced by address.
 #[derive(Debug)]
 pub struct OpenPass(());

@@ -22,6 +22,7 @@ pub mod explain;
 pub mod facts;
 pub mod hash;
 pub mod id;
+pub mod identity;
 pub mod key;
 pub mod legacy;
 pub mod mcp;

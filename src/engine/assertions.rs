@@ -1,26 +1,28 @@
-//! What an upstream is told of a caller in a form that it can check: signed once, told for half its life.
+//! What an upstream is told of a caller: made once and told again while nothing of it changes, and where it is in a
+//! form that can be checked, signed once and told for half its life.
 //!
-//! A token says what the live record said when it was signed. It is told again only as long as that record,
-//! its workspace and the signing key are the same and half of its time is left, so a change is told with the
-//! very next request, and the price of a signature is paid twice a minute for a key and not for each request.
+//! It says what the live record said when it was made. It is told again only as long as that record, its workspace
+//! and the signing key are the same and half of a token's time is left, so a change is told with the very next
+//! request, and the price of a signature is paid twice a minute for a key and not for each request.
 //!
-//! Never here: a decision; a token is made for what was granted.
+//! Never here: a decision; what is told was granted.
 
-use std::hash::RandomState;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::generations::Generations;
+use super::generations::{AsItIs, Generations};
 use super::install_secret::{InstallSecretError, InstallSecrets};
 use super::live::LiveKey;
 use super::{Engine, Granted};
 use crate::domain::assertion::{ASSERTION_SECS, AssertionKey, AssertionSigner, Claims};
 use crate::domain::id::KeyId;
+use crate::domain::identity::Identity;
 use crate::domain::time::Wall;
 
-/// The most tokens that are remembered, of some 500 bytes each: beyond as many keys at once each request pays
-/// for a signature.
+/// The most identities that are remembered, of some 500 bytes each and as many again with a token: beyond as many
+/// keys at once each request pays for its own, and for a signature.
 const ASSERTIONS_MAX: usize = 20_000;
 
 /// For how long a token is told, in microseconds: what is left of it then is enough for the call.
@@ -33,7 +35,8 @@ const PUBLISHED_MICROS: i64 = 2 * ASSERTION_SECS * 1_000_000;
 /// The signers and what they made.
 pub(super) struct Assertions {
     signers: ArcSwap<Signers>,
-    made: Generations<KeyId, Arc<Made>, RandomState>,
+    /// Keys' ids are made here, of random bytes.
+    made: Generations<KeyId, Arc<Made>, BuildHasherDefault<AsItIs>>,
 }
 
 struct Signers {
@@ -42,13 +45,18 @@ struct Signers {
     before: Option<(Arc<AssertionSigner>, Wall)>,
 }
 
-/// A token and all that it is about.
+/// An identity and all that it was made of.
 struct Made {
-    token: Arc<str>,
-    at: Wall,
+    identity: Arc<Identity>,
     key_version: u64,
     workspace_version: u64,
-    signer: Arc<AssertionSigner>,
+    signed: Option<Signed>,
+}
+
+/// By whom and when a token was signed.
+struct Signed {
+    at: Wall,
+    by: Arc<AssertionSigner>,
 }
 
 impl Assertions {
@@ -74,24 +82,28 @@ impl Assertions {
 }
 
 impl Engine {
-    /// The token that says who stands behind a grant; `None` when a name in it is none of ours.
-    pub fn assertion(&self, granted: &Granted) -> Option<Arc<str>> {
-        self.assertion_of(granted.live_key(), granted.decided_at())
+    /// What an upstream is told of who stands behind a grant, with a token where it `asserts`; `None` when a name in
+    /// that is none of ours.
+    pub fn identity(&self, granted: &Granted, asserts: bool) -> Option<Arc<Identity>> {
+        self.identity_of(granted.live_key(), asserts, granted.decided_at())
     }
 
     /// The same of a key, at this moment.
-    pub(super) fn assertion_of(&self, key: &LiveKey, now: Wall) -> Option<Arc<str>> {
+    pub(super) fn identity_of(&self, key: &LiveKey, asserts: bool, now: Wall) -> Option<Arc<Identity>> {
         let (facts, workspace) = (key.facts.load(), key.workspace.facts.load());
-        let signers = self.assertions.signers.load();
-        let signer = &signers.current;
+        let signers = asserts.then(|| self.assertions.signers.load());
+        let signer = signers.as_ref().map(|signers| &signers.current);
+        let is_told_still = |signed: &Signed| {
+            (0..TOLD_MICROS).contains(&(now.micros() - signed.at.micros()))
+                && signer.is_some_and(|signer| Arc::ptr_eq(&signed.by, signer))
+        };
         let is_told = |made: &Made| {
             made.key_version == facts.version()
                 && made.workspace_version == workspace.version()
-                && (0..TOLD_MICROS).contains(&(now.micros() - made.at.micros()))
-                && Arc::ptr_eq(&made.signer, signer)
+                && made.signed.as_ref().map_or(!asserts, is_told_still)
         };
         if let Some(made) = self.assertions.made.find(&facts.id()).filter(|made| is_told(made)) {
-            return Some(Arc::clone(&made.token));
+            return Some(Arc::clone(&made.identity));
         }
         let claims = Claims {
             audience: &key.workspace.profile.name,
@@ -101,16 +113,23 @@ impl Engine {
             scopes: facts.scopes(),
             issued_at: now,
         };
-        let token: Arc<str> = signer.sign(&claims)?.into();
+        let (token, signed) = match signer {
+            Some(signer) => {
+                let token: Arc<str> = signer.sign(&claims)?.into();
+                (Some(token), Some(Signed { at: now, by: Arc::clone(signer) }))
+            }
+            None => (None, None),
+        };
+        let (plan, scopes) = (workspace.plan().to_owned(), facts.scopes().to_owned());
+        let identity = Arc::new(Identity::new(facts.id(), workspace.id(), plan, scopes, token));
         let made = Made {
-            token: Arc::clone(&token),
-            at: now,
+            identity: Arc::clone(&identity),
             key_version: facts.version(),
             workspace_version: workspace.version(),
-            signer: Arc::clone(signer),
+            signed,
         };
         self.assertions.made.insert(facts.id(), Arc::new(made));
-        Some(token)
+        Some(identity)
     }
 
     /// The keys that check what is asserted: the current one first, then one that was just retired.

@@ -16,8 +16,8 @@ use super::signing::Signature;
 use super::tally::Door;
 use super::tether::TetherParts;
 use crate::domain::decision::{
-    Admission, CallerToken, Case, Grant, Identity, Metered, RateReceipt, Wanted, allowed, may, pace,
-    pace_route, refused_before_route, rehearse, standing, stands_but_for_signature,
+    Admission, CallerToken, Case, Grant, Metered, RateReceipt, Wanted, allowed, may, pace, pace_route,
+    refused_before_route, rehearse, standing, stands_but_for_signature,
 };
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::id::{KeyId, WorkspaceId};
@@ -101,22 +101,9 @@ impl Granted {
         Reach(Arc::clone(&self.key))
     }
 
-    /// The grant, who stands behind it, and what it hangs on from now on, for the gateway. `assertion` is what
-    /// the upstream is told beside it.
-    pub fn into_parts(self, assertion: Option<Arc<str>>) -> (Grant, Identity, Tether) {
-        (self.grant, identity_of(&self.key, assertion), self.tether_parts.to(self.key))
-    }
-}
-
-/// What an upstream is told of a key.
-pub(super) fn identity_of(key: &LiveKey, assertion: Option<Arc<str>>) -> Identity {
-    let (facts, workspace) = (key.facts.load(), key.workspace.facts.load());
-    Identity {
-        key: facts.id(),
-        workspace: workspace.id(),
-        plan: workspace.plan().to_owned(),
-        scopes: facts.scopes().to_owned(),
-        assertion,
+    /// The grant, and what it hangs on from now on, for the gateway.
+    pub fn into_parts(self) -> (Grant, Tether) {
+        (self.grant, self.tether_parts.to(self.key))
     }
 }
 

@@ -70,7 +70,7 @@ fn passed(pass: Pass, request_id: String) -> Result<Response, Fault> {
     let mut response = answer::empty(StatusCode::NO_CONTENT);
     match pass {
         Pass::Granted(_, identity, _) => {
-            headers::identify(response.headers_mut(), identity).ok_or(Fault::Internal)?;
+            headers::identify(response.headers_mut(), &identity).ok_or(Fault::Internal)?;
         }
         Pass::Open(_) => {}
         // There is nobody to ask.

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::trace;
 use super::upstream::Arrival;
-use crate::domain::decision::Identity;
+use crate::domain::identity::Identity;
 
 /// What begins the name of every header that speaks of identity.
 const OURS: &str = "x-keyward-";
@@ -42,15 +42,12 @@ pub enum Encodings {
 
 /// Takes out of a request what must not reach an upstream.
 pub(super) fn strip_request(headers: &mut HeaderMap, key_headers: &[String], encodings: Encodings) {
-    let mut dropped = named_by_connection(headers);
-    dropped.extend(headers.keys().filter(|name| ends_here(name.as_str(), key_headers)).cloned());
-    for name in &dropped {
-        headers.remove(name);
-    }
-    // Asked for by name as well, since nearly every request has them.
+    let dropped = named_by_connection(headers);
+    // Asked for by name, since nearly every request has them.
     for name in [AUTHORIZATION, HOST, CONTENT_LENGTH, CONNECTION] {
         headers.remove(name);
     }
+    drop_also(headers, dropped, |name| ends_here(name, key_headers));
     if encodings == Encodings::Plain {
         headers.remove(ACCEPT_ENCODING);
     }
@@ -60,29 +57,63 @@ pub(super) fn strip_request(headers: &mut HeaderMap, key_headers: &[String], enc
 /// Takes out of an answer what must not reach the caller.
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
     let mut dropped = named_by_connection(headers);
-    let ends_here = |name: &str| is_hop_by_hop(name) || name.starts_with(OURS);
-    dropped.extend(headers.keys().filter(|name| ends_here(name.as_str())).cloned());
     // Of a length beside a coding, the coding was obeyed.
     if headers.contains_key(TRANSFER_ENCODING) {
         dropped.push(CONTENT_LENGTH);
     }
+    headers.remove(CONNECTION);
+    drop_also(headers, dropped, |name| is_hop_by_hop(name) || name.starts_with(OURS));
+}
+
+/// Drops what was named, and what `ends_here`.
+fn drop_also(headers: &mut HeaderMap, mut dropped: Vec<HeaderName>, ends_here: impl Fn(&str) -> bool) {
+    dropped.extend(headers.keys().filter(|name| ends_here(name.as_str())).cloned());
     for name in &dropped {
         headers.remove(name);
     }
 }
 
 /// Says who asks. `None` when something of it cannot stand in a header; then nothing may be forwarded.
-pub(super) fn identify(headers: &mut HeaderMap, identity: Identity) -> Option<()> {
-    headers.insert(KEY_ID, value(identity.key.to_string())?);
-    headers.insert(WORKSPACE, value(identity.workspace.to_string())?);
-    headers.insert(PLAN, value(identity.plan)?);
-    headers.insert(SCOPES, value(identity.scopes)?);
-    if let Some(assertion) = identity.assertion {
-        let mut assertion = HeaderValue::from_str(&assertion).ok()?;
-        assertion.set_sensitive(true);
-        headers.insert(ASSERTION, assertion);
+pub(super) fn identify(headers: &mut HeaderMap, identity: &Identity) -> Option<()> {
+    let written = identity.written(Written::of)?.as_ref()?;
+    headers.insert(KEY_ID, written.key.clone());
+    headers.insert(WORKSPACE, written.workspace.clone());
+    headers.insert(PLAN, written.plan.clone());
+    headers.insert(SCOPES, written.scopes.clone());
+    if let Some(assertion) = &written.assertion {
+        headers.insert(ASSERTION, assertion.clone());
     }
     Some(())
+}
+
+/// An identity as it stands in headers; kept with it.
+struct Written {
+    key: HeaderValue,
+    workspace: HeaderValue,
+    plan: HeaderValue,
+    scopes: HeaderValue,
+    assertion: Option<HeaderValue>,
+}
+
+impl Written {
+    /// `None` when something of it cannot stand in a header.
+    fn of(identity: &Identity) -> Option<Self> {
+        let assertion = match &identity.assertion {
+            Some(assertion) => {
+                let mut assertion = HeaderValue::from_str(assertion).ok()?;
+                assertion.set_sensitive(true);
+                Some(assertion)
+            }
+            None => None,
+        };
+        Some(Self {
+            key: value(identity.key.to_string())?,
+            workspace: value(identity.workspace.to_string())?,
+            plan: value(identity.plan.clone())?,
+            scopes: value(identity.scopes.clone())?,
+            assertion,
+        })
+    }
 }
 
 /// Says which request this is, and how it reached the gate.

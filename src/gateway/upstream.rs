@@ -32,14 +32,17 @@ use super::patience::Patience;
 use super::places::{Holder, Place, PlaceLimits, Places};
 use super::upgrade::{self, Upgrades};
 use crate::domain::causes::Causes;
-use crate::domain::decision::{Grant, Identity, OpenPass};
+use crate::domain::decision::{Grant, OpenPass};
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
 use crate::domain::errand::Errand;
+use crate::domain::identity::Identity;
 use crate::domain::tether::Tether;
 use crate::http::body::{Body, BodyError, Held, Relayed, Source};
 use crate::http::tls::ClientTlsError;
 use crate::http::{Response, tethered};
 
+/// The most headers that the gate adds: five of identity, four of the arrival, the host, two of framing or upgrade.
+const HEADERS_ADDED_MAX: usize = 12;
 /// When a caller may come back that found every place taken, in seconds.
 const BUSY_RETRY_SECS: u32 = 1;
 
@@ -110,9 +113,9 @@ pub enum UpstreamError {
 #[derive(Debug)]
 pub enum Pass {
     /// A key passed the order of checks; what it opens lasts as long as it stands.
-    Granted(Grant, Identity, Tether),
+    Granted(Grant, Arc<Identity>, Tether),
     /// The gate asks something for a caller that is proven and stands, before it decides what that wants.
-    Errand(Errand, Identity, Tether),
+    Errand(Errand, Arc<Identity>, Tether),
     /// The profile opens this to everyone.
     Open(OpenPass),
 }
@@ -292,8 +295,10 @@ impl Way {
             && upgrade::is_asked(&head, &body);
         let asked_host = head.headers.get(HOST).cloned();
         headers::strip_request(&mut head.headers, key_headers, encodings);
+        // At once, or the map grows twice on its way.
+        head.headers.reserve(HEADERS_ADDED_MAX);
         if let Pass::Granted(_, identity, _) | Pass::Errand(_, identity, _) = pass {
-            headers::identify(&mut head.headers, identity).ok_or(Fault::Internal)?;
+            headers::identify(&mut head.headers, &identity).ok_or(Fault::Internal)?;
         }
         headers::describe(&mut head.headers, arrival, asked_host).ok_or(Fault::Internal)?;
         frame(&mut head, &body);

@@ -49,9 +49,8 @@ pub struct Product {
 impl Product {
     /// What lets a granted request through to the upstream, with all that it is told of the caller.
     pub(super) fn pass(&self, engine: &Engine, granted: Granted) -> Result<Pass, Fault> {
-        let assertion =
-            if self.asserts { Some(engine.assertion(&granted).ok_or(Fault::Internal)?) } else { None };
-        let (grant, identity, tether) = granted.into_parts(assertion);
+        let identity = engine.identity(&granted, self.asserts).ok_or(Fault::Internal)?;
+        let (grant, tether) = granted.into_parts();
         Ok(Pass::Granted(grant, identity, tether))
     }
 }

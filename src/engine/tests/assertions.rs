@@ -17,7 +17,8 @@ impl World {
             cost: 1,
         };
         let granted = self.engine.verify(attempt).await.unwrap();
-        self.engine.assertion(&granted).unwrap().to_string()
+        let identity = self.engine.identity(&granted, true).unwrap();
+        identity.assertion.as_ref().unwrap().to_string()
     }
 }
 

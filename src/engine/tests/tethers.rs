@@ -16,7 +16,7 @@ async fn tether(world: &World, key: &RawKey) -> Tether {
         address: Some([192, 0, 2, 7].into()),
         cost: 1,
     };
-    world.engine.verify(attempt).await.unwrap().into_parts(None).2
+    world.engine.verify(attempt).await.unwrap().into_parts().1
 }
 
 async fn world_with_key() -> (World, WorkspaceId, KeyId, RawKey) {

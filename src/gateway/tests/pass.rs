@@ -5,13 +5,12 @@
 //!
 //! Never here: a way around the checks.
 
-use crate::domain::decision::{
-    Admission, Case, Identity, OpenPass, Wanted, allowed, pace, pace_route, standing,
-};
+use crate::domain::decision::{Admission, Case, OpenPass, Wanted, allowed, pace, pace_route, standing};
 use crate::domain::denial::Denial;
 use crate::domain::facts::{KeyFacts, WorkspaceFacts};
 use crate::domain::hash::{Fingerprinter, SlowHashCost, SlowHashMemory, StoredFingerprint, StoredHash};
 use crate::domain::id::{KeyId, WorkspaceId};
+use crate::domain::identity::Identity;
 use crate::domain::key::{RawKey, Tag};
 use crate::domain::permission::Catalogue;
 use crate::domain::profile::{Profile, Requirement, RpcDoor};
@@ -108,14 +107,8 @@ fn tied_to(workspace: WorkspaceId, tether: Tether) -> Pass {
     let Ok(Admission::Unmetered(admitted)) = allowed(standing, rate, &case, &wanted) else {
         panic!("nothing was asked");
     };
-    let identity = Identity {
-        key,
-        workspace,
-        plan: "pro".into(),
-        scopes: "posts:read posts:write".into(),
-        assertion: None,
-    };
-    Pass::Granted(admitted.grant(), identity, tether)
+    let identity = Identity::new(key, workspace, "pro".into(), "posts:read posts:write".into(), None);
+    Pass::Granted(admitted.grant(), identity.into(), tether)
 }
 
 fn profile() -> Profile {
