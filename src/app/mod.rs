@@ -272,6 +272,7 @@ async fn launch_over(
     if !settings.fingerprints.stored {
         tasks::forget_fingerprints(&serving, &engine, &shutdown);
     }
+    tasks::known_keys(&serving, &engine, &shutdown);
     tasks::checkpoints(&serving, &engine, settings.checkpoint_interval, &shutdown);
     timekeeping::keep(&serving, &clock, &shutdown);
     serving.close();

@@ -20,6 +20,11 @@ use crate::sandbox::Sandbox;
 /// How late the sandbox may do what is due. Nobody sees it: readers are told as if it were done.
 const UPKEEP_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How often it is looked whether a walk over the keys is due.
+const WALK_INTERVAL: Duration = Duration::from_mins(1);
+/// When one that failed is tried again.
+const WALK_AGAIN_INTERVAL: Duration = Duration::from_mins(10);
+
 /// Serves a listener by `answer` until the shutdown, and then what is in flight.
 pub(super) fn serve_door<S, F>(
     tasks: &TaskTracker,
@@ -69,6 +74,27 @@ pub(super) fn forget_fingerprints(tasks: &TaskTracker, engine: &Arc<Engine>, shu
                 tracing::error!(error = %Causes(&error), "stored fingerprints could not all be removed");
             }
             Some(Ok(_)) | None => {}
+        }
+    });
+}
+
+/// Walks over the file for what could be proven at all, at once and whenever it is due again. Until the first walk is
+/// over, and while none succeeds, a text that is no key costs a read of the file.
+pub(super) fn known_keys(tasks: &TaskTracker, engine: &Arc<Engine>, shutdown: &CancellationToken) {
+    let (engine, shutdown) = (Arc::clone(engine), shutdown.clone());
+    tasks.spawn(async move {
+        loop {
+            let pause = match shutdown.run_until_cancelled(engine.keep_known()).await {
+                Some(Ok(_)) => WALK_INTERVAL,
+                Some(Err(error)) => {
+                    tracing::warn!(error = %Causes(&error), "the keys could not be walked over: each unknown key costs a read");
+                    WALK_AGAIN_INTERVAL
+                }
+                None => break,
+            };
+            if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                break;
+            }
         }
     });
 }

@@ -64,6 +64,13 @@ impl<K: Eq + Hash + Copy, V: Clone, S: BuildHasher + Clone + Default> Generation
         young.or_else(|| pair.old.map.get(key).map(|entry| entry.value().clone()))
     }
 
+    /// How many entries there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let pair = self.pair.load();
+        pair.young.map.len() + pair.old.map.len()
+    }
+
     /// Drops what was forgotten: up to `max` entries at once, so not for a request's thread.
     pub(super) fn sweep(&self) {
         self.forgotten.store(None);
@@ -142,11 +149,6 @@ mod tests {
     use super::*;
     use std::hash::RandomState;
 
-    fn len(map: &Generations<u32, u32, RandomState>) -> usize {
-        let pair = map.pair.load();
-        pair.young.map.len() + pair.old.map.len()
-    }
-
     #[test]
     fn a_full_map_stays_bounded_and_keeps_what_is_used() {
         let map = Generations::<_, _, RandomState>::new(100);
@@ -155,7 +157,7 @@ mod tests {
             if n >= 50 {
                 assert_eq!(map.find(&7), Some(7), "at {n}");
             }
-            assert!(len(&map) <= 200);
+            assert!(map.len() <= 200);
         }
         assert_eq!(map.find(&8), None);
     }
@@ -172,6 +174,6 @@ mod tests {
         let map = Generations::<_, _, RandomState>::new(10);
         map.insert(1, 1);
         map.insert(1, 2);
-        assert_eq!((map.find(&1), len(&map)), (Some(2), 1));
+        assert_eq!((map.find(&1), map.len()), (Some(2), 1));
     }
 }

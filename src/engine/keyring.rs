@@ -50,6 +50,16 @@ impl Keyring {
         Some(retired.fingerprint(presented))
     }
 
+    /// The fingerprints under all secrets, given the current one's, which comes first.
+    pub(super) fn fingerprints(
+        &self,
+        presented: &PresentedKey<'_>,
+        current: Fingerprint,
+    ) -> impl Iterator<Item = Fingerprint> {
+        let retired = self.retired.iter().map(|retired| retired.fingerprint(presented));
+        std::iter::once(current).chain(retired)
+    }
+
     /// The names of all secrets, the current one's first.
     pub(super) fn names(&self) -> impl Iterator<Item = SecretId> + '_ {
         std::iter::once(&self.current).chain(&self.retired).map(Fingerprinter::made_by)

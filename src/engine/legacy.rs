@@ -128,21 +128,6 @@ impl Engine {
         }
     }
 
-    /// Learns the fingerprint of a secret anew whose stored one a retired install secret made.
-    pub(super) fn learn_if_retired(
-        &self,
-        record: &KeyRecord,
-        proven: &CachedProof,
-        stored: StoredFingerprint,
-    ) {
-        let epoch = proven.proof.epoch();
-        let secret = record.secrets.iter().find(|secret| secret.epoch == epoch);
-        let may_store = secret.is_some_and(KeySecret::may_store_fingerprint);
-        if may_store && !record.has_fingerprint_by(epoch, stored.made_by) {
-            self.learn(proven, stored);
-        }
-    }
-
     /// Hashes a text that was just proven at the default cost, and stores that hash in the place of the one
     /// that it came with. In a task of its own; when it cannot be done now, a proof after the next start tries
     /// again.

@@ -6,16 +6,21 @@
 //!
 //! Never here: a change.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::live::{LiveKey, LiveWorkspace};
+use super::slots::Slots;
 use super::{ChangeRefused, Engine};
 use crate::domain::causes::Causes;
+use crate::domain::counts::{KeyCounters, MeterRow};
 use crate::domain::denial::Fault;
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::period::Period;
+use crate::domain::profile::Profile;
 use crate::domain::record::{KeyRecord, WorkspaceRecord};
-use crate::store::StoreError;
+use crate::domain::time::Wall;
+use crate::store::{Snapshot, StoreError};
 
 impl Engine {
     /// The newest record of a workspace.
@@ -43,13 +48,13 @@ impl Engine {
         if let Some(slot) = self.slots.key(record.id) {
             return Ok(Some(slot));
         }
-        let (id, workspace) = (record.id, record.workspace);
-        let (counters, workspace) =
-            self.read(move |store| Ok((store.key_counters(id)?, store.workspace(workspace)?))).await?;
-        let Some(workspace) = workspace else { return Ok(None) };
-        let Some(workspace) = self.fill_workspace(&workspace).await? else { return Ok(None) };
-        let made = LiveKey::new(record, counters, workspace, self.clock.now());
-        Ok(Some(self.slots.fill_key(record.id, made)))
+        let (id, loader) = (record.id, self.loader());
+        let (counters, home) = {
+            let workspace = record.workspace;
+            let read = move |file: &Snapshot| Ok((file.key_counters(id)?, loader.home(file, workspace)?));
+            self.read(move |store| store.at_one_instant(read)).await?
+        };
+        Ok(self.place_key(Loaded { record: record.clone(), counters, home }))
     }
 
     /// Fills a workspace's empty slot; `None` when its profile is not served here.
@@ -60,19 +65,99 @@ impl Engine {
         if let Some(slot) = self.slots.workspace(record.id) {
             return Ok(Some(slot));
         }
-        let Some(profile) = self.profile(&record.profile).map(Arc::clone) else { return Ok(None) };
-        let now = self.clock.now().wall;
-        let index = Period::containing(record.billing_anchor, now).index;
-        let (id, meters) = (record.id, Arc::clone(&profile));
-        let stored = self
-            .read(move |store| {
-                let of = |name: &String| store.meter_row(id, name, index);
-                // One that cannot be read stops its own meter and nothing else: a key can still be revoked.
-                Ok(meters.meters.iter().map(of).collect::<Vec<_>>())
-            })
-            .await?;
-        let made = LiveWorkspace::new(record, profile, &stored, now);
-        Ok(Some(self.slots.fill_workspace(record.id, made)))
+        let (loader, record) = (self.loader(), record.clone());
+        let read = move |file: &Snapshot| Ok(loader.home_of(file, record));
+        let home = self.read(move |store| store.at_one_instant(read)).await?;
+        Ok(self.place_workspace(home))
+    }
+
+    /// What readers of the file need of this engine.
+    pub(super) fn loader(&self) -> Loader {
+        Loader {
+            slots: Arc::clone(&self.slots),
+            profiles: Arc::clone(&self.profiles),
+            now: self.clock.now().wall,
+        }
+    }
+
+    /// Fills a key's empty slot with what was just read; `None` when its workspace's profile is not served here.
+    pub(super) fn place_key(&self, loaded: Loaded) -> Option<Arc<LiveKey>> {
+        let Loaded { record, counters, home } = loaded;
+        if let Some(slot) = self.slots.key(record.id) {
+            return Some(slot);
+        }
+        let workspace = self.place_workspace(home)?;
+        let made = LiveKey::new(&record, counters, workspace, self.clock.now());
+        Some(self.slots.fill_key(record.id, made))
+    }
+
+    fn place_workspace(&self, home: Home) -> Option<Arc<LiveWorkspace>> {
+        match home {
+            Home::InUse(slot) => Some(slot),
+            Home::NotServed => None,
+            Home::Read { record, profile, meters, at } => {
+                let made = LiveWorkspace::new(&record, profile, &meters, at);
+                Some(self.slots.fill_workspace(record.id, made))
+            }
+        }
+    }
+}
+
+/// A key as it was read, and what else its slot is filled with.
+pub(super) struct Loaded {
+    pub(super) record: KeyRecord,
+    counters: Option<KeyCounters>,
+    home: Home,
+}
+
+/// The workspace of a key that was read.
+enum Home {
+    /// It has a slot.
+    InUse(Arc<LiveWorkspace>),
+    /// It is gone, or its profile is not served here.
+    NotServed,
+    /// It was read.
+    Read {
+        record: Box<WorkspaceRecord>,
+        profile: Arc<Profile>,
+        /// The time that its present period was chosen by.
+        at: Wall,
+        /// The rows of that period. One that cannot be read stops its own meter and nothing else: a key can still
+        /// be revoked.
+        meters: Vec<Result<Option<MeterRow>, StoreError>>,
+    },
+}
+
+/// Reads what slots are filled with, on the threads that read.
+pub(super) struct Loader {
+    slots: Arc<Slots>,
+    profiles: Arc<HashMap<String, Arc<Profile>>>,
+    now: Wall,
+}
+
+impl Loader {
+    /// The rest of what the slot of this key is filled with.
+    pub(super) fn load(&self, file: &Snapshot, record: KeyRecord) -> Result<Loaded, StoreError> {
+        let counters = file.key_counters(record.id)?;
+        let home = self.home(file, record.workspace)?;
+        Ok(Loaded { record, counters, home })
+    }
+
+    fn home(&self, file: &Snapshot, workspace: WorkspaceId) -> Result<Home, StoreError> {
+        if let Some(slot) = self.slots.workspace(workspace) {
+            return Ok(Home::InUse(slot));
+        }
+        let Some(record) = file.workspace(workspace)? else { return Ok(Home::NotServed) };
+        Ok(self.home_of(file, record))
+    }
+
+    fn home_of(&self, file: &Snapshot, record: WorkspaceRecord) -> Home {
+        let Some(profile) = self.profiles.get(&record.profile).map(Arc::clone) else {
+            return Home::NotServed;
+        };
+        let index = Period::containing(record.billing_anchor, self.now).index;
+        let meters = profile.meters.iter().map(|name| file.meter_row(record.id, name, index)).collect();
+        Home::Read { record: Box::new(record), profile, at: self.now, meters }
     }
 }
 

@@ -16,6 +16,7 @@ mod generations;
 mod import;
 mod install_secret;
 mod keyring;
+mod known;
 mod learnt_tools;
 mod leases;
 mod legacy;
@@ -80,6 +81,7 @@ use changes::PendingFingerprints;
 use checkpoint::Checkpoints;
 use generations::{AsItIs, Generations};
 use keyring::Keyring;
+use known::Known;
 use legacy::Legacy;
 use live::CachedProof;
 use replays::SharedReplays;
@@ -128,8 +130,9 @@ const KEYLESS_ADDRESSES_MAX: usize = 20_000;
 pub struct Engine {
     store: Store,
     clock: Clock,
-    profiles: HashMap<String, Arc<Profile>>,
+    profiles: Arc<HashMap<String, Arc<Profile>>>,
     keyring: ArcSwap<Keyring>,
+    known: Arc<Known>,
     assertions: Assertions,
     /// Held while one is made, so that no two are made at once.
     secrets: tokio::sync::Mutex<InstallSecrets>,
@@ -167,16 +170,22 @@ impl Engine {
         options: EngineOptions,
     ) -> std::io::Result<Arc<Self>> {
         secrets.seal(&store);
-        let profiles = profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect();
+        let profiles: HashMap<_, _> =
+            profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect();
         let shapes = store.legacy_shapes().map_err(std::io::Error::other)?;
         let clock_mark = ClockMark::new(store.clock_mark().map_err(std::io::Error::other)?);
         let learnt_tools = LearntTools::new(clock.clone());
         let legacy = Legacy::new(shapes, options.slow_hash.cost);
+        let keyring = secrets.keyring();
+        let known = Arc::new(Known::new(&keyring));
+        let witness = Arc::clone(&known);
+        store.tell_of_keys(Arc::new(move |record| witness.add(record)));
         Ok(Arc::new(Self {
             store,
             clock,
-            profiles,
-            keyring: ArcSwap::from_pointee(secrets.keyring()),
+            profiles: Arc::new(profiles),
+            keyring: ArcSwap::from_pointee(keyring),
+            known,
             assertions: Assertions::new(&secrets).map_err(std::io::Error::other)?,
             secrets: tokio::sync::Mutex::new(secrets),
             stores_fingerprints: options.stores_fingerprints,

@@ -1,6 +1,7 @@
 //! From a credential to a proof: the cache, the file's fingerprints and digests, the slow hash, in this order.
 //!
-//! A text that is neither of our own form nor of a legacy shape is looked up nowhere. Given a well-formed
+//! A text that is neither of our own form nor of a legacy shape is looked up nowhere, and one that is known to be no key
+//! (known) not in the file, so a wrong secret costs the same as an unknown prefix. Given a well-formed
 //! credential every failed proof is the same answer, whatever was found on the way. All that the slow hash must
 //! compare with one text is one job. Failures never enter the cache, and a proof opens the doors of its own
 //! profile alone.
@@ -11,16 +12,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::live::{CachedProof, LiveKey};
+use super::loading::Loaded;
 use super::slow_hash::{Flown, FoundBy};
 use super::soft_delay::AskedBy;
 use super::{Engine, credential_fault};
 use crate::domain::denial::{Denial, Fault, Refusal};
-use crate::domain::hash::Fingerprint;
+use crate::domain::hash::SecretId;
 use crate::domain::key::PresentedKey;
-use crate::domain::legacy::{LegacyShape, handles_of};
+use crate::domain::legacy::{Handle, LegacyShape, handles_of};
 use crate::domain::profile::Profile;
 use crate::domain::proof::Compared;
-use crate::domain::record::KeyRecord;
+use crate::domain::record::{KeyRecord, KeySecret};
+use crate::store::Snapshot;
 
 impl Engine {
     /// Finds the key that a credential is: from the cache, or by comparison.
@@ -34,13 +37,18 @@ impl Engine {
         let presented = PresentedKey::parse(&profile.tag, text)
             .or_else(|| PresentedKey::legacy(text, &self.legacy.shapes_of(&profile.name)))
             .ok_or(Denial::Malformed)?;
-        let fingerprint = self.keyring.load().fingerprint(&presented);
-        if let Some(known) = self.proofs.find(&fingerprint).filter(|known| opens(known, profile)) {
+        let keyring = self.keyring.load();
+        let made = keyring.stored(keyring.fingerprint(&presented));
+        drop(keyring);
+        if let Some(known) = self.proofs.find(&made.fingerprint).filter(|known| opens(known, profile)) {
             return Ok(known);
         }
         let shapes = self.legacy.shapes_of(&profile.name);
-        let asked_by = AskedBy::Caller(address);
-        self.prove_from_file(profile, &presented.or_legacy(&shapes), &shapes, asked_by).await
+        let presented = presented.or_legacy(&shapes);
+        if !self.may_be_key(profile, &presented, &shapes, &made) {
+            return Err(Denial::Unknown.into());
+        }
+        self.prove_from_file(profile, &presented, &shapes, AskedBy::Caller(address)).await
     }
 
     /// Compares with what the file has, and remembers the proof.
@@ -54,27 +62,31 @@ impl Engine {
         // One keyring from here on, and the fingerprint by it: the install secret may be replaced meanwhile.
         let keyring = self.keyring.load_full();
         let fingerprint = keyring.fingerprint(presented);
+        let handles = handles_of(presented.text(), &profile.name, shapes, fingerprint);
         let mut unsure = Vec::new();
-        for record in self.candidates(profile, presented, shapes, fingerprint).await? {
+        for loaded in self.candidates(profile, presented, handles).await? {
+            let record = &loaded.record;
             let fingerprint_of = |maker| keyring.fingerprint_by(maker, presented, fingerprint);
             let is_known = |maker| keyring.names().any(|name| name == maker);
-            let with_known = self.legacy.with_fingerprints_in_memory(&record, is_known);
+            let with_known = self.legacy.with_fingerprints_in_memory(record, is_known);
             let compared =
-                with_known.as_ref().unwrap_or(&record).prove_by_fingerprint(presented, fingerprint_of);
+                with_known.as_ref().unwrap_or(record).prove_by_fingerprint(presented, fingerprint_of);
             let proof = match compared {
                 Compared::Proven(proof) => Some(proof),
                 Compared::Different | Compared::NeedsSlowHash => record.prove_by_digest(presented),
             };
             if let Some(proof) = proof {
-                let proven = CachedProof { proof, key: self.slot_of(&record, profile).await? };
+                let is_by_fingerprint = matches!(compared, Compared::Proven(_));
+                let is_news = is_by_fingerprint && is_news(record, proof.epoch(), keyring.made_by());
+                let proven = CachedProof { proof, key: of_profile(self.place_key(loaded), profile)? };
                 self.proofs.insert(fingerprint, proven.clone());
-                if matches!(compared, Compared::Proven(_)) {
-                    self.learn_if_retired(&record, &proven, keyring.stored(fingerprint));
+                if is_news {
+                    self.learn(&proven, keyring.stored(fingerprint));
                 }
                 return Ok(proven);
             }
             if compared == Compared::NeedsSlowHash {
-                unsure.push(record);
+                unsure.push(loaded.record);
             }
         }
         let Some(found_by) = found_by(presented, &unsure) else { return Err(Denial::Unknown.into()) };
@@ -89,7 +101,9 @@ impl Engine {
             Flown::Proven(proof, landing) => {
                 let record =
                     unsure.iter().find(|record| record.id == proof.key()).ok_or(Fault::Credential)?;
-                let proven = CachedProof { proof, key: self.slot_of(record, profile).await? };
+                // Read again: what was read before the wait may be old.
+                let slot = self.fill_key(record).await.map_err(|error| credential_fault(&error))?;
+                let proven = CachedProof { proof, key: of_profile(slot, profile)? };
                 self.proofs.insert(fingerprint, proven.clone());
                 if landing.is_first_home() {
                     self.remember(record, &proven, presented, keyring.stored(fingerprint));
@@ -100,38 +114,36 @@ impl Engine {
     }
 
     /// The keys that a text may be: those of its prefix, and those that were made elsewhere and whose handles it
-    /// has. One read, whatever it finds.
+    /// has. One read with all that their slots need, whatever it finds.
     async fn candidates(
         &self,
         profile: &Profile,
         presented: &PresentedKey<'_>,
-        shapes: &[LegacyShape],
-        fingerprint: Fingerprint,
-    ) -> Result<Vec<KeyRecord>, Refusal> {
-        let prefix = presented.prefix();
-        let handles = handles_of(presented.text(), &profile.name, shapes, fingerprint);
-        let name = profile.name.clone();
-        let read = self.read(move |store| {
-            let mut found = prefix.map_or(Ok(Vec::new()), |prefix| store.keys_by_prefix(prefix))?;
-            if !handles.is_empty() {
-                let elsewhere = store.keys_by_handles(&handles)?;
-                let known: Vec<_> = found.iter().map(|record| record.id).collect();
-                let elsewhere = elsewhere.into_iter().filter(|record| !known.contains(&record.id));
-                found.extend(elsewhere.filter(|record| is_taken_at(record, &name)));
-            }
-            Ok(found)
-        });
-        Ok(read.await.map_err(|error| credential_fault(&error))?)
+        handles: Vec<Handle>,
+    ) -> Result<Vec<Loaded>, Refusal> {
+        let (prefix, name, loader) = (presented.prefix(), profile.name.clone(), self.loader());
+        let read = move |file: &Snapshot| {
+            let mut found = prefix.map_or(Ok(Vec::new()), |prefix| file.keys_by_prefix(prefix))?;
+            let elsewhere = file.keys_by_handles(&handles)?;
+            let known: Vec<_> = found.iter().map(|record| record.id).collect();
+            let elsewhere = elsewhere.into_iter().filter(|record| !known.contains(&record.id));
+            found.extend(elsewhere.filter(|record| is_taken_at(record, &name)));
+            found.into_iter().map(|record| loader.load(file, record)).collect()
+        };
+        let read = self.read(move |store| store.at_one_instant(read)).await;
+        Ok(read.map_err(|error| credential_fault(&error))?)
     }
+}
 
-    /// The slot of a key that was just read, provided that it belongs to `profile`.
-    async fn slot_of(&self, record: &KeyRecord, profile: &Arc<Profile>) -> Result<Arc<LiveKey>, Refusal> {
-        let slot = self.fill_key(record).await.map_err(|error| credential_fault(&error))?;
-        match slot {
-            Some(slot) if Arc::ptr_eq(&slot.workspace.profile, profile) => Ok(slot),
-            _ => Err(Denial::Unknown.into()),
-        }
-    }
+/// A slot that was just filled, provided that it belongs to `profile`.
+fn of_profile(slot: Option<Arc<LiveKey>>, profile: &Arc<Profile>) -> Result<Arc<LiveKey>, Denial> {
+    slot.filter(|slot| Arc::ptr_eq(&slot.workspace.profile, profile)).ok_or(Denial::Unknown)
+}
+
+/// Whether the fingerprint of a secret is to be stored that was just proven by the one of a retired install secret.
+fn is_news(record: &KeyRecord, epoch: u32, made_by: SecretId) -> bool {
+    let secret = record.secrets.iter().find(|secret| secret.epoch == epoch);
+    secret.is_some_and(KeySecret::may_store_fingerprint) && !record.has_fingerprint_by(epoch, made_by)
 }
 
 /// What leads to the keys that only the slow hash can tell from a text; none when there are none. A text that may

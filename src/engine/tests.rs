@@ -7,6 +7,7 @@ mod clock;
 mod cold_proofs;
 mod endings;
 mod install_secret;
+mod known;
 mod last_unit;
 mod leases;
 mod races;
@@ -113,19 +114,7 @@ impl World {
     }
 
     async fn key(&self, workspace: WorkspaceId, permissions: &[&str]) -> (KeyId, RawKey) {
-        let new = NewKey {
-            workspace,
-            name: None,
-            description: None,
-            permissions: permissions.iter().map(|text| Permission::parse(text).unwrap()).collect(),
-            expires_at: None,
-            addresses: None,
-            rate: None,
-            metadata: None,
-            require_signature: false,
-            signature_replay: SignatureReplay::Once,
-        };
-        let made = self.engine.create_key(Actor::System, new).await.unwrap();
+        let made = self.engine.create_key(Actor::System, new_key(workspace, permissions)).await.unwrap();
         (made.record.id, made.raw)
     }
 
@@ -150,6 +139,21 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.engine.stop();
+    }
+}
+
+fn new_key(workspace: WorkspaceId, permissions: &[&str]) -> NewKey {
+    NewKey {
+        workspace,
+        name: None,
+        description: None,
+        permissions: permissions.iter().map(|text| Permission::parse(text).unwrap()).collect(),
+        expires_at: None,
+        addresses: None,
+        rate: None,
+        metadata: None,
+        require_signature: false,
+        signature_replay: SignatureReplay::Once,
     }
 }
 

@@ -8,6 +8,8 @@
 
 use std::ops::Bound;
 
+use redb::ReadableTableMetadata;
+
 use super::audit::append_audit;
 use super::changes::{self, Done};
 use super::error::{ChangeError, StoreError};
@@ -69,6 +71,36 @@ impl Store {
             }
         }
         Ok(walked)
+    }
+
+    /// How many keys there are, revoked ones among them.
+    pub fn keys_total(&self) -> Result<u64, StoreError> {
+        let txn = self.begin_read()?;
+        let keys = txn.open_table(KEYS).map_err(StoreError::database("count keys"))?;
+        keys.len().map_err(StoreError::database("count keys"))
+    }
+
+    /// Shows the next records behind `after` to `each`. Behind which key the next step begins; `None` at the end. One
+    /// that cannot be read ends the walk with its error.
+    pub fn walk_keys(
+        &self,
+        after: Option<KeyId>,
+        mut each: impl FnMut(&KeyRecord),
+    ) -> Result<Option<KeyId>, StoreError> {
+        let txn = self.begin_read()?;
+        let keys = txn.open_table(KEYS).map_err(StoreError::database("walk over keys"))?;
+        let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_u128()));
+        let rows =
+            keys.range::<u128>((start, Bound::Unbounded)).map_err(StoreError::database("walk over keys"))?;
+        for (met, row) in rows.enumerate() {
+            let (id, bytes) = row.map_err(StoreError::database("walk over keys"))?;
+            let id = KeyId::from_u128(id.value());
+            each(&codec::key::from_bytes(id, bytes.value())?);
+            if met + 1 >= WALK_RECORDS_MAX {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
     }
 }
 

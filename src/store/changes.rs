@@ -231,6 +231,9 @@ pub(super) fn put_key(
     old: Option<&KeyRecord>,
     new: &KeyRecord,
 ) -> Result<(), StoreError> {
+    for witness in &tables.witnesses {
+        witness(new);
+    }
     let id = new.id.as_u128();
     let bytes = codec::key::to_bytes(new)?;
     tables.keys.insert(id, bytes.as_slice()).map_err(StoreError::database("write a key"))?;

@@ -9,13 +9,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use redb::{ReadOnlyTable, ReadableTable, TableError};
+use redb::ReadableTable;
 
 use super::audit::append_audit;
 use super::changes::{Done, put_key};
 use super::error::{ChangeError, StoreError};
 use super::queue::{GROUP_ROWS_MAX, Lane};
-use super::tables::{KEYS, KEYS_BY_HANDLE, LEGACY_SHAPES, WORKSPACES, WriteTables};
+use super::snapshot::existing;
+use super::tables::{KEYS_BY_HANDLE, LEGACY_SHAPES, WORKSPACES, WriteTables};
 use super::{Store, codec};
 use crate::domain::audit::AuditEntry;
 use crate::domain::hash::Fingerprint;
@@ -57,7 +58,10 @@ impl From<&ImportedKey> for ImportCase {
             workspace: key.record.workspace,
             handles: secrets().flat_map(KeySecret::handles).collect(),
             is_slow: secrets().any(|secret| secret.hash.is_slow()),
-            hash: secrets().next().map(|secret| secret.hash.as_phc().into()),
+            hash: secrets()
+                .next()
+                .filter(|secret| secret.imported.is_some())
+                .map(|secret| secret.hash.as_phc().into()),
             shape: key.shape.clone(),
         }
     }
@@ -114,19 +118,7 @@ impl Store {
     /// The keys that any of these handles leads to, in their order and each once, at most
     /// [`SLOW_KEYS_PER_HEAD_MAX`] for each handle.
     pub fn keys_by_handles(&self, handles: &[Handle]) -> Result<Vec<KeyRecord>, StoreError> {
-        let txn = self.begin_read()?;
-        let index = existing(txn.open_table(KEYS_BY_HANDLE), "read the index of handles")?;
-        let Some(index) = index else { return Ok(Vec::new()) };
-        let keys = txn.open_table(KEYS).map_err(StoreError::database("read a key"))?;
-        let mut found: Vec<KeyRecord> = Vec::new();
-        for handle in handles {
-            for id in ids_under(&index, &row_of(handle))? {
-                if !found.iter().any(|record| record.id == id) {
-                    found.push(super::reads::indexed_key(&keys, "keys_by_handle", id)?);
-                }
-            }
-        }
-        Ok(found)
+        self.at_one_instant(|file| file.keys_by_handles(handles))
     }
 
     /// The legacy shapes of every profile that has some.
@@ -161,7 +153,8 @@ fn import(
     let mut root = blake3::Hasher::new();
     for (key, _) in taken() {
         put_key(tables, None, &key.record)?;
-        for source in key.record.secrets.iter().map(|secret| source_row(secret.hash.as_phc())) {
+        let elsewhere = key.record.secrets.iter().filter(|secret| secret.imported.is_some());
+        for source in elsewhere.map(|secret| source_row(secret.hash.as_phc())) {
             tables
                 .keys_by_handle
                 .insert((source.as_slice(), key.record.id.as_u128()), ())
@@ -250,15 +243,16 @@ fn ids_under(
         .collect()
 }
 
-/// A table that a file of an older version may not have yet.
-fn existing<K: redb::Key + 'static, V: redb::Value + 'static>(
-    opened: Result<ReadOnlyTable<K, V>, TableError>,
-    operation: &'static str,
-) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
-    match opened {
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        opened => opened.map(Some).map_err(StoreError::database(operation)),
+/// The keys that any of these handles leads to.
+pub(super) fn ids_of(
+    index: &impl ReadableTable<(&'static [u8], u128), ()>,
+    handles: &[Handle],
+) -> Result<Vec<KeyId>, StoreError> {
+    let mut found = Vec::new();
+    for handle in handles {
+        found.extend(ids_under(index, &row_of(handle))?);
     }
+    Ok(found)
 }
 
 /// Judges records one after another, each as if those before it were written.

@@ -25,6 +25,7 @@ pub mod private_file;
 mod queue;
 mod reads;
 mod replays;
+mod snapshot;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use healing::DiskHealth;
 pub use imports::{IMPORT_BATCH_MAX, ImportCase, ImportDone, ImportOutcome, ImportedKey};
 pub use meters::{MeterRows, StoredMeters};
 pub use reads::{CANDIDATES_MAX, KeyCondition, KeyFilter, Listed, PAGE_MAX, Page, WorkspaceFilter};
+pub use snapshot::Snapshot;
 pub use usage::{HourRow, StoredUsage, USAGE_ROWS_MAX};
 
 use std::fmt;
@@ -135,7 +137,12 @@ struct Shared {
     commits: AtomicU64,
     /// What seals audit rows: the last one; those before it are for checks.
     sealers: RwLock<Vec<Arc<AuditSealer>>>,
+    /// Who is told of each key record before it is committed; one for each engine over this store.
+    witnesses: RwLock<Vec<KeyWitness>>,
 }
+
+/// Is told of a key record on the writer's thread, before the commit that writes it. It must be quick.
+pub type KeyWitness = Arc<dyn Fn(&KeyRecord) + Send + Sync>;
 
 impl Store {
     /// Opens the store at `path`, or makes it when nothing is there; its directory must exist. A file that
@@ -155,6 +162,7 @@ impl Store {
             queue: Queue::default(),
             commits: AtomicU64::new(0),
             sealers: RwLock::default(),
+            witnesses: RwLock::default(),
         });
         shared.watch(&open);
         drop(open);
@@ -241,6 +249,16 @@ impl Store {
         self.save_meters(meters).await
     }
 
+    /// Tells `witness` of each key record from now on, before it is committed; of some that never will be, as well.
+    pub fn tell_of_keys(&self, witness: KeyWitness) {
+        self.0.shared.witnesses.write().unwrap_or_else(PoisonError::into_inner).push(witness);
+    }
+
+    /// Waits until every change that the writer has begun by now is committed or refused.
+    pub async fn pass_the_writer(&self) -> Result<(), ChangeError> {
+        self.change(Lane::Admin, 0, |_| Ok(Done { value: (), wrote: false })).await
+    }
+
     /// How many transactions were committed since the store was opened.
     pub fn commits(&self) -> u64 {
         self.0.shared.commits.load(Ordering::Relaxed)
@@ -293,6 +311,10 @@ impl fmt::Debug for Store {
 impl Shared {
     fn sealer(&self) -> Option<Arc<AuditSealer>> {
         self.sealers.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
+    }
+
+    fn witnesses(&self) -> Vec<KeyWitness> {
+        self.witnesses.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The database in use.

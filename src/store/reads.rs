@@ -6,12 +6,10 @@
 //!
 //! Never here: a transaction that outlives its method. A long one keeps every replaced page in the file.
 
-#[cfg(test)]
-use redb::ReadableTableMetadata;
 use redb::{ReadOnlyTable, ReadableTable};
 
 use super::error::StoreError;
-use super::tables::{KEY_COUNTERS, KEYS, KEYS_BY_PREFIX, KEYS_BY_WORKSPACE, METERS, WORKSPACES};
+use super::tables::{KEY_COUNTERS, KEYS, KEYS_BY_WORKSPACE, WORKSPACES};
 use super::{Store, codec};
 use crate::domain::counts::{KeyCounters, MeterRow};
 use crate::domain::id::{KeyId, WorkspaceId};
@@ -83,29 +81,12 @@ impl Store {
 
     /// The keys that have a secret of this prefix, at most [`CANDIDATES_MAX`].
     pub fn keys_by_prefix(&self, prefix: Prefix) -> Result<Vec<KeyRecord>, StoreError> {
-        let txn = self.begin_read()?;
-        let index =
-            txn.open_table(KEYS_BY_PREFIX).map_err(StoreError::database("read the index of prefixes"))?;
-        let keys = txn.open_table(KEYS).map_err(StoreError::database("read a key"))?;
-        let all = (*prefix.as_bytes(), 0)..=(*prefix.as_bytes(), u128::MAX);
-        let rows = index.range(all).map_err(StoreError::database("read the index of prefixes"))?;
-        rows.take(CANDIDATES_MAX)
-            .map(|row| {
-                let (place, ()) = row
-                    .map(|(place, _)| (place, ()))
-                    .map_err(StoreError::database("read the index of prefixes"))?;
-                let id = KeyId::from_u128(place.value().1);
-                indexed_key(&keys, "keys_by_prefix", id)
-            })
-            .collect()
+        self.at_one_instant(|file| file.keys_by_prefix(prefix))
     }
 
     /// The workspace of this id.
     pub fn workspace(&self, id: WorkspaceId) -> Result<Option<WorkspaceRecord>, StoreError> {
-        let txn = self.begin_read()?;
-        let workspaces = txn.open_table(WORKSPACES).map_err(StoreError::database("read a workspace"))?;
-        let row = workspaces.get(id.as_u128()).map_err(StoreError::database("read a workspace"))?;
-        row.map(|bytes| codec::workspace::from_bytes(id, bytes.value())).transpose()
+        self.at_one_instant(|file| file.workspace(id))
     }
 
     /// Lists workspaces.
@@ -185,19 +166,9 @@ impl Store {
         Ok(listing.listed)
     }
 
-    /// How many keys there are, revoked ones among them.
-    #[cfg(test)]
-    pub(crate) fn keys_total(&self) -> Result<u64, StoreError> {
-        let txn = self.begin_read()?;
-        let keys = txn.open_table(KEYS).map_err(StoreError::database("count keys"))?;
-        keys.len().map_err(StoreError::database("count keys"))
-    }
-
     /// What was last saved of a key's counters; `None` before the first time.
     pub fn key_counters(&self, id: KeyId) -> Result<Option<KeyCounters>, StoreError> {
-        let txn = self.begin_read()?;
-        let counters = txn.open_table(KEY_COUNTERS).map_err(StoreError::database("read a key's counters"))?;
-        key_counters(&counters, id)
+        self.at_one_instant(|file| file.key_counters(id))
     }
 
     /// The row of a meter in this period; `None` when there is none.
@@ -207,11 +178,7 @@ impl Store {
         meter: &str,
         period: PeriodIndex,
     ) -> Result<Option<MeterRow>, StoreError> {
-        let txn = self.begin_read()?;
-        let meters = txn.open_table(METERS).map_err(StoreError::database("read a meter"))?;
-        let row =
-            meters.get((workspace.as_u128(), meter, period)).map_err(StoreError::database("read a meter"))?;
-        row.map(|bytes| codec::counts::meter_from_bytes(workspace, meter, period, bytes.value())).transpose()
+        self.at_one_instant(|file| file.meter_row(workspace, meter, period))
     }
 }
 
@@ -229,7 +196,7 @@ pub(super) fn indexed_key(
     key(keys, id)?.ok_or_else(|| dangling(table, id))
 }
 
-fn key_counters(
+pub(super) fn key_counters(
     counters: &ReadOnlyTable<u128, &'static [u8]>,
     id: KeyId,
 ) -> Result<Option<KeyCounters>, StoreError> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
 
+use super::KeyWitness;
 use super::error::StoreError;
 use crate::domain::audit::seal::AuditSealer;
 
@@ -70,6 +71,8 @@ pub(super) struct WriteTables<'txn> {
     pub(super) makers: Table<'txn, [u8; 8], ()>,
     /// What seals the audit rows of this transaction; the writer sets it.
     pub(super) sealer: Option<Arc<AuditSealer>>,
+    /// Who is told of each key record; the writer sets them.
+    pub(super) witnesses: Vec<KeyWitness>,
     pub(super) replays: Table<'txn, u32, &'static [u8]>,
     pub(super) keys_by_handle: Table<'txn, (&'static [u8], u128), ()>,
     pub(super) legacy_shapes: Table<'txn, &'static str, &'static [u8]>,
@@ -96,6 +99,7 @@ impl<'txn> WriteTables<'txn> {
             makers: txn.open_table(MAKERS)?,
             replays: txn.open_table(REPLAYS)?,
             sealer: None,
+            witnesses: Vec::new(),
             keys_by_handle: txn.open_table(KEYS_BY_HANDLE)?,
             legacy_shapes: txn.open_table(LEGACY_SHAPES)?,
             usage_hours: txn.open_table(USAGE_HOURS)?,

@@ -154,6 +154,7 @@ fn write(shared: &Shared, open: &Open, group: &mut [Box<dyn Job>]) -> Result<(),
     {
         let mut tables = WriteTables::open(&txn)?;
         tables.sealer = shared.sealer();
+        tables.witnesses = shared.witnesses();
         for job in group {
             wrote |= job.make(&mut tables)?;
         }

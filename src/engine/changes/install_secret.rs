@@ -41,6 +41,7 @@ impl Engine {
             engine.store.seal_with(rotated.current().audit_sealer());
             let signer = rotated.assertion_signer().map_err(ChangeRefused::InstallSecret)?;
             engine.assertions.sign_under(signer, engine.clock.now().wall);
+            engine.known.take_maker(rotated.current().id());
             engine.keyring.store(Arc::new(rotated.keyring()));
             *secrets = rotated;
             let keyring = engine.keyring.load();

@@ -27,7 +27,7 @@ impl World {
 }
 
 /// Another well-formed text with the prefix of `key`.
-fn wrong_secret_for(key: &RawKey, number: u16) -> RawKey {
+pub(super) fn wrong_secret_for(key: &RawKey, number: u16) -> RawKey {
     let digits: Vec<u8> = (b'0'..=b'9').chain(b'A'..=b'Z').chain(b'a'..=b'z').collect();
     let mut random = [0; 64];
     for (byte, character) in random.iter_mut().zip(key.prefix().unwrap().as_bytes()) {
