@@ -7,8 +7,14 @@
 //!
 //! Never here: how a record was sent (surface), a guess at what a text looks like.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::changes::{ChangeRefused, mint, random, run_to_the_end};
 use super::loading::read_failed;
@@ -27,7 +33,9 @@ use crate::domain::legacy::{
 };
 use crate::domain::profile::Profile;
 use crate::domain::record::{KeyRecord, KeySecret};
-use crate::store::{ChangeError, IMPORT_BATCH_MAX, ImportCase, ImportDone, ImportOutcome, ImportedKey};
+use crate::store::{
+    ChangeError, IMPORT_BATCH_MAX, ImportCase, ImportDone, ImportOutcome, ImportedKey, StoreError,
+};
 
 /// One key to be imported.
 #[derive(Debug)]
@@ -171,7 +179,7 @@ impl Engine {
             // Its own, so that a caller who hangs up and comes back does not stand in line twice over.
             let _place = place;
             let _turn = engine.legacy.importing.lock().await;
-            let mut import = Import { engine: &engine, actor, digests: HashSet::new(), has_written: false };
+            let mut import = Import { engine: &engine, actor, digests: HashSet::new() };
             match mode {
                 ImportMode::DryRun => import.rehearse(&records).await,
                 ImportMode::Write => import.write(records).await,
@@ -181,6 +189,8 @@ impl Engine {
     }
 }
 
+/// Batches that the writer has at once: it writes as many as it may in one transaction.
+const BATCHES_MAX: usize = 64;
 /// The epoch of a key's first secret.
 const FIRST_EPOCH: u32 = 1;
 
@@ -194,6 +204,34 @@ struct Made {
     fingerprint: Option<StoredFingerprint>,
 }
 
+/// A batch that the writer has.
+struct Begun {
+    report: ImportReport,
+    /// What is to be held in memory of each key that the batch has.
+    fingerprints: Vec<Option<(KeyId, StoredFingerprint)>>,
+    written: JoinHandle<Result<ImportDone, ChangeError>>,
+}
+
+/// What became of the batches that are done.
+struct Done {
+    report: ImportReport,
+    has_written: bool,
+    failure: Option<ChangeRefused>,
+}
+
+impl Done {
+    /// A batch of so many records was not written.
+    fn fail(&mut self, records: usize, error: ChangeRefused) {
+        self.failure.get_or_insert(error);
+        self.report.extend(std::iter::repeat_n(Err(ImportRefused::NotDurable), records));
+    }
+}
+
+/// Whether a record brings its text, which is compared with what is there, and may cost a slow hash.
+const fn brings_text(new: &NewImport) -> bool {
+    matches!(new.content, ImportContent::Text(_))
+}
+
 /// One import under way.
 struct Import<'a> {
     engine: &'a Engine,
@@ -201,7 +239,6 @@ struct Import<'a> {
     /// The texts that were met, by their SHA-256: one that comes once as itself and once as its digest would be
     /// two keys, and a revoke of one would leave the other.
     digests: HashSet<[u8; 32]>,
-    has_written: bool,
 }
 
 impl Import<'_> {
@@ -216,13 +253,10 @@ impl Import<'_> {
         &mut self,
         records: &[NewImport],
     ) -> Result<Vec<Result<LegacyShape, ImportRefused>>, ChangeRefused> {
-        let mut foreseen = Vec::with_capacity(records.len());
-        let mut cases = Vec::new();
-        for new in records {
-            let judged = self.judge(new).await;
-            cases.extend(judged.clone().map(|shape| case_of(new, shape)));
-            foreseen.push(judged);
-        }
+        let mut foreseen = self.judge_all(records).await;
+        let judged = records.iter().zip(&foreseen);
+        let cases = judged.filter_map(|(new, judged)| Some(case_of(new, judged.as_ref().ok()?.clone())));
+        let cases: Vec<_> = cases.collect();
         let read = self.engine.read(move |store| store.import_rehearsed(&cases)).await;
         let mut outcomes = read.map_err(|error| read_failed(&error))?.into_iter();
         for judged in foreseen.iter_mut().filter(|judged| judged.is_ok()) {
@@ -233,62 +267,110 @@ impl Import<'_> {
         Ok(foreseen)
     }
 
+    async fn judge_all(&mut self, records: &[NewImport]) -> Vec<Result<LegacyShape, ImportRefused>> {
+        let mut judged = Vec::with_capacity(records.len());
+        for new in records {
+            judged.push(self.judge(new).await);
+        }
+        judged
+    }
+
     async fn write(&mut self, records: Vec<NewImport>) -> Result<ImportReport, ChangeRefused> {
-        let mut report = Vec::with_capacity(records.len());
+        let mut done = Done { report: Vec::with_capacity(records.len()), has_written: false, failure: None };
+        let mut under_way = VecDeque::new();
         let mut records = records.into_iter();
-        let mut goes_on = true;
         loop {
             let batch: Vec<_> = records.by_ref().take(IMPORT_BATCH_MAX).collect();
             if batch.is_empty() {
-                return Ok(report);
+                break;
             }
-            if goes_on {
-                match self.write_batch(batch).await {
-                    Ok(done) => report.extend(done),
-                    Err((_, error)) if !self.has_written => return Err(error),
-                    Err((length, error)) => {
-                        tracing::error!(error = %Causes(&error), "an import broke off between two batches");
-                        goes_on = false;
-                        report.extend(std::iter::repeat_n(Err(ImportRefused::NotDurable), length));
+            // A text is judged by all that came before it: none is taken twice, and no hash is run in vain.
+            let most = if batch.iter().any(brings_text) { 0 } else { BATCHES_MAX - 1 };
+            while under_way.len() > most {
+                self.finish(&mut under_way, &mut done).await;
+            }
+            if done.failure.is_some() {
+                done.report.extend(std::iter::repeat_n(Err(ImportRefused::NotDurable), batch.len()));
+                continue;
+            }
+            let length = batch.len();
+            match self.begin_batch(batch).await {
+                Ok(begun) => under_way.push_back(begun),
+                Err(error) => {
+                    while !under_way.is_empty() {
+                        self.finish(&mut under_way, &mut done).await;
                     }
+                    done.fail(length, error);
                 }
-            } else {
-                report.extend(std::iter::repeat_n(Err(ImportRefused::NotDurable), batch.len()));
             }
         }
+        while !under_way.is_empty() {
+            self.finish(&mut under_way, &mut done).await;
+        }
+        match done.failure {
+            Some(error) if !done.has_written => return Err(error),
+            Some(error) => {
+                tracing::error!(error = %Causes(&error), "an import broke off between two batches");
+            }
+            None => {}
+        }
+        Ok(done.report)
     }
 
-    /// Writes one batch; a failure comes with the batch's length.
-    async fn write_batch(&mut self, batch: Vec<NewImport>) -> Result<ImportReport, (usize, ChangeRefused)> {
-        let length = batch.len();
-        let mut report = Vec::with_capacity(length);
-        let mut keys = Vec::with_capacity(length);
-        let mut fingerprints = Vec::with_capacity(length);
-        // First, so that no slow hash is run for what is refused anyway.
-        let foreseen = self.foresee(&batch).await.map_err(|error| (length, error))?;
+    /// Judges and makes the records of a batch, and has the writer take them.
+    async fn begin_batch(&mut self, batch: Vec<NewImport>) -> Result<Begun, ChangeRefused> {
+        let mut report = Vec::with_capacity(batch.len());
+        let mut keys = Vec::with_capacity(batch.len());
+        let mut fingerprints = Vec::with_capacity(batch.len());
+        // With texts the file is asked first; the writer judges all of it again.
+        let foreseen = if batch.iter().any(brings_text) {
+            self.foresee(&batch).await?
+        } else {
+            self.judge_all(&batch).await
+        };
         for (new, foreseen) in batch.into_iter().zip(foreseen) {
             let made = match foreseen {
-                Ok(shape) => self.made(new, shape).await.map_err(|error| (length, error))?,
+                Ok(shape) => self.made(new, shape).await?,
                 Err(refused) => Err(refused),
             };
             report.push(made.map(|Made { key, prefix, fingerprint }| {
                 let id = key.record.id;
-                fingerprints.push(fingerprint);
+                fingerprints.push(fingerprint.map(|fingerprint| (id, fingerprint)));
                 keys.push(key);
                 Imported::Taken { id, prefix }
             }));
         }
-        let ids: Vec<_> = keys.iter().map(|key| key.record.id).collect();
         let subject = Subject::Keys { count: 0, root: [0; 32] };
         let entry = self.engine.entry(self.actor, AuditAction::KeysImported, subject);
         let audit = move |count, root| AuditEntry { subject: Subject::Keys { count, root }, ..entry };
-        let done = self.engine.store.import(keys, audit).await;
-        let ImportDone { outcomes, shapes } =
-            done.map_err(|error: ChangeError| (length, ChangeRefused::from(error)))?;
-        self.has_written |= outcomes.contains(&ImportOutcome::Taken);
+        let store = self.engine.store.clone();
+        // A task, so that it is queued at once, behind the batches before it.
+        let (queued, is_queued) = oneshot::channel();
+        let written = tokio::spawn(async move {
+            let mut written = pin!(store.import(keys, audit));
+            let first = poll_fn(|context| Poll::Ready(written.as_mut().poll(context))).await;
+            let _ = queued.send(());
+            match first {
+                Poll::Ready(done) => done,
+                Poll::Pending => written.await,
+            }
+        });
+        let _ = is_queued.await;
+        Ok(Begun { report, fingerprints, written })
+    }
+
+    /// Waits for the oldest batch and reports it.
+    async fn finish(&mut self, under_way: &mut VecDeque<Begun>, done: &mut Done) {
+        let Some(Begun { mut report, fingerprints, written }) = under_way.pop_front() else { return };
+        let written = written.await.unwrap_or_else(|_| Err(StoreError::BrokeOff.into()));
+        let ImportDone { outcomes, shapes } = match written {
+            Ok(written) => written,
+            Err(error) => return done.fail(report.len(), error.into()),
+        };
+        done.has_written |= outcomes.contains(&ImportOutcome::Taken);
         self.engine.legacy.take_over(shapes);
-        for ((id, fingerprint), outcome) in ids.into_iter().zip(fingerprints).zip(&outcomes) {
-            if let (Some(fingerprint), ImportOutcome::Taken) = (fingerprint, outcome) {
+        for (fingerprint, outcome) in fingerprints.into_iter().zip(&outcomes) {
+            if let (Some((id, fingerprint)), ImportOutcome::Taken) = (fingerprint, outcome) {
                 self.engine.legacy.know(id, FIRST_EPOCH, fingerprint);
             }
         }
@@ -298,7 +380,7 @@ impl Import<'_> {
                 *taken = Err(refused);
             }
         }
-        Ok(report)
+        done.report.extend(report);
     }
 
     /// Checks everything about a record that can be known without the store's newest state, and whether its

@@ -384,6 +384,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn batches_that_the_writer_has_at_once_are_judged_by_those_before_them_and_reported_in_order() {
+        let world = World::new();
+        let contents = (0..350).map(|number| {
+            if number % 60 != 0 {
+                return ImportContent::Hash(StoredHash::sha256_whole(sha256(text(number).as_bytes())));
+            }
+            let salt = char::from(b'A' + u8::try_from(number / 60).unwrap());
+            let hash = format!(
+                "$argon2id$v=19$m=19456,t=2,p=1${salt}wMDAwMDAwMDAwMDAwMDAw$qLaQ6Xk1q2yqQYqY4J5m7sBvSmVv1cJ3o6F0b3cQd1A"
+            );
+            ImportContent::Hash(StoredHash::parse_imported(&hash).unwrap())
+        });
+        let report = world.import_all(&world.one, contents.collect(), false).await;
+        let refused: Vec<_> = (0..350).filter(|place| report[*place].is_err()).collect();
+        assert_eq!(refused, [240, 300], "the fifth and sixth slow-hashed key of one head");
+        assert!(refused.iter().all(|place| report[*place] == Err(ImportRefused::HeadFull)));
+        for number in [1, 101, 299, 349] {
+            let Ok(Imported::Taken { id, .. }) = report[number] else { panic!("{:?}", report[number]) };
+            let proven = world.engine.prove(&Ok(text(number).as_bytes()), &world.one, None).await.unwrap();
+            assert_eq!(proven.proof.key(), id);
+        }
+    }
+
+    #[tokio::test]
     async fn an_import_runs_no_slow_hash_for_what_it_refuses_and_is_nobodys_failure() {
         let world = World::new();
         let texts: Vec<_> = (0..10).map(text).collect();

@@ -1,7 +1,8 @@
 //! The one line in which changes wait for the writer, and the order in which it takes them.
 //!
 //! Revokes go first, then leases, which requests wait for, then other admin changes, then checkpoints, then
-//! imports, which get a transaction of their own when nothing else waits. Each lane is bounded and a full one
+//! imports, which get a transaction of their own when nothing else waits, and many of them one while nobody else came for
+//! some time. Each lane is bounded and a full one
 //! refuses at once, so whoever got no refusal knows that the change will be tried. One group is at most
 //! [`GROUP_ROWS_MAX`] rows, so that a revoke never waits behind a long transaction.
 //!
@@ -16,6 +17,11 @@ use super::writer::Job;
 
 /// The most rows of one transaction: a few milliseconds of work beside its two syncs.
 pub(super) const GROUP_ROWS_MAX: usize = 500;
+/// The most rows of one transaction of imports that nobody waits behind: its syncs are then a small part of it.
+pub(super) const IMPORT_GROUP_ROWS_MAX: usize = 25_000;
+/// Imports go one by one until so many of them were written with nothing else between: who changes keys beside an
+/// import waits behind one batch and not behind fifty.
+const CALM_IMPORTS: usize = 200;
 /// The most rows of one part of a checkpoint. What is left of a group goes to admin changes, so neither
 /// starves the other.
 pub(super) const CHECKPOINT_ROWS_MAX: usize = 400;
@@ -39,8 +45,11 @@ pub(super) struct Queue {
     filled: Condvar,
 }
 
-#[derive(Default)]
 struct Lanes {
+    /// Imports since something else was written.
+    calm: usize,
+    /// Whether the group that was taken last is of an import.
+    is_importing: bool,
     revoke: VecDeque<Box<dyn Job>>,
     lease: VecDeque<Box<dyn Job>>,
     admin: VecDeque<Box<dyn Job>>,
@@ -58,6 +67,15 @@ pub(super) enum Paused {
     Over,
     /// No more changes may come.
     Closed,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        let (revoke, lease, admin, checkpoint, import) = Default::default();
+        let (calm, is_importing, closed) = (CALM_IMPORTS, false, false);
+        let is_woken = false;
+        Self { calm, is_importing, revoke, lease, admin, checkpoint, import, closed, is_woken }
+    }
 }
 
 impl Queue {
@@ -123,6 +141,15 @@ impl Queue {
         self.filled.notify_all();
     }
 
+    /// The next import, if it can be written in the transaction that `rows` of imports are written in already: nothing
+    /// else waits, and nothing else was written lately.
+    pub(super) fn next_import_after(&self, rows: usize) -> Option<Box<dyn Job>> {
+        let mut lanes = self.lanes();
+        let is_alone = lanes.is_importing && lanes.waiting() == lanes.import.len();
+        let may_grow = is_alone && lanes.calm >= CALM_IMPORTS;
+        lanes.import.pop_front_if(|job| may_grow && rows + job.rows() <= IMPORT_GROUP_ROWS_MAX)
+    }
+
     /// How many changes wait.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
@@ -169,9 +196,70 @@ impl Lanes {
             }
         }
         group.extend(self.checkpoint.pop_front());
-        if group.is_empty() {
-            group.extend(self.import.pop_front());
+        self.is_importing = group.is_empty();
+        if !self.is_importing {
+            self.calm = 0;
+        } else if let Some(import) = self.import.pop_front() {
+            self.calm = self.calm.saturating_add(1);
+            group.push(import);
         }
         group
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tables::WriteTables;
+    use super::*;
+
+    struct Rows(usize);
+
+    impl Job for Rows {
+        fn rows(&self) -> usize {
+            self.0
+        }
+
+        fn make(&mut self, _: &mut WriteTables<'_>) -> Result<bool, StoreError> {
+            Ok(false)
+        }
+
+        fn answer(self: Box<Self>, _: &Result<(), StoreError>) {}
+    }
+
+    impl Queue {
+        fn push_rows(&self, lane: Lane) {
+            self.push(lane, Box::new(Rows(GROUP_ROWS_MAX))).unwrap();
+        }
+
+        /// How many jobs the next transaction has.
+        fn next_length(&self) -> usize {
+            let mut length = self.next_group().unwrap().len();
+            while self.next_import_after(length * GROUP_ROWS_MAX).is_some() {
+                length += 1;
+            }
+            length
+        }
+    }
+
+    #[test]
+    fn imports_share_a_transaction_only_while_nobody_else_waits_or_came_lately() {
+        let most = IMPORT_GROUP_ROWS_MAX / GROUP_ROWS_MAX;
+        let queue = Queue::default();
+        let imports = |many: usize| (0..many).for_each(|_| queue.push_rows(Lane::Import));
+        imports(most + 1);
+        assert_eq!((queue.next_length(), queue.next_length()), (most, 1));
+
+        imports(3);
+        assert_eq!(queue.next_group().unwrap().len(), 1);
+        queue.push_rows(Lane::Revoke);
+        assert!(queue.next_import_after(GROUP_ROWS_MAX).is_none(), "a revoke came in the middle");
+        assert_eq!(queue.next_length(), 1, "the revoke, and no import beside it");
+        assert_eq!(queue.waiting(), 2);
+
+        imports(CALM_IMPORTS + 10);
+        for written in 0..CALM_IMPORTS - 1 {
+            assert_eq!(queue.next_length(), 1, "after {written}");
+        }
+        assert_eq!(queue.next_length(), 13, "it has been calm for long");
     }
 }

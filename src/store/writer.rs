@@ -145,7 +145,7 @@ pub(super) fn answer(job: Box<dyn Job>, committed: &Result<(), StoreError>) {
 }
 
 /// Makes a group of changes in one transaction.
-fn write(shared: &Shared, open: &Open, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+fn write(shared: &Shared, open: &Open, group: &mut Vec<Box<dyn Job>>) -> Result<(), StoreError> {
     let mut txn = open.database.begin_write().map_err(StoreError::database("begin a transaction"))?;
     txn.set_durability(Durability::Immediate).map_err(StoreError::database("begin a transaction"))?;
     txn.set_two_phase_commit(true);
@@ -155,8 +155,15 @@ fn write(shared: &Shared, open: &Open, group: &mut [Box<dyn Job>]) -> Result<(),
         let mut tables = WriteTables::open(&txn)?;
         tables.sealer = shared.sealer();
         tables.witnesses = shared.witnesses();
-        for job in group {
+        for job in group.iter_mut() {
             wrote |= job.make(&mut tables)?;
+        }
+        // An import shares its transaction with those behind it, as long as nobody else waits.
+        let mut rows = group.iter().map(|job| job.rows()).sum();
+        while let Some(import) = shared.queue.next_import_after(rows) {
+            rows += import.rows();
+            group.push(import);
+            wrote |= group.last_mut().map_or(Ok(false), |import| import.make(&mut tables))?;
         }
     }
     if !wrote {
