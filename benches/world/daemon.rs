@@ -89,6 +89,12 @@ impl Caller {
         Self { socket, request: request.into_bytes(), buffer: vec![0; 64 * 1024] }
     }
 
+    /// The same with another request from here on.
+    pub(crate) async fn call_with(&mut self, request: String) -> (u16, String) {
+        self.request = request.into_bytes();
+        self.call().await
+    }
+
     /// Sends the request and reads its answer; gives the status and the body.
     pub(crate) async fn call(&mut self) -> (u16, String) {
         self.socket.write_all(&self.request).await.unwrap();

@@ -12,7 +12,9 @@
 
 pub(crate) mod bars;
 pub(crate) mod daemon;
+pub(crate) mod imported;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use keyward::clock::Clock;
@@ -69,6 +71,11 @@ impl World {
         Self { runtime, engine, store, profile, keys, dir }
     }
 
+    /// Where its files lie.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The same world after a stop without a checkpoint and a start on the same files.
     pub(crate) fn restarted(self) -> Self {
         let Self { runtime, engine: stopped, store: closed, profile, keys, dir } = self;
@@ -81,10 +88,12 @@ impl World {
     }
 }
 
+/// The files of a world, as a daemon has them in its data directory.
+const STORE_FILE: &str = "keyward.redb";
 const SECRET_FILE: &str = "install.secret";
 
 fn open_store(dir: &tempfile::TempDir) -> Store {
-    Store::open(&dir.path().join("keyward.redb"), StoreOptions::default()).unwrap()
+    Store::open(&dir.path().join(STORE_FILE), StoreOptions::default()).unwrap()
 }
 
 fn profile() -> Arc<Profile> {
@@ -131,7 +140,7 @@ async fn make_keys(engine: &Arc<Engine>, count: usize, workspaces: usize) -> Vec
     keys
 }
 
-fn new_key(workspace: WorkspaceId) -> NewKey {
+pub(crate) fn new_key(workspace: WorkspaceId) -> NewKey {
     NewKey {
         workspace,
         name: None,
