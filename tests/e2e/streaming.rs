@@ -27,6 +27,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
 use crate::daemon::{Daemon, Hidden, Options, call_tool};
+pub(crate) use crate::harness::program::memory_kib;
 use crate::program::{Program, text};
 use crate::wire::{Call, PATIENCE, call_once};
 
@@ -195,13 +196,6 @@ async fn send(address: SocketAddr, key: &str, method: &str, target: &str, body: 
         .unwrap();
     let (head, body) = sender.send_request(request).await.unwrap().into_parts();
     (head.status.as_u16(), body)
-}
-
-/// A number in the kernel's account of a process, in KiB.
-pub(crate) fn memory_kib(id: u32, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim_start_matches(':').trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,8 @@
 //!
 //! Never here: a test.
 
+#![allow(dead_code, reason = "each test target uses its part")]
+
 pub(crate) mod counting;
 pub(crate) mod hidden;
 pub(crate) mod program;

@@ -83,6 +83,11 @@ impl Program {
         call_once(self.data, &Call::get("/v1/posts").bearer(key)).await
     }
 
+    /// What the kernel counts of its memory, under this name.
+    pub(crate) fn memory_kib(&self, name: &str) -> u64 {
+        memory_kib(self.child.id(), name)
+    }
+
     /// kill -9: nothing in the process runs again.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -214,4 +219,11 @@ pub(crate) async fn saved(daemon: &Program) {
         };
         tokio::time::timeout(PATIENCE, waiting).await.expect("checkpoints go on");
     }
+}
+
+/// A number in the kernel's account of a process, in KiB.
+pub(crate) fn memory_kib(id: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_start_matches(':').trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
