@@ -11,5 +11,9 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod clock;
+mod disk;
 mod kills;
+mod migration;
 mod operator;
+mod shim;
