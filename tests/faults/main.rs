@@ -13,6 +13,7 @@ mod harness;
 
 mod clock;
 mod disk;
+mod full_disk;
 mod kills;
 mod migration;
 mod operator;
