@@ -12,9 +12,12 @@
 mod harness;
 
 mod clock;
+mod crowds;
 mod disk;
+mod floods;
 mod full_disk;
 mod kills;
 mod migration;
 mod operator;
 mod shim;
+mod stops;
