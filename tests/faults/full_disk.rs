@@ -1,5 +1,5 @@
 //! A disk that takes nothing, or is full: nothing is acknowledged that is not durable, a revoke denies all the same and
-//! says so, verification goes on.
+//! says so, verification goes on, and the daemon heals without a restart.
 //!
 //! The kernel is what refuses: a limit on files of the running process, and a small disk of its own. That the file bears
 //! each single failure of a write or a sync is shown under `src/store`.
@@ -8,13 +8,14 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::disk::{Keys, is_verified, new_key, revoke};
 use crate::harness::hidden::Hidden;
 use crate::harness::program::{Program, command, configured, new_workspace, text};
-use crate::harness::wire::{Answer, Call, call_once};
+use crate::harness::wire::{Answer, Call, PATIENCE, call_once};
 
 /// From now on the process may write so many bytes into a file: 0 is nothing at all, whatever its length.
 fn limit_files(daemon: &Program, limit: &str) -> bool {
@@ -52,6 +53,21 @@ async fn is_borne(daemon: &Program, keys: &Keys, revoked: usize) {
     assert_eq!(daemon.list_posts(gone).await.status, 401);
 }
 
+/// Waits until a change is taken again.
+async fn heals(daemon: &Program, keys: &Keys) -> Hidden {
+    let healed = async {
+        loop {
+            let made = daemon.admin(new_key(&keys.workspace)).await;
+            if made.status == 201 {
+                break Hidden(text(&made.json()["key"]));
+            }
+            assert_eq!(code(&made), "not_durable", "{made:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, healed).await.expect("it writes again without a restart")
+}
+
 /// Nothing that was refused is there after a kill, and all that was acknowledged is.
 async fn is_as_acknowledged(daemon: &Program, keys: &Keys, revoked: usize, made: &Hidden) {
     let (gone, id) = &keys.warm[revoked];
@@ -70,7 +86,7 @@ async fn is_as_acknowledged(daemon: &Program, keys: &Keys, revoked: usize, made:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_takes_nothing_costs_no_verdict_and_nothing_that_was_acknowledged() {
+async fn a_disk_that_takes_nothing_costs_no_verdict_and_the_daemon_heals_when_it_takes_again() {
     let dir = configured();
     let daemon = serve_limited(dir.path()).await;
     let keys = Keys::make(&daemon).await;
@@ -81,11 +97,14 @@ async fn a_disk_that_takes_nothing_costs_no_verdict_and_nothing_that_was_acknowl
     is_borne(&daemon, &keys, 0).await;
     assert_eq!(call_once(daemon.admin, &Call::get("/readyz")).await.status, 503);
     assert!(limit_files(&daemon, "unlimited:unlimited"));
+    let made = heals(&daemon, &keys).await;
+    is_as_acknowledged(&daemon, &keys, 0, &made).await;
+    // From its next checkpoint on.
+    let ready = async { while call_once(daemon.admin, &Call::get("/readyz")).await.status != 200 {} };
+    tokio::time::timeout(PATIENCE, ready).await.expect("it is ready again");
     daemon.kill();
     let daemon = Program::serve(dir.path()).await;
-    let made = Hidden(text(&daemon.admin_json(new_key(&keys.workspace)).await["key"]));
     is_as_acknowledged(&daemon, &keys, 0, &made).await;
-    assert_eq!(call_once(daemon.admin, &Call::get("/readyz")).await.status, 200);
 }
 
 /// A daemon whose data lies on a small disk of its own, in a name space that ends with it. `None`, and a line that says
@@ -97,6 +116,7 @@ async fn serve_on_small_disk(dir: &Path) -> Option<Program> {
         let tried = program.current_dir(dir).output();
         tried.is_ok_and(|tried| tried.status.success())
     };
+    // Only who may enter the name space again can make the disk larger.
     if !try_mount(Command::new("unshare").args(["-m", "sh", "-c", MOUNT])) {
         println!("NOT CHECKED: a small disk cannot be mounted here; that takes root");
         return None;
@@ -119,7 +139,7 @@ fn import(workspace: &str, number: usize) -> Call {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_costs_no_verdict_and_takes_each_batch_whole_or_not_at_all() {
+async fn a_full_disk_costs_no_verdict_and_the_daemon_heals_when_there_is_room() {
     let dir = configured();
     let Some(daemon) = serve_on_small_disk(dir.path()).await else { return };
     let keys = Keys::make(&daemon).await;
@@ -136,7 +156,15 @@ async fn a_full_disk_costs_no_verdict_and_takes_each_batch_whole_or_not_at_all()
         assert!(taken < 2_000, "six mebibytes hold no twenty");
     }
     is_borne(&daemon, &keys, 0).await;
+    let pid = daemon.child.id().to_string();
+    let data = dir.path().join("data");
+    let larger = ["-t", &pid, "-m", "mount", "-o", "remount,size=64m"];
+    assert!(Command::new("nsenter").args(larger).arg(&data).status().unwrap().success());
+    let made = heals(&daemon, &keys).await;
+    is_as_acknowledged(&daemon, &keys, 0, &made).await;
     let listed = daemon.admin_json(Call::get(&format!("/api/v1/keys?workspace_id={filler}"))).await;
     assert_eq!(listed["total"], taken * 10 + 1, "each batch whole or not at all");
-    assert!(!std::fs::read_to_string(dir.path().join("log")).unwrap().contains("panicked"));
+    assert_eq!(daemon.admin(import(&filler, taken)).await.status, 200);
+    let ended = daemon.stop("TERM").await;
+    assert_eq!(ended.code(), Some(0), "{}", std::fs::read_to_string(dir.path().join("log")).unwrap());
 }
