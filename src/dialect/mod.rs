@@ -55,6 +55,13 @@ pub struct Spoken {
 }
 
 impl Spoken {
+    /// The same for whoever asks and forwards by itself: to those any 2xx is a pass, so what is refused under one is 403.
+    #[must_use]
+    pub fn unmistakable(self) -> Self {
+        let status = if self.status.is_success() { StatusCode::FORBIDDEN } else { self.status };
+        Self { status, ..self }
+    }
+
     /// A refusal with this body. Every 401 carries the challenge (RFC 9110, section 11.6.1), whatever was
     /// refused.
     fn new(status: StatusCode, content_type: &'static str, body: Bytes) -> Self {

@@ -169,6 +169,8 @@ impl DataSurface {
                 Err(refusal),
             ) => Err(dialect.say(refusal, None, Era::Legacy)),
         };
+        let said =
+            said.map_err(|spoken| if product.upstream.is_nobody() { spoken.unmistakable() } else { spoken });
         let mut response = match said {
             // Of what nobody takes further a body may be left, as behind a refusal.
             Ok(response) if is_preflight || product.upstream.is_nobody() => {
