@@ -11,8 +11,6 @@
 //!
 //! Never here: a rate's own arithmetic, or headers for a caller without a rate or a limit.
 
-use std::fmt::Write;
-
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::domain::meter::Quota;
@@ -39,6 +37,9 @@ const EARLIER: [HeaderName; 3] = [
 /// The largest whole number of a structured field (RFC 9651, section 3.3.1).
 const FIELD_NUMBER_MAX: u64 = 999_999_999_999_999;
 
+/// What most of these texts fit in.
+const POLICY_BYTES: usize = 64;
+
 /// Which headers tell callers where their rates stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum RateHeaders {
@@ -55,6 +56,16 @@ impl RateHeaders {
     /// Writes them over whatever an upstream said under these names. Without a rate there is nothing to say, and
     /// what an upstream said stays.
     pub fn write(self, limit_states: &LimitStates, headers: &mut HeaderMap) {
+        if self != Self::None && limit_states.tightest().is_some() {
+            for name in [POLICY, CURRENT, LIMIT, REMAINING, RESET].into_iter().chain(EARLIER) {
+                headers.remove(name);
+            }
+        }
+        self.write_first(limit_states, headers);
+    }
+
+    /// Writes them into an answer of our own, which says nothing under these names yet.
+    pub fn write_first(self, limit_states: &LimitStates, headers: &mut HeaderMap) {
         if self == Self::None {
             return;
         }
@@ -62,18 +73,12 @@ impl RateHeaders {
             write_quota(quota, headers);
         }
         let Some((of, tightest)) = limit_states.tightest() else { return };
-        for name in [POLICY, CURRENT, LIMIT, REMAINING, RESET] {
-            headers.remove(name);
-        }
-        for name in EARLIER {
-            headers.remove(name);
-        }
         let mut put = |name: HeaderName, value: HeaderValue| headers.insert(name, value);
         // Both are plain ASCII by their making.
-        if let Ok(policies) = HeaderValue::try_from(policies(limit_states)) {
+        if let Ok(policies) = HeaderValue::from_str(&policies(limit_states)) {
             put(POLICY, policies);
         }
-        if let Ok(current) = HeaderValue::try_from(current(of, tightest)) {
+        if let Ok(current) = HeaderValue::from_str(&current(of, tightest)) {
             put(CURRENT, current);
         }
         if self == Self::Both {
@@ -105,37 +110,61 @@ pub fn reset_secs(state: &RateState) -> u64 {
 }
 
 fn policies(limit_states: &LimitStates) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(POLICY_BYTES);
     for (of, state) in limit_states.iter() {
-        let between = if text.is_empty() { "" } else { ", " };
-        let (quota, window_secs) = (state.limit.min(FIELD_NUMBER_MAX), state.window_secs);
-        // A text takes every write.
-        let _ = write!(text, "{between}{};q={quota};w={window_secs}", Name(of));
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        push_name(&mut text, of);
+        text.push_str(";q=");
+        push_number(&mut text, state.limit.min(FIELD_NUMBER_MAX));
+        text.push_str(";w=");
+        push_number(&mut text, state.window_secs.into());
     }
     text
 }
 
 fn current(of: RateOf, state: &RateState) -> String {
-    let (name, remaining) = (Name(of), state.remaining.min(FIELD_NUMBER_MAX));
-    match state.next_nanos {
-        Some(_) => format!("{name};r={remaining};t={}", reset_secs(state)),
-        // It never fills, so no time is told.
-        None => format!("{name};r={remaining}"),
+    let mut text = String::with_capacity(POLICY_BYTES);
+    push_name(&mut text, of);
+    text.push_str(";r=");
+    push_number(&mut text, state.remaining.min(FIELD_NUMBER_MAX));
+    // Of one that never fills no time is told.
+    if state.next_nanos.is_some() {
+        text.push_str(";t=");
+        push_number(&mut text, reset_secs(state));
     }
+    text
 }
 
 /// A policy's name, as a string of a structured field.
-struct Name(RateOf);
+fn push_name(text: &mut String, of: RateOf) {
+    match of {
+        RateOf::Key => text.push_str("\"default\""),
+        RateOf::Window(number) => {
+            text.push_str("\"w");
+            push_number(text, number as u64);
+            text.push('"');
+        }
+        RateOf::Workspace => text.push_str("\"workspace\""),
+        RateOf::Route => text.push_str("\"route\""),
+    }
+}
 
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            RateOf::Key => f.write_str("\"default\""),
-            RateOf::Window(number) => write!(f, "\"w{number}\""),
-            RateOf::Workspace => f.write_str("\"workspace\""),
-            RateOf::Route => f.write_str("\"route\""),
+/// A number in decimal. Each answer tells several, and the standard formatting costs several times as much.
+fn push_number(text: &mut String, mut number: u64) {
+    // `u64` has at most 20 digits.
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    for (place, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        (number, first) = (number / 10, place);
+        if number == 0 {
+            break;
         }
     }
+    let shown = digits.get(first..).and_then(|digits| std::str::from_utf8(digits).ok());
+    text.push_str(shown.unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -234,6 +263,27 @@ mod tests {
             }
             RateHeaders::Both.write(&limit_states, &mut headers);
             assert_eq!(EARLIER.iter().filter(|name| headers.contains_key(*name)).count(), kept);
+        }
+    }
+
+    #[test]
+    fn a_number_is_written_as_the_standard_writes_it() {
+        for number in [0, 9, 10, 99, 100, 12_345, FIELD_NUMBER_MAX, u64::MAX] {
+            let mut text = String::new();
+            push_number(&mut text, number);
+            assert_eq!(text, number.to_string());
+        }
+    }
+
+    #[test]
+    fn in_an_answer_of_our_own_the_same_is_said() {
+        for limit_states in
+            [limit_states(&[(600, 60), (10, 1)]), limit_states(&[(0, 60)]), LimitStates::default()]
+        {
+            let [mut over, mut first] = [HeaderMap::new(), HeaderMap::new()];
+            RateHeaders::Both.write(&limit_states, &mut over);
+            RateHeaders::Both.write_first(&limit_states, &mut first);
+            assert_eq!(over, first);
         }
     }
 

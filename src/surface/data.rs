@@ -169,6 +169,7 @@ impl DataSurface {
                 Err(refusal),
             ) => Err(dialect.say(refusal, None, Era::Legacy)),
         };
+        let is_upstreams = said.is_ok() && !product.upstream.is_nobody();
         let said =
             said.map_err(|spoken| if product.upstream.is_nobody() { spoken.unmistakable() } else { spoken });
         let mut response = match said {
@@ -180,7 +181,11 @@ impl DataSurface {
             Err(spoken) if readable.is_ok() => refuse(spoken, expect, body).await,
             Err(spoken) => refuse_for_good(spoken),
         };
-        product.rate_headers.write(&limit_states, response.headers_mut());
+        if is_upstreams {
+            product.rate_headers.write(&limit_states, response.headers_mut());
+        } else {
+            product.rate_headers.write_first(&limit_states, response.headers_mut());
+        }
         if let Some(cors) = cors {
             cors.write(origin.as_ref(), response.headers_mut());
             if is_preflight && response.status().is_success() {
