@@ -4,15 +4,15 @@
 //! request was answered early sees its answer: what it still sends is read and dropped for a while before the
 //! connection closes. A panic in a handler costs that connection and nothing else.
 //!
-//! Never here: a look into a request, beyond where it ends. hyper answers unreadable heads itself, with 400,
-//! 414 or 431 and no body.
+//! Never here: a look into a request, beyond where it ends and how many headers it has. hyper answers unreadable heads
+//! itself, with 400, 414 or 431 and no body.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 
 use http::StatusCode;
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::{BUFFER_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, LINGER_BYTES_MAX, Peer, ServerOptions};
 use super::tethered::CurrentTether;
 use super::tunnel::Tunnel;
+use super::until_stop::until_stop;
 use super::watch::Doubts;
 use super::wire::Wire;
 use super::{Request, Response, answer};
@@ -47,22 +48,25 @@ pub(super) async fn http1<T, S, F>(
     let current_tether = CurrentTether::default();
     let wire = Wire::new(socket, doubts.clone(), options.stall_max, current_tether.clone());
     let requests = AtomicU64::new(0);
-    let tunnel = Arc::new(Mutex::new(None));
-    let opened = Arc::clone(&tunnel);
-    let stop = shutdown.clone();
+    let tunnel = Mutex::new(None);
+    // Its requests borrow what they share: to count who holds it, at each of them, would cost as much as a check.
+    let (current_tether, opened) = (&current_tether, &tunnel);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         if let Some(doubt) = doubts.about(requests.fetch_add(1, Ordering::Relaxed)) {
             request.extensions_mut().insert(doubt);
         }
         // In a room of its own, given back with the answer: hyper keeps what a service returns in the connection, for
-        // as long as that lasts. At once, since it is large and each move is a copy.
-        let answering = answered(catch_unwind(AssertUnwindSafe(|| Box::pin(handler(request, peer)))).ok());
-        let current_tether = current_tether.clone();
-        let opened = Arc::clone(&opened);
-        let stop = stop.clone();
+        // as long as that lasts. It goes there at once, since every step that it took before would copy it.
+        // Counted here: hyper would count within its own hundred for nothing, and for another bound fills tables at each
+        // request.
+        let handling = (request.headers().len() <= HEADERS_MAX)
+            .then(|| catch_unwind(AssertUnwindSafe(|| Box::pin(handler(request, peer)))).ok());
         async move {
-            let mut answer = answering.await?;
-            answer.body_mut().end_at(&stop);
+            let mut answer = match handling {
+                Some(handling) => answered(handling).await?,
+                None => too_many_headers(),
+            };
+            answer.body_mut().end_at(shutdown);
             current_tether.follow(&answer);
             if let Some(tunnel) = Tunnel::of(&mut answer) {
                 *opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
@@ -74,12 +78,11 @@ pub(super) async fn http1<T, S, F>(
         .timer(TokioTimer::new())
         .header_read_timeout(options.head_time_max)
         .max_header_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
         .half_close(false)
         .serve_connection(TokioIo::new(wire), service);
 
-    let running = shutdown.run_until_cancelled(&mut connection).await;
+    let running = until_stop(shutdown, &mut connection).await;
     let outcome = if let Some(outcome) = running {
         outcome
     } else {
@@ -117,6 +120,12 @@ pub(super) async fn http1<T, S, F>(
             let _ = timeout(options.linger_max, linger(wire.into_socket())).await;
         }
     }
+}
+
+fn too_many_headers() -> Response {
+    let mut response = answer::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    answer::close(&mut response);
+    response
 }
 
 /// Awaits a handler's answer. A panic becomes a bare 500 that ends the connection, since nobody knows what

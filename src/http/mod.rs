@@ -24,6 +24,7 @@ pub mod target;
 mod tethered;
 pub mod tls;
 pub mod tunnel;
+mod until_stop;
 pub mod virtual_hosts;
 mod watch;
 mod wire;

@@ -7,6 +7,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -49,7 +50,14 @@ pub async fn tethered<T>(tether: Option<&Tether>, exchange: impl Future<Output =
 
 /// The tether of the answer that a connection is giving, shared by its service and its socket.
 #[derive(Clone, Debug, Default)]
-pub(super) struct CurrentTether(Arc<Mutex<Option<Tether>>>);
+pub(super) struct CurrentTether(Arc<Current>);
+
+#[derive(Debug, Default)]
+struct Current {
+    /// Whether there is one: most answers have none, and then nothing is locked.
+    is_there: AtomicBool,
+    tether: Mutex<Option<Tether>>,
+}
 
 impl CurrentTether {
     /// From here on it is this answer's.
@@ -59,7 +67,12 @@ impl CurrentTether {
             Body::Events(events) => events.tether().cloned(),
             Body::Empty | Body::Whole(_) => None,
         };
-        *self.lock() = tether;
+        let is_there = tether.is_some();
+        // Only who gives the answers, one after the other, comes here.
+        if is_there || self.0.is_there.load(Ordering::Relaxed) {
+            *self.lock() = tether;
+            self.0.is_there.store(is_there, Ordering::Relaxed);
+        }
     }
 
     /// The tether now.
@@ -69,7 +82,7 @@ impl CurrentTether {
 
     fn lock(&self) -> MutexGuard<'_, Option<Tether>> {
         // Nothing between two statements can panic here.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.tether.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{EXPECT, HeaderValue};
 use hyper::http::request::Parts;
 
@@ -133,8 +133,9 @@ impl DataSurface {
         let origin = cors.and_then(|_| cors::origin(request.headers()));
         let is_preflight = cors.is_some() && cors::is_preflight(request.method(), request.headers());
         let (parts, body) = request.into_parts();
+        // It says how a body is to be sent.
+        let expect = if body.is_end_stream() { None } else { parts.headers.get(EXPECT).cloned() };
         let mut body = Some(body);
-        let expect = parts.headers.get(EXPECT).cloned();
         let (product, mut limit_states) = (door.product(), LimitStates::default());
         let exchange = Exchange {
             engine: &self.engine,
@@ -155,9 +156,11 @@ impl DataSurface {
             (DoorFound::Rest(_, _, dialect), Ok(())) if is_preflight => {
                 preflight(cors, origin.as_ref()).map_err(|denial| dialect.say(&denial.into()))
             }
-            (DoorFound::Rest(_, door, dialect), Ok(())) => rest::answer(exchange, door, dialect).await,
-            // In a room of its own: it is far larger than the rest, which is moved with it.
+            (DoorFound::Rest(_, door, dialect), Ok(())) => {
+                rest::answer(exchange, door).await.map_err(|refusal| dialect.say(&refusal))
+            }
             (DoorFound::Rpc(_, door, dialect), Ok(())) => {
+                // Far larger than what REST asks for, which would carry its size along.
                 Box::pin(rpc::answer(exchange, door, dialect)).await
             }
             (DoorFound::Described(asked), Ok(())) => asked

@@ -15,7 +15,6 @@ use hyper::http::request::Parts;
 use super::credential::credential;
 use super::data::{Exchange, Product, noted};
 use super::{answered, is_anonymous, signature};
-use crate::dialect::{RestDialect, Spoken};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::{Found, Public, RestDoor, Route, Verb};
@@ -29,40 +28,17 @@ use crate::http::{Body, Response};
 const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Answers one request, or says why not.
-pub(super) async fn answer(
-    exchange: Exchange<'_>,
-    door: &RestDoor,
-    dialect: &RestDialect,
-) -> Result<Response, Spoken> {
-    decide(exchange, door).await.map_err(|refusal| dialect.say(&refusal))
-}
-
-async fn decide(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Refusal> {
+pub(super) async fn answer(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Refusal> {
     let found = door.routes.find(Verb::of_method(exchange.parts.method.as_str()), exchange.parts.uri.path());
     let public = match found {
         Found::Route(route) => route.public().map(|public| (route, public)),
         Found::OtherVerbs(_) | Found::Nothing => None,
     };
-    match public.filter(|_| is_anonymous(&exchange.parts.headers, &exchange.product.profile)) {
-        Some((route, public)) => open(exchange, route, public).await,
-        None => granted(exchange, door, found).await,
+    if let Some((route, public)) = public
+        && is_anonymous(&exchange.parts.headers, &exchange.product.profile)
+    {
+        return Box::pin(open(exchange, route, public)).await;
     }
-}
-
-/// Answers a caller without a key at a route that the profile opens to everyone.
-async fn open(exchange: Exchange<'_>, route: &Route, public: Public) -> Result<Response, Refusal> {
-    let Exchange { engine, product, parts, body, arrival, .. } = exchange;
-    let pass = engine.open_pass(&product.profile, public, arrival.address)?;
-    if let Some(max_bytes) = announced_too_long(route, &parts.headers) {
-        return Err(Denial::TooLarge { max_bytes }.into());
-    }
-    let body = body.take_if(|body| goes_on(product, body));
-    let body = body.map_or(Body::Empty, |body| relayed(body, route.max_body_bytes));
-    product.upstream.forward(Pass::Open(pass), outgoing(product, parts, body, arrival)).await
-}
-
-/// Answers a caller whose key holds what the route asks.
-async fn granted(exchange: Exchange<'_>, door: &RestDoor, found: Found<'_>) -> Result<Response, Refusal> {
     let Exchange { engine, product, parts, body, buffers, arrival, limit_states, .. } = exchange;
     let address = arrival.address;
     let (max_body_bytes, upgrades) = match found {
@@ -79,16 +55,20 @@ async fn granted(exchange: Exchange<'_>, door: &RestDoor, found: Found<'_>) -> R
         let attempt = Attempt { door: Door::Rest, profile, credential, wanted, address, cost };
         (noted(limit_states, engine.verify(attempt).await)?, None)
     } else {
-        // Its waits lie elsewhere: what is moved for every request is small without them.
-        let caller = Box::pin(engine.identify_at(place, Door::Rest, profile, &credential, address)).await?;
-        let reading =
-            signature::read_signed(engine, caller, &sent, &parts, body.as_mut(), max_body_bytes, buffers);
-        let (caller, read, held) = Box::pin(reading).await.map_err(|refused| {
-            *limit_states = refused.limit_states();
-            refused.refusal
-        })?;
-        let admitted = Box::pin(engine.admit(caller, &wanted, wanted.cost())).await;
-        (noted(limit_states, admitted)?, Some((read, held)))
+        // In a room of its own, as all that few requests need: the others do not carry it along.
+        let signed = async {
+            let caller = engine.identify_at(place, Door::Rest, profile, &credential, address).await?;
+            let (caller, read, held) =
+                signature::read_signed(engine, caller, &sent, &parts, body.as_mut(), max_body_bytes, buffers)
+                    .await
+                    .map_err(|refused| {
+                        *limit_states = refused.limit_states();
+                        refused.refusal
+                    })?;
+            let granted = noted(limit_states, engine.admit(caller, &wanted, wanted.cost()).await)?;
+            Ok::<_, Refusal>((granted, Some((read, held))))
+        };
+        Box::pin(signed).await?
     };
     // Its room is taken until the upstream has answered.
     let (signed_body, _held) = signed_body.unzip();
@@ -101,6 +81,18 @@ async fn granted(exchange: Exchange<'_>, door: &RestDoor, found: Found<'_>) -> R
     };
     let outgoing = Outgoing { upgrades, ..outgoing(product, parts, body, arrival) };
     answered(answer, product.upstream.forward(pass, outgoing).await)
+}
+
+/// Answers a caller without a key at a route that the profile opens to everyone.
+async fn open(exchange: Exchange<'_>, route: &Route, public: Public) -> Result<Response, Refusal> {
+    let Exchange { engine, product, parts, body, arrival, .. } = exchange;
+    let pass = engine.open_pass(&product.profile, public, arrival.address)?;
+    if let Some(max_bytes) = announced_too_long(route, &parts.headers) {
+        return Err(Denial::TooLarge { max_bytes }.into());
+    }
+    let body = body.take_if(|body| goes_on(product, body));
+    let body = body.map_or(Body::Empty, |body| relayed(body, route.max_body_bytes));
+    product.upstream.forward(Pass::Open(pass), outgoing(product, parts, body, arrival)).await
 }
 
 /// Whether there is a body to pass on, and somebody to pass it on to.
@@ -132,6 +124,7 @@ fn wanted(found: Found<'_>, headers: &hyper::HeaderMap) -> Wanted {
 
 /// The route's bound, when the request announces a longer body.
 fn announced_too_long(route: &Route, headers: &hyper::HeaderMap) -> Option<u64> {
+    let max_bytes = route.max_body_bytes?;
     let announced: u64 = headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;
-    route.max_body_bytes.filter(|max_bytes| announced > *max_bytes)
+    (announced > max_bytes).then_some(max_bytes)
 }

@@ -156,7 +156,8 @@ pub(super) async fn shown(
     let _held = buffers.hold(holder, declared_bytes.unwrap_or(bytes_max).min(bytes_max))?;
     let is_list = sight.expected == Expected::List;
     let time_max = if is_list { TOOL_LIST_TIME_MAX } else { ANSWER_TIME_MAX };
-    let whole = body::read(body, bytes_max, time_max).await;
+    // Most answers are not read, and do not carry this along.
+    let whole = Box::pin(body::read(body, bytes_max, time_max)).await;
     let whole = whole.map_err(|error| match error {
         BodyError::Untethered(denial) => Refusal::Denied(denial),
         BodyError::TooLarge { .. } | BodyError::Late | BodyError::Broken(_) | BodyError::Event => {

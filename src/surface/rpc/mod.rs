@@ -60,14 +60,15 @@ pub(super) async fn answer(
 ) -> Result<Response, Spoken> {
     let era = era(&exchange.parts.headers);
     let is_at_endpoint = exchange.parts.uri.path() == door.endpoint;
+    // What is not a message is rare, and in a room of its own: messages do not carry it along.
     let answered = match exchange.parts.method {
         Method::POST if is_at_endpoint => message(exchange, door, None).await,
-        Method::DELETE if is_at_endpoint => without_message(exchange, Course::Ends).await,
+        Method::DELETE if is_at_endpoint => Box::pin(without_message(exchange, Course::Ends)).await,
         Method::GET if is_at_endpoint && accepts_events(&exchange.parts.headers) => {
-            without_message(exchange, Course::GoesOn).await
+            Box::pin(without_message(exchange, Course::GoesOn)).await
         }
-        _ if is_older_stream(&exchange, door) => sse::at_stream(exchange, door, dialect).await,
-        _ => document(exchange, door).await,
+        _ if is_older_stream(&exchange, door) => Box::pin(sse::at_stream(exchange, door, dialect)).await,
+        _ => Box::pin(document(exchange, door)).await,
     };
     answered.map_err(|refused| dialect.say(&refused.refusal, refused.id.as_deref(), era))
 }
