@@ -55,9 +55,11 @@ pub fn caller_address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &Trust
 /// Whether the caller spoke TLS: to us, or to a trusted proxy that says so. A proxy that says it twice, or of
 /// several hops, says nothing.
 pub fn caller_is_secure(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> bool {
-    let mut told = headers.get_all(X_FORWARDED_PROTO).iter();
-    let is_told = matches!((told.next(), told.next()), (Some(only), None) if only.as_bytes() == b"https");
-    peer.is_secure || (is_told && trusted.trust(peer.address))
+    let is_told = || {
+        let mut told = headers.get_all(X_FORWARDED_PROTO).iter();
+        matches!((told.next(), told.next()), (Some(only), None) if only.as_bytes() == b"https")
+    };
+    peer.is_secure || (trusted.trust(peer.address) && is_told())
 }
 
 #[cfg(test)]

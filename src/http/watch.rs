@@ -13,6 +13,8 @@ use std::cmp::Ordering::{Equal, Greater, Less};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use memchr::memchr;
+
 /// The most bytes kept of a line that comes in pieces. A longer one ends the watch.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -113,7 +115,7 @@ impl Watch {
                 Place::Sized(left) => self.pass(bytes, left, Place::Sized, Place::Between),
                 Place::Chunk(left) => self.pass(bytes, left, Place::Chunk, Place::ChunkSize),
                 Place::Between | Place::Headers(_) | Place::ChunkSize | Place::Trailers => {
-                    match bytes.iter().position(|byte| *byte == b'\n') {
+                    match memchr(b'\n', bytes) {
                         Some(end) => self.line(bytes, end),
                         None => return self.begin(bytes),
                     }
@@ -154,7 +156,7 @@ impl Watch {
         let place = match self.place {
             Place::Between | Place::Trailers if line.is_empty() => Some(Place::Between),
             Place::Between => {
-                Some(Place::Headers(Head { fragment: line.contains(&b'#'), ..Head::default() }))
+                Some(Place::Headers(Head { fragment: memchr(b'#', line).is_some(), ..Head::default() }))
             }
             Place::Headers(head) if line.is_empty() => Some(self.end_head(head)),
             Place::Headers(head) => header(head, line),

@@ -21,7 +21,7 @@ mod spoken;
 pub use rpc::{ListedTool, each_tool};
 
 use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
 use crate::domain::denial::{Invalid, Refusal};
 use crate::domain::profile::Profile;
@@ -40,10 +40,10 @@ fn readable(request: &Request, hosts: &[String]) -> Result<(), Invalid> {
 /// Whether nothing that could be a key was sent, nor a key's signature. What a profile opens is for the
 /// anonymous: a key in the wrong header is none.
 fn is_anonymous(headers: &HeaderMap, profile: &Profile) -> bool {
-    let mut key_headers = profile.key_headers().iter();
-    !headers.contains_key(AUTHORIZATION)
-        && !key_headers.any(|name| headers.contains_key(name))
-        && matches!(signature::sent(headers, profile), Sent::Nothing)
+    let key_headers = profile.key_headers();
+    let holds_key =
+        |name: &HeaderName| *name == AUTHORIZATION || key_headers.iter().any(|known| known == name.as_str());
+    !headers.keys().any(holds_key) && matches!(signature::sent(headers, profile), Sent::Nothing)
 }
 
 /// Notes how a granted request was answered.

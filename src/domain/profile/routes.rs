@@ -168,11 +168,19 @@ impl Routes {
 
     /// Finds the route of a canonical path. `verb` is `None` for a method that no route can have.
     pub fn find(&self, verb: Option<Verb>, path: &str) -> Found<'_> {
-        let place = self.place_of(path);
+        let (place, is_stars) = match self.paths.at(path) {
+            Ok(found) => (Some(*found.value), false),
+            Err(_) => {
+                let place = self.tails.at(path).ok().map(|found| *found.value);
+                (place, place.is_some())
+            }
+        };
         // To many servers a path is the same with a slash at its end: what has a route of its own without one
         // must not go through the star's.
         let without_slash = path.strip_suffix('/').and_then(|path| self.place_of(path));
-        if without_slash.is_some_and(|found| Some(found) != place) || self.heads_another_star(path, place) {
+        if without_slash.is_some_and(|found| Some(found) != place)
+            || (is_stars && self.heads_another_star(path, place))
+        {
             return Found::Nothing;
         }
         let Some(at_path) = place.and_then(|place| self.by_path.get(place)) else {
@@ -186,13 +194,11 @@ impl Routes {
         }
     }
 
-    /// Whether a path that a star takes is where a narrower star begins, with a slash at its end or without: what
+    /// Whether a path that a star takes, at `place`, is where a narrower star begins, with a slash at its end or without: what
     /// a server answers there belongs to the narrower one, which takes at least one character more.
     fn heads_another_star(&self, path: &str, place: Option<usize>) -> bool {
-        let is_stars = self.paths.at(path).is_err() && place.is_some();
-        let below =
-            || self.tails.at(&format!("{}/x", path.trim_end_matches('/'))).ok().map(|found| *found.value);
-        is_stars && below().is_some_and(|found| Some(found) != place)
+        let below = format!("{}/x", path.trim_end_matches('/'));
+        self.tails.at(&below).is_ok_and(|found| Some(*found.value) != place)
     }
 
     fn place_of(&self, path: &str) -> Option<usize> {

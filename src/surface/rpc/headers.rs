@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::message::RpcMessage;
 use crate::dialect::Era;
@@ -22,6 +22,12 @@ const METHOD: &str = "mcp-method";
 const NAME: &str = "mcp-name";
 const SESSION: &str = "mcp-session-id";
 
+// As names, since to look a text up costs several times as much.
+const VERSION_HEADER: HeaderName = HeaderName::from_static(VERSION);
+const METHOD_HEADER: HeaderName = HeaderName::from_static(METHOD);
+const NAME_HEADER: HeaderName = HeaderName::from_static(NAME);
+const SESSION_HEADER: HeaderName = HeaderName::from_static(SESSION);
+
 /// The longest session id, in bytes.
 const SESSION_BYTES_MAX: usize = 256;
 
@@ -31,23 +37,25 @@ const ENCODED_TAIL: &[u8] = b"?=";
 
 /// Which era a client speaks.
 pub(super) fn era(headers: &HeaderMap) -> Era {
-    Era::of_version(headers.get(VERSION).and_then(|value| value.to_str().ok()))
+    Era::of_version(headers.get(VERSION_HEADER).and_then(|value| value.to_str().ok()))
 }
 
 /// Whether the headers say the same as the message.
 pub(super) fn check(message: &RpcMessage<'_>, headers: &HeaderMap) -> Result<(), Invalid> {
-    let version = only(headers, VERSION)?;
+    let version = only(headers, &VERSION_HEADER)?;
     if let (Some(header), Some(said)) = (version, message.version())
         && header.as_bytes() != said.as_bytes()
     {
         return Err(Invalid::HeaderMismatch);
     }
-    if let Some(header) = only(headers, METHOD)?
+    if let Some(header) = only(headers, &METHOD_HEADER)?
         && message.method().is_none_or(|method| method.as_bytes() != header.as_bytes())
     {
         return Err(Invalid::HeaderMismatch);
     }
-    let (Some(header), Some(subject)) = (only(headers, NAME)?, message.subject()) else { return Ok(()) };
+    let (Some(header), Some(subject)) = (only(headers, &NAME_HEADER)?, message.subject()) else {
+        return Ok(());
+    };
     let agrees =
         subject.is_some_and(|subject| named(header.as_bytes()).as_deref() == Some(subject.as_bytes()));
     if agrees { Ok(()) } else { Err(Invalid::HeaderMismatch) }
@@ -55,7 +63,7 @@ pub(super) fn check(message: &RpcMessage<'_>, headers: &HeaderMap) -> Result<(),
 
 /// The id of the session that a message belongs to, as it was sent.
 pub(super) fn session(headers: &HeaderMap) -> Result<Option<&[u8]>, Invalid> {
-    let mut given = headers.get_all(SESSION).iter();
+    let mut given = headers.get_all(SESSION_HEADER).iter();
     match (given.next().map(HeaderValue::as_bytes), given.next()) {
         (None, _) => Ok(None),
         (Some(id), None) if is_session(id) => Ok(Some(id)),
@@ -70,7 +78,7 @@ pub(super) fn session_given(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// Takes out what would make an answer part of a session.
 pub(super) fn strip_session(headers: &mut HeaderMap) {
-    headers.remove(SESSION);
+    headers.remove(SESSION_HEADER);
     headers.remove("last-event-id");
 }
 
@@ -92,7 +100,7 @@ fn is_session(id: &[u8]) -> bool {
 }
 
 /// A header that is there at most once.
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderValue>, Invalid> {
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Invalid> {
     let mut given = headers.get_all(name).iter();
     match (given.next(), given.next()) {
         (only, None) => Ok(only),
@@ -114,7 +122,6 @@ pub(in crate::surface) fn named(given: &[u8]) -> Option<Cow<'_, [u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderName;
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
