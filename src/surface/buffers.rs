@@ -114,6 +114,9 @@ impl Held<'_> {
     /// Gives back what a body did not need.
     pub(super) fn shrink_to(&mut self, bytes: usize) {
         let needed = u64::try_from(bytes).unwrap_or(u64::MAX).min(self.bytes);
+        if needed == self.bytes {
+            return;
+        }
         self.room.give_back(self.holder, self.bytes - needed);
         self.bytes = needed;
     }

@@ -23,6 +23,17 @@ impl<'a> Members<'a> {
         Self::read_at_most(MEMBERS_MAX, json, known)
     }
 
+    /// The same of a text that is this object and nothing else, in one pass. `NotJson` when it is no JSON.
+    pub(super) fn read_whole(json: &'a [u8], known: &[&str]) -> Result<Self, Invalid> {
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        let members = reader.deserialize_map(MembersVisitor { members_max: MEMBERS_MAX });
+        match members.and_then(|members| reader.end().map(|()| members)) {
+            Ok(members) => Self::unambiguous(members, known),
+            Err(_) if serde_json::from_slice::<&RawValue>(json).is_ok() => Err(Invalid::NotRpc),
+            Err(_) => Err(Invalid::NotJson),
+        }
+    }
+
     /// The same of what an upstream answered, which may be of any shape.
     pub(super) fn read_answer(json: &'a [u8], known: &[&str]) -> Result<Self, Invalid> {
         Self::read_at_most(ANSWER_MEMBERS_MAX, json, known)
@@ -31,6 +42,10 @@ impl<'a> Members<'a> {
     fn read_at_most(members_max: usize, json: &'a [u8], known: &[&str]) -> Result<Self, Invalid> {
         let mut reader = serde_json::Deserializer::from_slice(json);
         let members = reader.deserialize_map(MembersVisitor { members_max }).map_err(|_| Invalid::NotRpc)?;
+        Self::unambiguous(members, known)
+    }
+
+    fn unambiguous(members: Vec<(Cow<'a, str>, &'a RawValue)>, known: &[&str]) -> Result<Self, Invalid> {
         for (place, (name, _)) in members.iter().enumerate() {
             let doubled = members.iter().skip(place + 1).any(|(other, _)| other == name);
             let looks_alike =
@@ -100,4 +115,34 @@ fn fold(name: &str) -> String {
         c => c,
     });
     folded.flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_whole_is_what_two_readings_would_say() {
+        let many =
+            format!("{{{}}}", (0..65).map(|place| format!("\"a{place}\":1")).collect::<Vec<_>>().join(","));
+        for (text, read) in [
+            (r#" {"a":1,"b":[{}]} "#, Ok(2)),
+            (r#"{"a":1} {"a":2}"#, Err(Invalid::NotJson)),
+            (r#"{"a":1,"a":2} x"#, Err(Invalid::NotJson)),
+            (r#"{"a":1,"a":2}"#, Err(Invalid::AmbiguousMember)),
+            (r#"{"A":1}"#, Err(Invalid::AmbiguousMember)),
+            (r#"{"a":1,}"#, Err(Invalid::NotJson)),
+            (r#"{"\ud800":1}"#, Err(Invalid::NotRpc)),
+            ("[1]", Err(Invalid::NotRpc)),
+            (&many, Err(Invalid::NotRpc)),
+            ("", Err(Invalid::NotJson)),
+        ] {
+            let whole = Members::read_whole(text.as_bytes(), &["a"]).map(|members| members.iter().count());
+            assert_eq!(whole, read, "{text}");
+            let is_json = serde_json::from_slice::<&RawValue>(text.as_bytes()).is_ok();
+            let twice = if is_json { Members::read(text.as_bytes(), &["a"]) } else { Err(Invalid::NotJson) };
+            assert_eq!(twice.map(|members| members.iter().count()), read, "{text}");
+        }
+        assert_eq!(Members::read_whole(b"{\"a\":\"\xff\"}", &[]).err(), Some(Invalid::NotJson));
+    }
 }

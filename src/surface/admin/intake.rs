@@ -49,14 +49,13 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Reads a body that may have these fields and no others.
     pub(super) fn read(body: &'a [u8], known: &[&str]) -> Result<Self, AdminRefusal> {
-        let members = Members::read(body, known).map_err(|invalid| match invalid {
-            Invalid::AmbiguousMember => refused("body", "each field once and spelt exactly"),
-            _ => refused("body", format!("one JSON object with the fields {}", known.join(", "))),
-        })?;
-        // Members takes any text behind the object's end for the caller's affair; here nothing may follow.
-        if serde_json::from_slice::<&RawValue>(body).is_err() {
-            return Err(refused("body", "one JSON object and nothing behind it"));
-        }
+        let Ok(members) = Members::read_whole(body, known) else {
+            let behind = refused("body", "one JSON object and nothing behind it");
+            return Err(Members::read(body, known).err().map_or(behind, |invalid| match invalid {
+                Invalid::AmbiguousMember => refused("body", "each field once and spelt exactly"),
+                _ => refused("body", format!("one JSON object with the fields {}", known.join(", "))),
+            }));
+        };
         if let Some((unknown, _)) = members.iter().find(|(name, _)| !known.contains(name)) {
             let detail = format!("unknown field `{}`: expected {}", quoted(unknown), known.join(", "));
             return Err(AdminRefusal::Field { detail });

@@ -6,7 +6,8 @@
 //! Never here: an answer that echoes the key.
 
 use hyper::StatusCode;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::super::spoken::json as answer;
 use super::intake::{self, Fields, refused};
@@ -34,7 +35,7 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
     let Some(profile) =
         call.engine.profile_of_key(key.as_bytes()).filter(|profile| profile.name != SYSTEM_PROFILE)
     else {
-        return Ok(said(Map::new(), Err(Denial::Malformed)));
+        return Ok(Said::default().with(Err(Denial::Malformed)));
     };
     if let Some(named) =
         mcp.as_ref().and_then(|mcp| mcp.profile.as_deref()).filter(|named| *named != profile.name)
@@ -55,37 +56,36 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
     };
     let caller = match identified {
         Ok(caller) => caller,
-        Err(Refusal::Denied(denial)) => return Ok(said(Map::new(), Err(denial))),
+        Err(Refusal::Denied(denial)) => return Ok(Said::default().with(Err(denial))),
         Err(fault) => return Err(fault.into()),
     };
     let class_of = |tool: &str| call.engine.learnt_tools().class(caller.key(), tool);
     let wanted = match &mcp {
         Some(mcp) => with_meter(mcp.wanted(profile.rpc.as_ref(), class_of), &fields, profile)?,
-        None => wanted(&fields, profile, class_of)?,
+        None if fields.has("tool") => wanted(&fields, profile, class_of)?,
+        None => asked_first,
     };
     let cost = cost.unwrap_or_else(|| wanted.cost());
-    let mut body = Map::new();
-    if let Some(mcp) = &mcp {
-        body.insert("mcp".to_owned(), mcp.told(profile.rpc.as_ref(), class_of));
-    }
-    body.insert("key_id".to_owned(), json!(caller.key().to_string()));
-    body.insert("workspace_id".to_owned(), json!(caller.workspace().to_string()));
+    let mut said = Said {
+        mcp: mcp.as_ref().map(|mcp| mcp.told(profile.rpc.as_ref(), class_of)),
+        key_id: Some(caller.key().to_string()),
+        workspace_id: Some(caller.workspace().to_string()),
+        ..Said::default()
+    };
     if dry_run {
-        return Ok(said(body, call.engine.rehearse(&caller, &wanted, cost)));
+        return Ok(said.with(call.engine.rehearse(&caller, &wanted, cost)));
     }
     let admitted = call.engine.admit(caller, &wanted, cost).await;
     let limit_states =
         admitted.as_ref().map_or_else(Refused::limit_states, |granted| *granted.limit_states());
     if let Some((_, rate)) = limit_states.tightest() {
-        if admitted.is_ok() {
-            body.insert("remaining".to_owned(), json!(rate.remaining));
-        }
+        said.remaining = admitted.is_ok().then_some(rate.remaining);
         let (limit, remaining, reset_s) = (rate.limit, rate.remaining, reset_secs(rate));
-        body.insert("rate".to_owned(), json!({"limit": limit, "remaining": remaining, "reset_s": reset_s}));
+        said.rate = Some(SaidRate { limit, remaining, reset_s });
     }
     match admitted.map(drop).map_err(|refused| refused.refusal) {
-        Ok(()) => Ok(said(body, Ok(()))),
-        Err(Refusal::Denied(denial)) => Ok(said(body, Err(denial))),
+        Ok(()) => Ok(said.with(Ok(()))),
+        Err(Refusal::Denied(denial)) => Ok(said.with(Err(denial))),
         Err(fault) => Err(fault.into()),
     }
 }
@@ -109,7 +109,7 @@ fn keyless(call: &Call<'_>, fields: &Fields<'_>, mcp: &McpHeaders) -> Answered {
         Some(public) => call.engine.open_pass(profile, public, address).map(drop),
         None => Err(Denial::Missing),
     };
-    Ok(said(Map::from_iter([("mcp".to_owned(), mcp.told(door, |_| None))]), passed))
+    Ok(Said { mcp: Some(mcp.told(door, |_| None)), ..Said::default() }.with(passed))
 }
 
 /// What is asked: a permission, a route, a tool, or only whether the key stands; and by which meter it is
@@ -171,24 +171,51 @@ fn route(profile: &Profile, method: &str, path: &str) -> Result<Wanted, AdminRef
     })
 }
 
-fn said(mut body: Map<String, Value>, outcome: Result<(), Denial>) -> crate::http::Response {
-    body.insert("valid".to_owned(), json!(outcome.is_ok()));
-    match outcome {
-        Ok(()) => drop(body.insert("code".to_owned(), json!("valid"))),
-        Err(denial) => {
-            body.insert("code".to_owned(), json!(code(&denial)));
+/// What is answered, in this order; what there is nothing to say of is left out.
+#[derive(Default, Serialize)]
+struct Said {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcp: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workspace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<SaidRate>,
+    valid: bool,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resets_at: Option<String>,
+}
+
+/// Where the rate with the fewest tokens left stands.
+#[derive(Serialize)]
+struct SaidRate {
+    limit: u64,
+    remaining: u64,
+    reset_s: u64,
+}
+
+impl Said {
+    /// The answer, with what was decided.
+    fn with(mut self, outcome: Result<(), Denial>) -> crate::http::Response {
+        (self.valid, self.code) = (outcome.is_ok(), "valid");
+        if let Err(denial) = outcome {
+            self.code = code(&denial);
             match denial {
                 Denial::Rate { retry_after_nanos: Some(nanos) } => {
-                    body.insert("retry_after_ms".to_owned(), json!(nanos.div_ceil(1_000_000)));
+                    self.retry_after_ms = Some(nanos.div_ceil(1_000_000));
                 }
-                Denial::Quota { resets_at, .. } => {
-                    body.insert("resets_at".to_owned(), json!(resets_at.to_rfc3339()));
-                }
+                Denial::Quota { resets_at, .. } => self.resets_at = Some(resets_at.to_rfc3339()),
                 _ => {}
             }
         }
+        answer(StatusCode::OK, &self)
     }
-    answer(StatusCode::OK, &body)
 }
 
 /// The stable words of the verify call. The asking app is trusted with the true reason; its own callers are

@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2_iter;
 use serde_json::value::RawValue;
 
 use crate::domain::denial::Invalid;
@@ -44,10 +45,10 @@ impl<'a> RpcMessage<'a> {
     /// Reads a body.
     pub fn parse(body: &'a [u8]) -> Result<Self, Unreadable<'a>> {
         let without_id = |invalid| Unreadable { invalid, id: None };
-        if depth(body) > DEPTH_MAX || serde_json::from_slice::<&RawValue>(body).is_err() {
+        if nests_too_deeply(body) {
             return Err(without_id(Invalid::NotJson));
         }
-        let members = Members::read(body, &KNOWN).map_err(without_id)?;
+        let members = Members::read_whole(body, &KNOWN).map_err(without_id)?;
         let id = match members.get("id").map(RawValue::get) {
             Some(id) if !is_id(id) => return Err(without_id(Invalid::NotRpc)),
             id => id,
@@ -132,6 +133,11 @@ fn text(value: &RawValue) -> Option<Cow<'_, str>> {
 /// A string, a number or null, as JSON-RPC 2.0 section 4 has it.
 fn is_id(raw: &str) -> bool {
     raw == "null" || raw.starts_with(['"', '-']) || raw.starts_with(|first: char| first.is_ascii_digit())
+}
+
+fn nests_too_deeply(json: &[u8]) -> bool {
+    // Few messages have so many brackets at all, and only of those is it counted how they lie.
+    memchr2_iter(b'{', b'[', json).nth(DEPTH_MAX).is_some() && depth(json) > DEPTH_MAX
 }
 
 /// The deepest nesting of arrays and objects, outside strings.

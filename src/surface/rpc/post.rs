@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::asked::Asked;
 use super::filter::{Sight, shown};
@@ -106,7 +106,8 @@ async fn arrived(
         }
         Err(refusal) => {
             let Exchange { parts, body, buffers, arrival, .. } = exchange;
-            let id = id_for(&refusal, door, &parts.headers, body.as_mut(), buffers, arrival.address).await;
+            let id = id_for(&refusal, door, &parts.headers, body.as_mut(), buffers, arrival.address);
+            let id = Box::pin(id).await;
             Err(Refused { refusal, id })
         }
     }
@@ -155,7 +156,10 @@ async fn read<'a>(exchange: &mut Exchange<'a>, caller: Option<Caller>) -> Result
         Some(caller) if is_paid => Holder::Workspace(caller.workspace()),
         _ => Holder::Address(exchange.arrival.address),
     };
-    let mut held = match exchange.buffers.hold(holder, max_bytes) {
+    // No more comes than was announced.
+    let announced = exchange.body.as_ref().and_then(|body| body.size_hint().upper());
+    let room = announced.map_or(max_bytes, |bytes| bytes.min(max_bytes));
+    let mut held = match exchange.buffers.hold(holder, room) {
         Ok(held) => held,
         Err(fault) => return Err(unread(exchange, caller, fault.into())),
     };
