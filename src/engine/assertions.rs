@@ -113,7 +113,7 @@ impl Engine {
             scopes: facts.scopes(),
             issued_at: now,
         };
-        let (token, signed) = match signer {
+        let (token, of_token) = match signer {
             Some(signer) => {
                 let token: Arc<str> = signer.sign(&claims)?.into();
                 (Some(token), Some(Signed { at: now, by: Arc::clone(signer) }))
@@ -126,7 +126,7 @@ impl Engine {
             identity: Arc::clone(&identity),
             key_version: facts.version(),
             workspace_version: workspace.version(),
-            signed,
+            signed: of_token,
         };
         self.assertions.made.insert(facts.id(), Arc::new(made));
         Some(identity)

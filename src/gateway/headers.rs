@@ -61,7 +61,6 @@ pub(super) fn strip_answer(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {
         dropped.push(CONTENT_LENGTH);
     }
-    headers.remove(CONNECTION);
     drop_also(headers, dropped, |name| is_hop_by_hop(name) || name.starts_with(OURS));
 }
 
