@@ -60,11 +60,21 @@ impl Upstream {
     /// Forwards a request and brings the answer back, its body still coming. Denied are a body that is too
     /// large or does not come, and a key that stops standing before the answer is there; the rest are faults.
     /// Where nobody stands behind the gate, the answer is that it may pass, and says for whom.
-    pub async fn forward(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Response, Refusal> {
-        match &self.0 {
+    pub fn forward<'a>(
+        &'a self,
+        pass: Pass,
+        outgoing: Outgoing<'_>,
+    ) -> impl Future<Output = Result<Response, Refusal>> + use<'a> {
+        let begun = match &self.0 {
             // In a room of its own: who only decides does not carry it along.
-            Behind::Way(way) => Box::pin(way.forward(pass, outgoing)).await,
-            Behind::Nobody => Ok(passed(pass, outgoing.arrival.request_id)?),
+            Behind::Way(way) => Ok(Box::pin(way.forward(pass, outgoing))),
+            Behind::Nobody => Err(passed(pass, outgoing.arrival.request_id)),
+        };
+        async move {
+            match begun {
+                Ok(forwarding) => forwarding.await,
+                Err(passed) => Ok(passed?),
+            }
         }
     }
 }

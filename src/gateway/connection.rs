@@ -73,9 +73,12 @@ impl Connection {
 
     /// Sends a request and waits for the head of its answer. What comes of the body may have come already, so
     /// the connection may be free by now.
-    pub(super) async fn ask(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
+    pub(super) async fn ask(
+        &mut self,
+        request: Box<Request<Body>>,
+    ) -> Result<Response<Incoming>, Unanswered> {
         self.asked.store(true, Ordering::Relaxed);
-        let mut answering = pin!(self.sender.try_send_request(request));
+        let mut answering = pin!(self.sender.try_send_request(*request));
         let answered = poll_fn(|cx| {
             // What is said between connection and sender is heard here anyway.
             let mut unheard = Context::from_waker(Waker::noop());

@@ -52,12 +52,12 @@ impl Pool {
     }
 
     /// Sends a request once, and waits for its answer.
-    pub(super) async fn ask(&self, mut request: Request<Body>) -> Result<Response<Answering>, Refusal> {
+    pub(super) async fn ask(&self, mut request: Box<Request<Body>>) -> Result<Response<Answering>, Refusal> {
         while let Some(mut connection) = self.kept.take() {
             match connection.ask(request).await {
                 Ok(answer) => return Ok(self.answered(connection, answer)),
                 // It had closed, and nothing of the request was sent.
-                Err(Unanswered::Unsent(unsent, _)) => request = *unsent,
+                Err(Unanswered::Unsent(unsent, _)) => request = unsent,
                 Err(Unanswered::Broken(error)) => return Err(broken(&error)),
             }
         }

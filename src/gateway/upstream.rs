@@ -171,11 +171,22 @@ impl Pass {
 
 /// A request as the upstream shall see it.
 struct Prepared {
-    request: http::Request<Body>,
+    request: Box<http::Request<Body>>,
     /// Word of when a relayed body has gone.
     sent: Option<oneshot::Receiver<()>>,
     /// Whether the upstream may turn it into a tunnel.
     may_upgrade: bool,
+}
+
+/// An exchange that may begin.
+struct Ready<'a> {
+    request: Box<http::Request<Body>>,
+    sent: Option<oneshot::Receiver<()>>,
+    may_upgrade: bool,
+    carrier: Carrier<'a>,
+    lane: OnLane,
+    place: Place,
+    tether: Option<Tether>,
 }
 
 /// The way to one upstream. Cheap to clone.
@@ -235,12 +246,27 @@ impl Way {
 
     /// Forwards a request and brings the answer back, its body still coming. Denied are a body that is too
     /// large or does not come, and a key that stops standing before the answer is there; the rest are faults.
-    pub(super) async fn forward(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Response, Refusal> {
+    pub(super) fn forward<'a>(
+        &'a self,
+        pass: Pass,
+        outgoing: Outgoing<'_>,
+    ) -> impl Future<Output = Result<Response, Refusal>> + use<'a> {
+        // What is moved with every request is small: what it was made of is gone before it waits.
+        let ready = self.ready(pass, outgoing);
+        async move { self.exchange(ready?).await }
+    }
+
+    fn ready(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Ready<'_>, Refusal> {
         let place = self.take_place(&pass, outgoing.stay)?;
         let tether = pass.tether();
-        let Prepared { mut request, mut sent, may_upgrade } = self.prepare(pass, outgoing)?;
+        let Prepared { mut request, sent, may_upgrade } = self.prepare(pass, outgoing)?;
         let (carrier, lane) = self.0.clients.take(may_upgrade).ok_or_else(busy)?;
         self.address(&mut request, carrier)?;
+        Ok(Ready { request, sent, may_upgrade, carrier, lane, place, tether })
+    }
+
+    async fn exchange(&self, ready: Ready<'_>) -> Result<Response, Refusal> {
+        let Ready { request, mut sent, may_upgrade, carrier, lane, place, tether } = ready;
         let UpstreamOptions { send_max, answer_max, quiet_max, .. } = self.0.options;
         let mut patience = Patience { tether: tether.as_ref(), sent: &mut sent, send_max, answer_max };
         // The request is handed to its connection in one of these steps, right behind the question.
@@ -252,7 +278,7 @@ impl Way {
                 http::Response::from_parts(head, source)
             }
             Carrier::Client(client) => {
-                let answer = patience.wait(Box::pin(answer(client, request))).await??;
+                let answer = patience.wait(Box::pin(answer(client, *request))).await??;
                 if may_upgrade && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                     let agreed = upgrade::agreed(answer, quiet_max, tether.clone(), place);
                     let agreed = Box::pin(timeout(answer_max, tethered(tether.as_ref(), agreed))).await;
@@ -307,7 +333,7 @@ impl Way {
         }
         head.version = Version::HTTP_11;
         head.extensions.clear();
-        Ok(Prepared { request: http::Request::from_parts(head, body), sent, may_upgrade })
+        Ok(Prepared { request: Box::new(http::Request::from_parts(head, body)), sent, may_upgrade })
     }
 
     /// Has a request go to the same path and query at this upstream.
