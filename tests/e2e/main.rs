@@ -32,6 +32,7 @@ mod h2;
 mod hardening;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod ill_disk;
 mod import;
 mod install_secret;
 mod keys_in_number;
