@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use keyward::clock::Clock;
 use serde_json::Value;
+use world::bars::{Bar, tell};
 use world::daemon::{Caller, list_posts};
 
 /// Callers, each on a connection of its own.
@@ -79,6 +80,10 @@ fn main() {
                 undelayed.push(at(99));
             }
             let times_undelayed = at(99) / undelayed[place];
+            if !delay.is_zero() {
+                let what = format!("each sync takes 2 s, calls {name}, valid p99 × as it is");
+                tell("11", &what, times_undelayed, Bar::Most(1.5));
+            }
             let delay = if delay.is_zero() { "as it is".to_owned() } else { format!("+{delay:?}") };
             println!(
                 "{name:<24} {delay:<14} {:>7.0} µs {:>7.0} µs {times_undelayed:>8.2} {change:>14.1?}",
