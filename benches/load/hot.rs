@@ -120,6 +120,26 @@ pub(crate) fn many_keys(bench: &Bench) {
     }
 }
 
+/// Very many keys are stored, and many or all of them in use.
+pub(crate) fn stored_keys(bench: &Bench) {
+    let files = Files::imported(&bench.runtime, bench.dir("stored"), bench.scale.keys_stored);
+    let stored = in_words(files.keys.len());
+    for in_use in [bench.scale.keys_in_use, bench.scale.keys_stored] {
+        // The cache promises half of its size.
+        let keyward = files.serve(&Behind::Nobody, 2 * in_use);
+        let mut contestants = beside_bare(bench, keyward, get(&files.keys[..in_use]), 204, 1);
+        let nanos = together(&mut contestants, &bench.clock, &bench.scale);
+        let what = format!("hot verify over HTTP, {stored} keys, {} of them in turn", in_words(in_use));
+        show(&format!("bar 2: {what}, together"), "ns/request", &contestants, &nanos);
+        tell(
+            "2",
+            &(what + ", CPU × bare hyper"),
+            Spread::ratio(&nanos[1], &nanos[0]).median,
+            Bar::Most(1.13),
+        );
+    }
+}
+
 fn verify_call(files: &Files) -> Requests {
     let body = json!({"key": "{key}", "permission": "posts:read"}).to_string();
     let length = body.len() - "{key}".len() + files.keys[0].len();

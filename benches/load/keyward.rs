@@ -12,12 +12,14 @@ use std::sync::Arc;
 use keyward::app::{LaunchFlags, launch};
 use keyward::clock::Clock;
 use keyward::config::{ConfigFile, Flags, resolve};
+use keyward::domain::key::Tag;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::process::{Core, Process, on};
 use crate::world;
 use crate::world::daemon::Caller;
+use crate::world::imported;
 
 /// Keys that are made at the same time: they share commits.
 const MAKERS: usize = 128;
@@ -34,6 +36,7 @@ pub(crate) struct Files {
     pub(crate) revoked: String,
     pub(crate) unscoped: String,
     pub(crate) slow: String,
+    _kept: Option<tempfile::TempDir>,
 }
 
 /// What stands behind Keyward: nobody, so that it answers by itself, or a server.
@@ -67,8 +70,27 @@ impl Files {
             let unscoped = admin.key(&wanted(json!(["insights:read"]), 1_000_000, 1)).await.1;
             let slow = admin.key(&wanted(json!(["*:*"]), 1, 3_600)).await.1;
             running.stop().await.unwrap();
-            Self { dir, data, admin_key: admin.key, keys, revoked: revoked.1, unscoped, slow }
+            Self { dir, data, admin_key: admin.key, keys, revoked: revoked.1, unscoped, slow, _kept: None }
         })
+    }
+
+    /// Very many keys, out of files that are made once and kept; beside them there are none.
+    pub(crate) fn imported(runtime: &Runtime, dir: PathBuf, count: usize) -> Self {
+        std::fs::create_dir_all(&dir).unwrap();
+        let tag = Tag::parse("sk_live_").unwrap();
+        let kept = imported::copied(runtime, &tag, count);
+        let keys = (0..count).map(|number| imported::raw_key(&tag, number).reveal().to_owned()).collect();
+        let none = String::new;
+        Self {
+            dir,
+            data: kept.path().to_owned(),
+            keys,
+            admin_key: none(),
+            revoked: none(),
+            unscoped: none(),
+            slow: none(),
+            _kept: Some(kept),
+        }
     }
 
     /// Starts the real binary on them. `proofs_max` is the size of its cache.

@@ -65,6 +65,8 @@ const FULL: Scale = Scale {
     latency_per_sec_max: f64::INFINITY,
     warm_up: Duration::from_secs(2),
     keys: 10_000,
+    keys_stored: 1_000_000,
+    keys_in_use: 100_000,
 };
 
 /// To see roughly.
@@ -78,6 +80,8 @@ const QUICK: Scale = Scale {
     latency_per_sec_max: f64::INFINITY,
     warm_up: Duration::from_millis(300),
     keys: 10_000,
+    keys_stored: 100_000,
+    keys_in_use: 50_000,
 };
 
 /// To see that it works.
@@ -91,6 +95,8 @@ const SMOKE: Scale = Scale {
     latency_per_sec_max: 500.0,
     warm_up: Duration::ZERO,
     keys: 50,
+    keys_stored: 100,
+    keys_in_use: 60,
 };
 
 /// What all bars share.
@@ -146,9 +152,10 @@ fn main() {
 type Measure = fn(&Bench);
 
 /// What is measured, by the numbers of the bars that it tells.
-const BARS: [(&[&str], Measure); 8] = [
+const BARS: [(&[&str], Measure); 9] = [
     (&["bar1", "bar17"], hot::few_keys),
     (&["bar2"], hot::many_keys),
+    (&["bar2"], hot::stored_keys),
     (&["bar3"], hot::beside_limiters),
     (&["bar4"], refusals::refusals),
     (&["bar5", "bar6"], gate::proxied),

@@ -35,6 +35,9 @@ pub(crate) struct Scale {
     pub(crate) warm_up: Duration,
     /// What "many keys" is.
     pub(crate) keys: usize,
+    /// What "very many keys" is, and how many of them are asked for in turn.
+    pub(crate) keys_stored: usize,
+    pub(crate) keys_in_use: usize,
 }
 
 /// A server and who asks it.
