@@ -118,12 +118,6 @@ impl MeterReceipt {
         Self { sold_by: Some(Arc::clone(lease)), cost }
     }
 
-    /// How many units.
-    #[cfg(test)]
-    pub(super) const fn cost(&self) -> u64 {
-        self.cost
-    }
-
     /// Makes the sale final: nothing comes back from here on.
     pub(in crate::domain) fn keep(mut self) {
         self.sold_by = None;

@@ -270,7 +270,6 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     const NOW: Wall = Wall::from_secs(1_800_000_000);
 
@@ -472,75 +471,5 @@ mod tests {
         assert_eq!((write(&mut ledger, 1), sell(&ledger, 1)), (u64::MAX, 0));
     }
 
-    /// What a naive keeper of the same books would know.
-    struct Model {
-        sold: u64,
-        burnt: u64,
-        limit: Option<u64>,
-        kept: Vec<MeterReceipt>,
-    }
-
-    proptest! {
-        /// Random sales, gifts back, writes that hold or fail, other limits, crashes and clean stops.
-        #[test]
-        fn a_ledger_never_sells_over_its_limit_nor_loses_more_than_a_lease(
-            first in 0u64..2_000,
-            steps in proptest::collection::vec((0u8..9, 1u64..60), 1..200),
-        ) {
-            let mut model = Model { sold: 0, burnt: 0, limit: Some(first), kept: Vec::new() };
-            let mut ledger = opened(up_to(first));
-            let mut disk: Option<MeterRow> = None;
-            for (step, units) in steps {
-                match step {
-                    0..=2 => if let Some(receipt) = ledger.sell(units) {
-                        prop_assert!(model.limit.is_none_or(|limit| model.sold + model.burnt + units <= limit));
-                        model.sold += units;
-                        if units % 3 == 0 { model.kept.push(receipt) } else { receipt.keep() }
-                    },
-                    3 => if let Some(receipt) = model.kept.pop() {
-                        model.sold -= receipt.cost();
-                        drop(receipt);
-                    },
-                    4 | 5 => {
-                        let before = disk.clone();
-                        if let Some(row) = ledger.draw_up(0, NOW) {
-                            // A write that failed may be there or not.
-                            disk = if step == 5 && units % 2 == 0 { before } else { Some(row) };
-                        }
-                        let free = ledger.settle(step == 4);
-                        ledger.fill(free);
-                    },
-                    6 => {
-                        model.limit = (units > 5).then_some(units * 40);
-                        let terms = model.limit.map_or(UNLIMITED, up_to);
-                        ledger.set_terms(terms);
-                        if let Some(row) = ledger.draw_up(0, NOW) { disk = Some(row) }
-                        let free = ledger.settle(true);
-                        ledger.fill(free);
-                    },
-                    7 => {
-                        // A crash: calls under way keep their units.
-                        model.kept.drain(..).for_each(MeterReceipt::keep);
-                        let reserved = disk.as_ref().map_or(0, |row| row.reserved);
-                        prop_assert!(reserved >= model.sold + model.burnt, "a sale was forgotten");
-                        model.burnt = reserved - model.sold;
-                        ledger = Ledger::new(month(), ledger.terms);
-                        ledger.open(disk.as_ref());
-                        prop_assert_eq!(ledger.spent(), reserved);
-                    },
-                    _ => {
-                        model.kept.drain(..).for_each(MeterReceipt::keep);
-                        ledger.seal();
-                        if let Some(row) = ledger.draw_up(0, NOW) { disk = Some(row) }
-                        ledger.settle(true);
-                        ledger = Ledger::new(month(), ledger.terms);
-                        ledger.open(disk.as_ref());
-                        prop_assert_eq!(ledger.spent(), model.sold + model.burnt, "a clean stop is exact");
-                    },
-                }
-                prop_assert_eq!(ledger.spent(), model.sold + model.burnt);
-                prop_assert!(ledger.lease.left() <= ledger.terms.lease_units());
-            }
-        }
-    }
+    // What any list of sales, writes, crashes and stops amounts to: fuzz/checks/meter.rs.
 }
