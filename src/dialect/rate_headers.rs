@@ -183,7 +183,7 @@ mod tests {
         // A caller learns of its rates by taking, or by a refusal.
         match windows.take(&rates, 1, now) {
             Ok(_) => windows.told(&rates, now),
-            Err(refused) => *refused.limit_states,
+            Err(refused) => refused.marks.states(None),
         }
     }
 

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 pub const ADDRESS_RULES_MAX: usize = 64;
 
 /// The addresses and networks a key may be used from; at least one.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct AddressRules(Vec<IpNet>);
 
 /// Why a list of rules was not taken.

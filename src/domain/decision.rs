@@ -23,7 +23,7 @@ use super::meter::lease::MeterReceipt;
 use super::profile::{MeterNo, Public, Requirement};
 use super::proof::Proof;
 use super::rate::bucket::{Bucket, Taken, TooFast, longer_wait};
-use super::rate::state::LimitStates;
+use super::rate::state::LimitMarks;
 use super::rate::windows::Windows;
 use super::rate::{Rate, Rates};
 use super::record::{SignatureReplay, WorkspaceStatus};
@@ -143,7 +143,7 @@ pub fn standing_signed(signed: &Signed, case: &Case<'_>, replays: &mut Replays) 
     if !signed.stamp().is_current(case.now.wall) {
         return Err(Denial::Signature.into());
     }
-    match case.key.signature_replay {
+    match case.key.terms.signature_replay {
         SignatureReplay::Once => replays.take(signed, secret.created_at, case.now.wall)?,
         SignatureReplay::Window => {}
     }
@@ -165,7 +165,7 @@ pub fn stands_but_for_signature(proof: Proof, case: &Case<'_>) -> Result<(), Den
 }
 
 fn is_not_revoked(_: u32, case: &Case<'_>) -> Result<(), Denial> {
-    if case.key.revoked_at.is_some() { Err(Denial::Revoked) } else { Ok(()) }
+    if case.key.revoked_at().is_some() { Err(Denial::Revoked) } else { Ok(()) }
 }
 
 /// A deleted workspace is told like a revoked key: it is for good.
@@ -178,16 +178,16 @@ fn has_active_workspace(_: u32, case: &Case<'_>) -> Result<(), Denial> {
 }
 
 fn has_living_secret(epoch: u32, case: &Case<'_>) -> Result<(), Denial> {
-    let lives = case.key.secret(epoch).is_some_and(|secret| !has_come(secret.ends_at, case.now));
+    let lives = case.key.secret(epoch).is_some_and(|secret| !secret.has_ended(case.now));
     if lives { Ok(()) } else { Err(Denial::Revoked) }
 }
 
 fn is_not_expired(_: u32, case: &Case<'_>) -> Result<(), Denial> {
-    if has_come(case.key.expires_at, case.now) { Err(Denial::Expired) } else { Ok(()) }
+    if case.key.expiry.has_come(case.now) { Err(Denial::Expired) } else { Ok(()) }
 }
 
 fn is_at_its_address(_: u32, case: &Case<'_>) -> Result<(), Denial> {
-    match &case.key.addresses {
+    match &case.key.terms.addresses {
         Some(rules) if !rules.admit(case.address) => Err(Denial::Address),
         _ => Ok(()),
     }
@@ -195,33 +195,20 @@ fn is_at_its_address(_: u32, case: &Case<'_>) -> Result<(), Denial> {
 
 /// Whether a request without a signature will do.
 pub(super) fn needs_no_signature(case: &Case<'_>) -> Result<(), Denial> {
-    if case.key.require_signature { Err(Denial::Signature) } else { Ok(()) }
-}
-
-fn has_come(end: Option<Wall>, now: Now) -> bool {
-    end.is_some_and(|end| now.wall >= end)
+    if case.key.terms.require_signature { Err(Denial::Signature) } else { Ok(()) }
 }
 
 /// The tokens that a proven caller pays whatever it wants: its key's and its workspace's.
 #[derive(Debug)]
 #[must_use = "paid tokens are the entrance to the checks that follow"]
 pub struct CallerToken {
-    limit_states: LimitStates,
+    marks: LimitMarks,
 }
 
 /// All tokens of one request, those of the route among them. Only [`pace_route`] makes one.
 #[derive(Debug)]
 #[must_use = "paid tokens are the entrance to the checks that follow"]
-pub struct RateReceipt {
-    limit_states: LimitStates,
-}
-
-impl RateReceipt {
-    /// Where the rates stand now.
-    pub const fn limit_states(&self) -> &LimitStates {
-        &self.limit_states
-    }
-}
+pub struct RateReceipt(());
 
 /// The buckets that a decision may look into, as they stand.
 #[derive(Clone, Debug)]
@@ -258,18 +245,22 @@ pub fn pace_unread(
     Ok(take_tokens(case, take, workspace))
 }
 
-/// Takes one token from the bucket of what is wanted, where it has one, behind those of the caller.
+/// Takes one token from the bucket of what is wanted, where it has one, behind those of the caller. Gives where all
+/// of them stand now beside it.
 pub fn pace_route(
-    CallerToken { limit_states }: CallerToken,
+    CallerToken { mut marks }: CallerToken,
     case: &Case<'_>,
     route: Option<&(Rate, Arc<Bucket>)>,
-) -> Result<RateReceipt, TooFast> {
-    let Some((rate, bucket)) = route else { return Ok(RateReceipt { limit_states }) };
+) -> Result<(RateReceipt, LimitMarks), TooFast> {
+    let Some((rate, bucket)) = route else { return Ok((RateReceipt(()), marks)) };
     match bucket.take(rate, 1, case.now.mono) {
-        Ok(taken) => Ok(RateReceipt { limit_states: LimitStates { route: taken.state(), ..limit_states } }),
+        Ok(taken) => {
+            marks.route = taken.mark().map(Box::new);
+            Ok((RateReceipt(()), marks))
+        }
         Err(refused) => {
-            let route = Some(bucket.state(rate, case.now.mono));
-            Err(too_fast(refused.retry_after_nanos, &LimitStates { route, ..limit_states }))
+            marks.route = Some(Box::new(bucket.mark(rate, case.now.mono)));
+            Err(too_fast(refused.retry_after_nanos, marks))
         }
     }
 }
@@ -277,12 +268,12 @@ pub fn pace_route(
 /// A refusal by the caller's own buckets, with the wait that the bucket of what is wanted would add. It gives
 /// nothing.
 pub fn refused_before_route(
-    refused: &TooFast,
+    refused: TooFast,
     case: &Case<'_>,
     route: Option<&(Rate, Arc<Bucket>)>,
 ) -> TooFast {
-    let route = route.map(|(rate, bucket)| bucket.state(rate, case.now.mono));
-    too_fast(refused.retry_after_nanos, &LimitStates { route, ..*refused.limit_states })
+    let route = route.map(|(rate, bucket)| Box::new(bucket.mark(rate, case.now.mono)));
+    too_fast(refused.retry_after_nanos, LimitMarks { route, ..refused.marks })
 }
 
 /// Whether [`pace`] would find its tokens.
@@ -295,43 +286,36 @@ fn take_tokens(
     take: impl FnOnce(&Rates) -> Result<Taken, TooFast>,
     workspace: &Bucket,
 ) -> Result<CallerToken, TooFast> {
-    let mut limit_states = LimitStates::default();
-    let shared = |rate: &Rate| workspace.state(rate, case.now.mono);
+    let mut marks = LimitMarks::default();
     if let Some(rates) = rates_of(case) {
         match take(rates) {
-            Ok(taken) => limit_states.key = taken.rate_states(),
+            Ok(taken) => marks.key = taken.into_marks(),
             Err(refused) => {
-                let workspace = shared_rate_of(case).map(shared);
-                return Err(too_fast(
-                    refused.retry_after_nanos,
-                    &LimitStates { workspace, ..*refused.limit_states },
-                ));
+                let workspace = shared_rate_of(case).map(|rate| workspace.mark(rate, case.now.mono));
+                return Err(too_fast(refused.retry_after_nanos, LimitMarks { workspace, ..refused.marks }));
             }
         }
     }
     if let Some(rate) = shared_rate_of(case) {
         match workspace.take(rate, 1, case.now.mono) {
-            Ok(taken) => limit_states.workspace = taken.state(),
+            Ok(taken) => marks.workspace = taken.mark(),
             Err(refused) => {
-                limit_states.workspace = Some(shared(rate));
-                return Err(too_fast(refused.retry_after_nanos, &limit_states));
+                marks.workspace = Some(workspace.mark(rate, case.now.mono));
+                return Err(too_fast(refused.retry_after_nanos, marks));
             }
         }
     }
-    Ok(CallerToken { limit_states })
+    Ok(CallerToken { marks })
 }
 
 /// A refusal by one bucket of several: the wait is over when all of them have a token again, also those that gave
 /// theirs to the request that is refused.
-fn too_fast(wait_nanos: Option<u64>, limit_states: &LimitStates) -> TooFast {
-    TooFast {
-        retry_after_nanos: longer_wait(wait_nanos, limit_states.longest_wait()),
-        limit_states: Box::new(*limit_states),
-    }
+fn too_fast(wait_nanos: Option<u64>, marks: LimitMarks) -> TooFast {
+    TooFast { retry_after_nanos: longer_wait(wait_nanos, marks.longest_wait()), marks }
 }
 
 pub(super) fn rates_of<'a>(case: &Case<'a>) -> Option<&'a Rates> {
-    case.key.rate.as_ref().or(case.workspace.rate.as_ref())
+    case.key.terms.rate.as_ref().or(case.workspace.rate.as_ref())
 }
 
 pub(super) const fn shared_rate_of<'a>(case: &Case<'a>) -> Option<&'a Rate> {
@@ -416,7 +400,9 @@ pub(super) const ASKED: [(Check, AskedCheck); 2] =
 
 fn holds_the_permission(key: &KeyFacts, _: &WorkspaceFacts, asked: Requirement) -> Result<(), Denial> {
     match asked.permission {
-        Some(needed) if !key.permissions.holds(needed) => Err(Denial::Permission { needed: Some(needed) }),
+        Some(needed) if !key.terms.permissions.holds(needed) => {
+            Err(Denial::Permission { needed: Some(needed) })
+        }
         _ => Ok(()),
     }
 }
@@ -441,13 +427,7 @@ impl Metered {
     /// Buys `cost` units out of the lease at hand and makes the sale final; gives itself back when there are not
     /// as many.
     pub fn buy(self, meter: &PeriodMeter, cost: u64) -> Result<Grant, Self> {
-        match meter.sell(cost) {
-            Some(sale) => {
-                sale.keep();
-                Ok(self.grant)
-            }
-            None => Err(self),
-        }
+        if meter.sell_for_good(cost) { Ok(self.grant) } else { Err(self) }
     }
 
     /// Makes a sale final that had to be waited for, if what stood before the wait still stands; else its units

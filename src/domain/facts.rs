@@ -13,30 +13,67 @@ use super::permission::{Permission, PermissionBits};
 use super::profile::{MeterNo, Profile};
 use super::rate::{Rate, Rates};
 use super::record::{KeyRecord, SECRETS_MAX, SignatureReplay, WorkspaceRecord, WorkspaceStatus};
-use super::time::Wall;
+use super::time::{Now, Wall};
+
+use std::sync::Arc;
+
+/// When something ends, in one word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct End(Wall);
+
+impl End {
+    const NEVER: Self = Self(Wall::from_micros(i64::MAX));
+
+    fn of(end: Option<Wall>) -> Self {
+        end.map_or(Self::NEVER, Self)
+    }
+
+    pub(super) fn moment(self) -> Option<Wall> {
+        (self != Self::NEVER).then_some(self.0)
+    }
+
+    pub(super) fn has_come(self, now: Now) -> bool {
+        self != Self::NEVER && now.wall >= self.0
+    }
+}
 
 /// What the checks read of one secret.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LiveSecret {
     pub(super) epoch: u32,
+    has_end: bool,
     pub(super) created_at: Wall,
-    pub(super) ends_at: Option<Wall>,
+    pub(super) end: End,
 }
 
-/// What the checks read of a key, compiled from its record.
+impl LiveSecret {
+    pub(super) fn has_ended(&self, now: Now) -> bool {
+        self.has_end && self.end.has_come(now)
+    }
+}
+
+/// What the checks read of a key, compiled from its record. What many keys have alike lies apart.
 #[derive(Debug)]
 pub struct KeyFacts {
     pub(super) id: KeyId,
     version: u64,
-    /// The newest first.
-    secrets: [Option<LiveSecret>; SECRETS_MAX],
-    pub(super) revoked_at: Option<Wall>,
-    pub(super) expires_at: Option<Wall>,
+    newest: Option<LiveSecret>,
+    /// The one before, while it overlaps.
+    before: Option<Box<LiveSecret>>,
+    revoked: End,
+    pub(super) expiry: End,
+    pub(super) terms: Arc<KeyTerms>,
+}
+
+/// What a key may do and under which conditions: the part of its facts that is the same for many keys, so that one
+/// copy can serve them all.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct KeyTerms {
+    pub(super) permissions: PermissionBits,
+    pub(super) rate: Option<Rates>,
     pub(super) addresses: Option<AddressRules>,
     pub(super) require_signature: bool,
     pub(super) signature_replay: SignatureReplay,
-    pub(super) permissions: PermissionBits,
-    pub(super) rate: Option<Rates>,
     scopes: String,
 }
 
@@ -44,25 +81,27 @@ impl KeyFacts {
     /// The facts of a record under its profile.
     pub fn compile(record: &KeyRecord, profile: &Profile) -> Self {
         let scopes: Vec<_> = record.permissions.iter().map(Permission::as_str).collect();
+        let mut secrets = record.secrets.iter().rev().take(SECRETS_MAX).map(|secret| LiveSecret {
+            epoch: secret.epoch,
+            has_end: secret.ends_at.is_some(),
+            created_at: secret.created_at,
+            end: End::of(secret.ends_at),
+        });
         Self {
             id: record.id,
             version: record.version,
-            secrets: std::array::from_fn(|place| {
-                let secret = record.secrets.iter().rev().nth(place)?;
-                Some(LiveSecret {
-                    epoch: secret.epoch,
-                    created_at: secret.created_at,
-                    ends_at: secret.ends_at,
-                })
+            newest: secrets.next(),
+            before: secrets.next().map(Box::new),
+            revoked: End::of(record.revoked_at),
+            expiry: End::of(record.expires_at),
+            terms: Arc::new(KeyTerms {
+                permissions: profile.compile(&record.permissions),
+                rate: record.rate.clone(),
+                addresses: record.addresses.clone(),
+                require_signature: record.require_signature,
+                signature_replay: record.signature_replay,
+                scopes: scopes.join(" "),
             }),
-            revoked_at: record.revoked_at,
-            expires_at: record.expires_at,
-            addresses: record.addresses.clone(),
-            require_signature: record.require_signature,
-            signature_replay: record.signature_replay,
-            permissions: profile.compile(&record.permissions),
-            rate: record.rate.clone(),
-            scopes: scopes.join(" "),
         }
     }
 
@@ -71,33 +110,63 @@ impl KeyFacts {
         self.id
     }
 
+    /// The key, to be found by.
+    pub const fn id_ref(&self) -> &KeyId {
+        &self.id
+    }
+
     /// The record's version that these facts are of.
     pub const fn version(&self) -> u64 {
         self.version
     }
 
     /// Whether every request must be signed.
-    pub const fn requires_signature(&self) -> bool {
-        self.require_signature
+    pub fn requires_signature(&self) -> bool {
+        self.terms.require_signature
     }
 
     /// The epochs of its secrets, the newest first.
     pub fn epochs(&self) -> impl Iterator<Item = u32> + '_ {
-        self.secrets.iter().flatten().map(|secret| secret.epoch)
+        self.secrets().map(|secret| secret.epoch)
     }
 
     pub(super) fn secret(&self, epoch: u32) -> Option<&LiveSecret> {
-        self.secrets.iter().flatten().find(|secret| secret.epoch == epoch)
+        self.secrets().find(|secret| secret.epoch == epoch)
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = &LiveSecret> {
+        self.newest.iter().chain(self.before.as_deref())
+    }
+
+    /// Whether the record says that it is revoked.
+    pub fn is_revoked(&self) -> bool {
+        self.revoked_at().is_some()
+    }
+
+    pub(super) fn revoked_at(&self) -> Option<Wall> {
+        self.revoked.moment()
     }
 
     /// The permissions held, as text with spaces between: what an upstream is told.
     pub fn scopes(&self) -> &str {
-        &self.scopes
+        &self.terms.scopes
     }
 
     /// What is held of the profile's catalogue.
-    pub const fn permissions(&self) -> PermissionBits {
-        self.permissions
+    pub fn permissions(&self) -> PermissionBits {
+        self.terms.permissions
+    }
+
+    /// What it may do, apart from whose it is.
+    pub const fn terms(&self) -> &Arc<KeyTerms> {
+        &self.terms
+    }
+
+    /// Puts an equal copy of its terms in their place; they stay when it differs.
+    pub fn share(&mut self, terms: Arc<KeyTerms>) {
+        if self.terms == terms {
+            self.terms = terms;
+        }
     }
 }
 

@@ -94,15 +94,16 @@ impl<'a> PresentedKey<'a> {
     /// Reads a presented text under `tag`; `None` when the tag, the length, a character or the check is
     /// wrong.
     pub fn parse(tag: &Tag, text: &'a [u8]) -> Option<Self> {
-        let body = text.strip_prefix(tag.as_str().as_bytes())?;
-        if body.len() != BODY_LEN || !body.iter().all(u8::is_ascii_alphanumeric) {
+        let body: &[u8; BODY_LEN] = text.strip_prefix(tag.as_str().as_bytes())?.try_into().ok()?;
+        // All of them, whatever the first ones are: that is one step for many characters at once.
+        if !body.iter().fold(true, |fits, character| fits & character.is_ascii_alphanumeric()) {
             return None;
         }
-        let (checked, check) = text.split_at_checked(text.len() - CHECK_LEN)?;
+        let (checked, check) = text.split_last_chunk::<CHECK_LEN>()?;
         if check_of(checked) != *check {
             return None;
         }
-        let prefix = Prefix::from_bytes(body.get(..PREFIX_LEN)?)?;
+        let prefix = Prefix(*body.first_chunk()?);
         Some(Self { text, form: Form { prefix: Some(prefix), fits_shape: false } })
     }
 

@@ -63,6 +63,11 @@ impl PeriodMeter {
         self.lease.sell(cost)
     }
 
+    /// The same for good: nothing comes back of it.
+    pub(super) fn sell_for_good(&self, cost: u64) -> bool {
+        self.lease.take(cost)
+    }
+
     /// Whether its lease should be renewed.
     pub fn is_low(&self) -> bool {
         self.lease.is_low()

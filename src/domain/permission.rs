@@ -84,6 +84,14 @@ fn covers_resource(held: &str, asked: &str) -> bool {
 pub struct PermissionNo(u8);
 
 impl PermissionNo {
+    pub(super) const fn numbered(number: u8) -> Self {
+        Self(number)
+    }
+
+    pub(super) const fn number(self) -> u8 {
+        self.0
+    }
+
     /// Its place in the catalogue, from 0.
     pub fn place(self) -> usize {
         usize::from(self.0)
@@ -140,7 +148,7 @@ impl Catalogue {
 }
 
 /// What a key holds of a catalogue, a bit each.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct PermissionBits([u64; CATALOGUE_MAX / 64]);
 
 impl PermissionBits {

@@ -15,14 +15,19 @@ use super::record::{KeyRecord, KeySecret};
 /// Proof that a presented text is a key's. It says nothing about what the key may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Proof {
-    key: KeyId,
+    /// The key's number, without its alignment: a proof lies in a cache line with much else.
+    key: [u8; 16],
     epoch: u32,
 }
 
 impl Proof {
+    const fn of(key: KeyId, epoch: u32) -> Self {
+        Self { key: key.as_u128().to_ne_bytes(), epoch }
+    }
+
     /// The key.
     pub const fn key(&self) -> KeyId {
-        self.key
+        KeyId::from_u128(u128::from_ne_bytes(self.key))
     }
 
     /// Which of the key's secrets.
@@ -55,7 +60,7 @@ impl KeyRecord {
             let stored = secret.fingerprint.as_ref();
             match stored.and_then(|stored| Some((stored, fingerprint_of(stored.made_by)?))) {
                 Some((stored, fingerprint)) if stored.matches(&fingerprint) => {
-                    return Compared::Proven(Proof { key: self.id, epoch: secret.epoch });
+                    return Compared::Proven(Proof::of(self.id, secret.epoch));
                 }
                 Some(_) => {}
                 None if !secret.hash.is_slow() => {}
@@ -72,7 +77,7 @@ impl KeyRecord {
             let imported = secret.imported.as_ref();
             imported.is_some_and(|imported| secret.hash.matches_digest(presented.text(), &imported.head))
         })?;
-        Some(Proof { key: self.id, epoch: secret.epoch })
+        Some(Proof::of(self.id, secret.epoch))
     }
 
     /// Compares by the slow hash. Costs what the stored hash costs, so only the slow-hash workers may call
@@ -85,7 +90,7 @@ impl KeyRecord {
         let mut candidates =
             self.secrets.iter().filter(|secret| secret.hash.is_slow() && secret.may_be(presented));
         let secret = candidates.find(|secret| secret.hash.matches(presented, memory))?;
-        Some(Proof { key: self.id, epoch: secret.epoch })
+        Some(Proof::of(self.id, secret.epoch))
     }
 }
 
@@ -109,6 +114,6 @@ pub(super) mod samples {
 
     /// A proof that nothing was compared for.
     pub(in crate::domain) const fn proof_of(key: KeyId) -> Proof {
-        Proof { key, epoch: 1 }
+        Proof::of(key, 1)
     }
 }

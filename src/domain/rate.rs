@@ -11,6 +11,7 @@ pub mod state;
 pub mod windows;
 
 use std::iter;
+use std::num::NonZeroU32;
 
 use super::time::Mono;
 use bucket::ticks;
@@ -29,10 +30,10 @@ pub const FILL_SECS_MAX: u64 = 366 * 24 * 60 * 60;
 const TICKS_PER_NANO: u64 = 16;
 
 /// A rate as people set it: `limit` tokens each `window_secs`, at most `burst` at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Rate {
     limit: u64,
-    window_secs: u32,
+    window_secs: NonZeroU32,
     burst: u64,
     interval_ticks: u64,
     depth_ticks: u64,
@@ -53,17 +54,17 @@ impl Rate {
     /// A rate of `limit` tokens each `window_secs`; `burst` is the capacity, by default the limit. A limit of
     /// 0 admits nothing, ever.
     pub fn new(limit: u64, window_secs: u32, burst: Option<u64>) -> Result<Self, RateError> {
-        if window_secs == 0 || window_secs > WINDOW_SECS_MAX {
-            return Err(RateError::Window);
-        }
-        if limit > TOKENS_PER_SEC_MAX * u64::from(window_secs) {
+        let fits = |window_secs: &NonZeroU32| window_secs.get() <= WINDOW_SECS_MAX;
+        let window_secs = NonZeroU32::new(window_secs).filter(fits).ok_or(RateError::Window)?;
+        let secs = u64::from(window_secs.get());
+        if limit > TOKENS_PER_SEC_MAX * secs {
             return Err(RateError::TooFast);
         }
         let burst = burst.unwrap_or(limit);
         if limit == 0 {
             return Ok(Self { limit, window_secs, burst, interval_ticks: 0, depth_ticks: 0 });
         }
-        let window_ticks = u64::from(window_secs) * 1_000_000_000 * TICKS_PER_NANO;
+        let window_ticks = secs * 1_000_000_000 * TICKS_PER_NANO;
         let interval_ticks = window_ticks.div_ceil(limit);
         let depth_ticks = burst.checked_mul(interval_ticks).ok_or(RateError::Burst)?;
         if burst == 0 || depth_ticks > FILL_SECS_MAX * 1_000_000_000 * TICKS_PER_NANO {
@@ -79,7 +80,7 @@ impl Rate {
 
     /// The window in seconds.
     pub const fn window_secs(&self) -> u32 {
-        self.window_secs
+        self.window_secs.get()
     }
 
     /// The word of a new bucket of this rate that owes what another one owes, and no more than it can.
@@ -109,7 +110,7 @@ impl RateError {
 }
 
 /// The rates of one caller, in the order in which they were set.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Rates {
     first: Rate,
     others: Box<[Rate]>,

@@ -203,7 +203,7 @@ pub struct KeyRecord {
 }
 
 /// How often one signature is taken inside its window of time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum SignatureReplay {
     /// Once. Two equal requests of one second collide where a signature has no nonce.
     #[default]

@@ -7,10 +7,12 @@
 //!
 //! Never here: a table that requests share (engine), or how a report is shown (surface).
 
+mod cell;
 mod row;
 
 use std::collections::BTreeMap;
 
+pub use cell::{NoteCell, Noted};
 pub use row::{CELLS_MAX, PlaceUsage, UsageRow};
 
 use super::denial::{REFUSAL_NAMES, Refusal};

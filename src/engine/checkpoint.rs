@@ -40,7 +40,6 @@ impl Engine {
     }
 
     async fn save_counted(&self) -> Result<usize, ChangeError> {
-        self.proofs.sweep();
         self.keyless.sweep();
         self.route_buckets.sweep();
         self.assertions.sweep();
@@ -48,8 +47,9 @@ impl Engine {
         let clock_mark = self.clock_mark_line.lock().await;
         let (keys, workspaces) = self.slots.take_noted();
         let now = self.clock.now();
+        let keys = self.take_notes(keys);
         let mut counted = Counted {
-            keys: keys.iter().map(|key| (key.id(), key.take_counters(now))).collect(),
+            keys: keys.iter().map(|key| (key.id(), key.counters(now))).collect(),
             meters: workspaces.iter().map(|workspace| self.meters_to_save(workspace)).collect(),
             clock_mark: None,
         };

@@ -29,8 +29,7 @@ impl Engine {
         let now = self.clock.now();
         let errand = key.with_case(caller.address, now, |case| errand(caller.proven.proof, case)).ok()?;
         let identity = self.identity_of(key, asserts, now.wall)?;
-        let parts =
-            TetherParts { proof: caller.proven.proof, address: caller.address, clock: self.clock.clone() };
+        let parts = TetherParts { proof: caller.proven.proof, address: caller.address };
         Some((errand, identity, parts.to(Arc::clone(key))))
     }
 }

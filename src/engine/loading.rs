@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::live::{LiveKey, LiveWorkspace};
-use super::slots::Slots;
+use super::slots::{LoadTicket, MayBeOld, Slots};
 use super::{ChangeRefused, Engine};
 use crate::domain::causes::Causes;
 use crate::domain::counts::{KeyCounters, MeterRow};
@@ -48,13 +48,23 @@ impl Engine {
         if let Some(slot) = self.slots.key(record.id) {
             return Ok(Some(slot));
         }
-        let (id, loader) = (record.id, self.loader());
-        let (counters, home) = {
-            let workspace = record.workspace;
-            let read = move |file: &Snapshot| Ok((file.key_counters(id)?, loader.home(file, workspace)?));
-            self.read(move |store| store.at_one_instant(read)).await?
-        };
-        Ok(self.place_key(Loaded { record: record.clone(), counters, home }))
+        // The record is read once more: the one at hand may be older than a slot that was let go.
+        self.load_key(record.id).await
+    }
+
+    /// Fills a key's empty slot from the file, reading again as long as a slot was let go meanwhile.
+    async fn load_key(&self, id: KeyId) -> Result<Option<Arc<LiveKey>>, StoreError> {
+        loop {
+            let loader = self.loader();
+            let read =
+                move |file: &Snapshot| file.key(id)?.map(|record| loader.load(file, record)).transpose();
+            let Some(loaded) = self.read(move |store| store.at_one_instant(read)).await? else {
+                return Ok(None);
+            };
+            if let Ok(slot) = self.place_key(loaded) {
+                return Ok(slot);
+            }
+        }
     }
 
     /// Fills a workspace's empty slot; `None` when its profile is not served here.
@@ -77,18 +87,28 @@ impl Engine {
             slots: Arc::clone(&self.slots),
             profiles: Arc::clone(&self.profiles),
             now: self.clock.now().wall,
+            ticket: self.slots.ticket(),
         }
     }
 
-    /// Fills a key's empty slot with what was just read; `None` when its workspace's profile is not served here.
-    pub(super) fn place_key(&self, loaded: Loaded) -> Option<Arc<LiveKey>> {
-        let Loaded { record, counters, home } = loaded;
-        if let Some(slot) = self.slots.key(record.id) {
-            return Some(slot);
+    /// Fills a key's empty slot with what was just read, or, when that may be old, with what is read anew; `None`
+    /// when its workspace's profile is not served here.
+    pub(super) async fn place_or_load(&self, loaded: Loaded) -> Result<Option<Arc<LiveKey>>, StoreError> {
+        let id = loaded.record.id;
+        match self.place_key(loaded) {
+            Ok(slot) => Ok(slot),
+            Err(MayBeOld) => self.load_key(id).await,
         }
-        let workspace = self.place_workspace(home)?;
+    }
+
+    fn place_key(&self, loaded: Loaded) -> Result<Option<Arc<LiveKey>>, MayBeOld> {
+        let Loaded { record, counters, home, ticket } = loaded;
+        if let Some(slot) = self.slots.key(record.id) {
+            return Ok(Some(slot));
+        }
+        let Some(workspace) = self.place_workspace(home) else { return Ok(None) };
         let made = LiveKey::new(&record, counters, workspace, self.clock.now());
-        Some(self.slots.fill_key(record.id, made))
+        self.slots.fill_key(made, ticket).map(Some)
     }
 
     fn place_workspace(&self, home: Home) -> Option<Arc<LiveWorkspace>> {
@@ -96,7 +116,7 @@ impl Engine {
             Home::InUse(slot) => Some(slot),
             Home::NotServed => None,
             Home::Read { record, profile, meters, at } => {
-                let made = LiveWorkspace::new(&record, profile, &meters, at);
+                let made = LiveWorkspace::new(&record, profile, self.clock.clone(), &meters, at);
                 Some(self.slots.fill_workspace(record.id, made))
             }
         }
@@ -108,6 +128,7 @@ pub(super) struct Loaded {
     pub(super) record: KeyRecord,
     counters: Option<KeyCounters>,
     home: Home,
+    ticket: LoadTicket,
 }
 
 /// The workspace of a key that was read.
@@ -133,6 +154,8 @@ pub(super) struct Loader {
     slots: Arc<Slots>,
     profiles: Arc<HashMap<String, Arc<Profile>>>,
     now: Wall,
+    /// Taken before anything is read.
+    ticket: LoadTicket,
 }
 
 impl Loader {
@@ -140,7 +163,7 @@ impl Loader {
     pub(super) fn load(&self, file: &Snapshot, record: KeyRecord) -> Result<Loaded, StoreError> {
         let counters = file.key_counters(record.id)?;
         let home = self.home(file, record.workspace)?;
-        Ok(Loaded { record, counters, home })
+        Ok(Loaded { record, counters, home, ticket: self.ticket })
     }
 
     fn home(&self, file: &Snapshot, workspace: WorkspaceId) -> Result<Home, StoreError> {

@@ -22,17 +22,21 @@ mod leases;
 mod legacy;
 mod live;
 mod loading;
+mod proofs;
 mod prove;
 mod replays;
 mod retries;
 mod route_buckets;
+mod seldom;
 mod sessions;
+mod shared_terms;
 mod signing;
 mod slots;
 mod slow_hash;
 mod soft_delay;
 mod tally;
 mod tether;
+mod thread_number;
 mod timekeeping;
 mod usage;
 mod verify;
@@ -42,18 +46,17 @@ mod views;
 mod tests;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, RandomState};
+use std::hash::RandomState;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::domain::causes::Causes;
 use crate::domain::decision::OpenPass;
 use crate::domain::denial::{Denial, Fault};
-use crate::domain::hash::{Fingerprint, SlowHashCost};
+use crate::domain::hash::SlowHashCost;
 use crate::domain::key::PresentedKey;
 use crate::domain::profile::{Profile, Public};
 use crate::domain::rate::Rate;
@@ -79,14 +82,15 @@ pub use crate::store::{Listed, Page};
 use assertions::Assertions;
 use changes::PendingFingerprints;
 use checkpoint::Checkpoints;
-use generations::{AsItIs, Generations};
+use generations::Generations;
 use keyring::Keyring;
 use known::Known;
 use legacy::Legacy;
-use live::CachedProof;
+use proofs::Proofs;
 use replays::SharedReplays;
 use retries::Retries;
 use route_buckets::RouteBuckets;
+use seldom::Seldom;
 use sessions::Sessions;
 use slots::Slots;
 use slow_hash::SlowHash;
@@ -131,14 +135,14 @@ pub struct Engine {
     store: Store,
     clock: Clock,
     profiles: Arc<HashMap<String, Arc<Profile>>>,
-    keyring: ArcSwap<Keyring>,
+    keyring: Seldom<Arc<Keyring>>,
     known: Arc<Known>,
     assertions: Assertions,
     /// Held while one is made, so that no two are made at once.
     secrets: tokio::sync::Mutex<InstallSecrets>,
     stores_fingerprints: bool,
     pending_fingerprints: PendingFingerprints,
-    proofs: Generations<Fingerprint, CachedProof, BuildHasherDefault<AsItIs>>,
+    proofs: Proofs,
     slots: Arc<Slots>,
     slow_hash: Arc<SlowHash>,
     legacy: Legacy,
@@ -184,13 +188,13 @@ impl Engine {
             store,
             clock,
             profiles: Arc::new(profiles),
-            keyring: ArcSwap::from_pointee(keyring),
+            keyring: Seldom::new(Arc::new(keyring)),
             known,
             assertions: Assertions::new(&secrets).map_err(std::io::Error::other)?,
             secrets: tokio::sync::Mutex::new(secrets),
             stores_fingerprints: options.stores_fingerprints,
             pending_fingerprints: PendingFingerprints::default(),
-            proofs: Generations::new(options.proofs_max.div_ceil(2)),
+            proofs: Proofs::new(options.proofs_max),
             slots: Arc::default(),
             slow_hash: Arc::new(SlowHash::start(options.slow_hash)?),
             legacy,

@@ -48,7 +48,8 @@ impl Engine {
         if !self.may_be_key(profile, &presented, &shapes, &made) {
             return Err(Denial::Unknown.into());
         }
-        self.prove_from_file(profile, &presented, &shapes, AskedBy::Caller(address)).await
+        // Boxed, since it is rare and large: what most requests carry stays small.
+        Box::pin(self.prove_from_file(profile, &presented, &shapes, AskedBy::Caller(address))).await
     }
 
     /// Compares with what the file has, and remembers the proof.
@@ -60,7 +61,7 @@ impl Engine {
         asked_by: AskedBy,
     ) -> Result<CachedProof, Refusal> {
         // One keyring from here on, and the fingerprint by it: the install secret may be replaced meanwhile.
-        let keyring = self.keyring.load_full();
+        let keyring = Arc::clone(&self.keyring.load());
         let fingerprint = keyring.fingerprint(presented);
         let handles = handles_of(presented.text(), &profile.name, shapes, fingerprint);
         let mut unsure = Vec::new();
@@ -78,8 +79,9 @@ impl Engine {
             if let Some(proof) = proof {
                 let is_by_fingerprint = matches!(compared, Compared::Proven(_));
                 let is_news = is_by_fingerprint && is_news(record, proof.epoch(), keyring.made_by());
-                let proven = CachedProof { proof, key: of_profile(self.place_key(loaded), profile)? };
-                self.proofs.insert(fingerprint, proven.clone());
+                let slot = self.place_or_load(loaded).await.map_err(|error| credential_fault(&error))?;
+                let proven = CachedProof { proof, key: of_profile(slot, profile)? };
+                self.proofs.insert(&fingerprint, proven.clone());
                 if is_news {
                     self.learn(&proven, keyring.stored(fingerprint));
                 }
@@ -90,7 +92,7 @@ impl Engine {
             }
         }
         let Some(found_by) = found_by(presented, &unsure) else { return Err(Denial::Unknown.into()) };
-        let known = || self.proofs.peek(&fingerprint).filter(|known| opens(known, profile));
+        let known = || self.proofs.find(&fingerprint).filter(|known| opens(known, profile));
         let candidates = unsure.clone();
         match self
             .prove_slowly(asked_by, found_by, fingerprint, presented.to_raw(), candidates, known)
@@ -104,7 +106,7 @@ impl Engine {
                 // Read again: what was read before the wait may be old.
                 let slot = self.fill_key(record).await.map_err(|error| credential_fault(&error))?;
                 let proven = CachedProof { proof, key: of_profile(slot, profile)? };
-                self.proofs.insert(fingerprint, proven.clone());
+                self.proofs.insert(&fingerprint, proven.clone());
                 if landing.is_first_home() {
                     self.remember(record, &proven, presented, keyring.stored(fingerprint));
                 }

@@ -8,14 +8,13 @@
 
 use super::Engine;
 use super::live::CachedProof;
-use super::verify::{Caller, Refused, early_denial, told_of};
+use super::verify::{Caller, Refused, Told, early_denial, take_token, told_of};
 use crate::domain::decision::{
     Case, Standing, has_token, pace_route, pace_unread, standing, standing_signed, stands_but_for_signature,
 };
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::proof::Proof;
 use crate::domain::rate::Rates;
-use crate::domain::rate::state::LimitStates;
 use crate::domain::signature::{Sent, Signable, Signed};
 
 /// What is known of a request's signature.
@@ -60,7 +59,7 @@ impl Engine {
         let Caller { door, address, proven: CachedProof { proof, key }, token, signature, place, .. } =
             caller;
         let now = self.clock.now();
-        let mut told = LimitStates::default();
+        let mut told = Told::at(now.wall);
         let passed = key.with_case(address, now, |case| {
             early_denial(&key)?;
             match signature {
@@ -69,15 +68,16 @@ impl Engine {
             }?;
             let take = |rates: &Rates| key.bucket.take(rates, now.mono);
             let pace = || pace_unread(proof, case, take, &key.workspace.bucket);
-            let token = token.map_or_else(|| self.take_token(proof.epoch(), &key, case, pace), Ok)?;
+            told.is_counted = true;
+            let token = token.map_or_else(|| take_token(proof.epoch(), &key, case, pace), Ok)?;
             // Nothing is known of what it wanted, so no route's bucket is asked.
             told_of(&mut told, token.and_then(|token| pace_route(token, case, None))).map(drop)
         });
         let refusal = passed.map_or_else(Refusal::Denied, |()| refusal.into());
         let refused = Err::<(), _>(refusal.clone());
-        self.note_usage(proof.key(), place, now.wall, &refused);
+        self.note_usage(&key, place, now.wall, &refused, told.is_counted);
         self.tally.count(door, &refused);
-        Refused::new(refusal, &told)
+        Refused::new(refusal, told)
     }
 
     /// Whether the caller's token must wait for its signature, which comes first in the order of checks; then

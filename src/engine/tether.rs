@@ -12,26 +12,24 @@ use std::sync::Arc;
 
 use super::live::LiveKey;
 use super::verify::early_denial;
-use crate::clock::Clock;
 use crate::domain::decision::stands_but_for_signature;
 use crate::domain::proof::Proof;
 use crate::domain::tether::Tether;
 
-/// What a tether is made of: who came in, from where, and by which clock.
-#[derive(Clone, Debug)]
+/// What a tether is made of beside the key: who came in, and from where.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct TetherParts {
     pub(super) proof: Proof,
     pub(super) address: Option<IpAddr>,
-    pub(super) clock: Clock,
 }
 
 impl TetherParts {
     /// The tether to this key. It keeps the live record, and not the engine.
     pub(super) fn to(self, key: Arc<LiveKey>) -> Tether {
-        let Self { proof, address, clock } = self;
+        let Self { proof, address } = self;
         Tether::new(move || {
             early_denial(&key)?;
-            key.with_case(address, clock.now(), |case| stands_but_for_signature(proof, case))
+            key.with_case(address, key.workspace.clock.now(), |case| stands_but_for_signature(proof, case))
         })
     }
 }

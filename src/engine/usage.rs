@@ -1,8 +1,8 @@
 //! Counting usage while requests run, and saving it.
 //!
-//! A request counts in the table of its own thread, under a lock that no other thread wants but for an instant
-//! each second: `noting`. The checkpoint gathers these tables into rows of a key and an hour, which hold all that is
-//! on disk as well, and saves those that changed as absolute values. A row leaves memory when its hour has passed
+//! A request counts in a word of its key, or, when that holds something else, in the table of its own thread:
+//! `noting`. The checkpoint gathers words and tables into rows of a key and an hour, which hold all that is on disk
+//! as well, and saves those that changed as absolute values. A row leaves memory when its hour has passed
 //! and it was saved. A report is what is on disk with what memory knows better, so it is exact at once.
 //!
 //! Never here: a request that waits for the file, or a count that is saved as a difference.
@@ -16,13 +16,16 @@ pub use report::{UsageReport, UsageSpan, UsageStep};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Engine;
+use super::live::{LiveKey, awaits};
 use super::slots::Slots;
 use crate::domain::causes::Causes;
 use crate::domain::id::KeyId;
-use crate::domain::usage::{DAYS_KEPT, HOURS_KEPT, HOURS_OF_DAY, UsageOutcome, UsageRow, hour_of};
+use crate::domain::usage::{
+    DAYS_KEPT, HOURS_KEPT, HOURS_OF_DAY, OTHER_PLACE, UsageOutcome, UsageRow, hour_of,
+};
 use crate::store::{ChangeError, USAGE_ROWS_MAX};
 use noting::{Note, Notes};
 
@@ -78,19 +81,33 @@ impl Usage {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves what threads have noted into rows.
-    fn gather(&self, slots: &Slots) -> MutexGuard<'_, Rows> {
+    /// Moves what threads have noted into rows, and before that what these keys' own words count: what leaves a word
+    /// goes into a table.
+    fn gather<'a>(
+        &self,
+        slots: &Slots,
+        keys: impl IntoIterator<Item = &'a Arc<LiveKey>>,
+    ) -> MutexGuard<'_, Rows> {
         let mut rows = self.rows();
         let gathered = &mut *rows;
+        for key in keys {
+            for (noted, count) in key.take_notes() {
+                let note = Note { key: key.id(), noted };
+                self.gather_one(gathered, note, &key.workspace.profile.place_name(noted.place), count);
+            }
+        }
         self.notes.take(|note, count| {
             let slot = slots.key(note.key);
-            let place = slot.map(|slot| slot.workspace.profile.place_name(note.place));
-            let place = place.as_deref().unwrap_or(crate::domain::usage::OTHER_PLACE);
-            if !gathered.note(note, place, count) {
-                self.count_unattributed(note.outcome, count);
-            }
+            let place = slot.map(|slot| slot.workspace.profile.place_name(note.noted.place));
+            self.gather_one(gathered, note, place.as_deref().unwrap_or(OTHER_PLACE), count);
         });
         rows
+    }
+
+    fn gather_one(&self, rows: &mut Rows, note: Note, place: &str, count: u64) {
+        if !rows.note(note, place, count) {
+            self.count_unattributed(note.noted.outcome, count);
+        }
     }
 
     /// Granted requests of each row that is to be saved.
@@ -115,9 +132,10 @@ impl Usage {
 impl Rows {
     /// Whether there was room.
     fn note(&mut self, note: Note, place: &str, count: u64) -> bool {
-        let key = (note.hour, note.key);
+        let (Note { key, noted }, outcome) = (note, note.noted.outcome);
+        let key = (noted.hour, key);
         if let Some(open) = self.open.get_mut(&key) {
-            open.row.note(place, note.outcome, count);
+            open.row.note(place, outcome, count);
             if !open.is_changed {
                 open.is_changed = true;
                 self.changed.push(key);
@@ -127,8 +145,8 @@ impl Rows {
         let is_full = self.open.len() + self.unread.len() >= ROWS_MAX;
         match self.unread.entry(key) {
             Entry::Vacant(_) if is_full => return false,
-            Entry::Vacant(empty) => empty.insert(UsageRow::default()).note(place, note.outcome, count),
-            Entry::Occupied(mut unread) => unread.get_mut().note(place, note.outcome, count),
+            Entry::Vacant(empty) => empty.insert(UsageRow::default()).note(place, outcome, count),
+            Entry::Occupied(mut unread) => unread.get_mut().note(place, outcome, count),
         }
         true
     }
@@ -174,6 +192,15 @@ impl Rows {
 }
 
 impl Engine {
+    /// Moves what these keys used into rows. Gives those whose counters changed as well.
+    pub(super) fn take_notes(&self, keys: Vec<Arc<LiveKey>>) -> Vec<Arc<LiveKey>> {
+        let flagged: Vec<_> = keys.into_iter().map(|key| (key.take_flag(), key)).collect();
+        let used = flagged.iter().filter(|(flag, _)| flag & awaits::USAGE != 0);
+        drop(self.usage.gather(&self.slots, used.map(|(_, key)| key)));
+        let counted = flagged.into_iter().filter(|(flag, _)| flag & awaits::COUNTERS != 0);
+        counted.map(|(_, key)| key).collect()
+    }
+
     /// Saves all rows that changed, then makes old hours part of their days. What could not be saved stays.
     pub(super) async fn save_usage(&self) -> Result<(), ChangeError> {
         let mut roll_up = self.usage.turn.lock().await;
@@ -204,7 +231,7 @@ impl Engine {
 
     /// Reads the rows that are counted for and not in memory yet.
     async fn open_rows(&self) -> Result<(), ChangeError> {
-        let unread: Vec<_> = self.usage.gather(&self.slots).unread.keys().copied().collect();
+        let unread: Vec<_> = self.usage.gather(&self.slots, None).unread.keys().copied().collect();
         for part in unread.chunks(USAGE_ROWS_MAX) {
             let part = part.to_vec();
             let wanted = part.clone();
@@ -253,10 +280,10 @@ impl Drop for PutBack<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::usage::Place;
+    use crate::domain::usage::{Noted, Place};
 
     fn note(number: u32, outcome: UsageOutcome) -> Note {
-        Note { key: KeyId::from_u128(number.into()), hour: 7, place: Place::Other, outcome }
+        Note { key: KeyId::from_u128(number.into()), noted: Noted { hour: 7, place: Place::Other, outcome } }
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::domain::permission::PermissionBits;
 use crate::domain::profile::{MeterNo, Profile, Requirement};
 use crate::domain::rate::Rates;
 use crate::domain::rate::bucket::TooFast;
-use crate::domain::rate::state::LimitStates;
+use crate::domain::rate::state::{LimitMarks, LimitStates};
 use crate::domain::signature::Signer;
 use crate::domain::tether::Tether;
 use crate::domain::time::{Now, Wall};
@@ -62,7 +62,8 @@ pub struct Granted {
     grant: Grant,
     key: Arc<LiveKey>,
     tether_parts: TetherParts,
-    limit_states: LimitStates,
+    marks: LimitMarks,
+    quota: Option<Quota>,
 }
 
 impl Granted {
@@ -77,8 +78,8 @@ impl Granted {
     }
 
     /// Where the caller's rates stood when it was granted, and its month once it was.
-    pub const fn limit_states(&self) -> &LimitStates {
-        &self.limit_states
+    pub fn limit_states(&self) -> LimitStates {
+        self.marks.states(self.quota)
     }
 
     /// The time by which it was decided.
@@ -87,7 +88,7 @@ impl Granted {
     }
 
     /// Its living state.
-    pub(super) fn live_key(&self) -> &LiveKey {
+    pub(super) const fn live_key(&self) -> &Arc<LiveKey> {
         &self.key
     }
 
@@ -112,25 +113,25 @@ impl Granted {
 pub struct Refused {
     /// The refusal.
     pub refusal: Refusal,
-    limit_states: Option<Box<LimitStates>>,
+    limits: Option<Box<(LimitMarks, Option<Quota>)>>,
 }
 
 impl From<Refusal> for Refused {
     /// A refusal that came before the rate was looked at.
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, limit_states: None }
+        Self { refusal, limits: None }
     }
 }
 
 impl Refused {
-    pub(super) fn new(refusal: Refusal, limit_states: &LimitStates) -> Self {
-        let is_told = *limit_states != LimitStates::default();
-        Self { refusal, limit_states: is_told.then(|| Box::new(*limit_states)) }
+    pub(super) fn new(refusal: Refusal, told: Told) -> Self {
+        let is_told = !told.marks.is_empty() || told.quota.is_some();
+        Self { refusal, limits: is_told.then(|| Box::new((told.marks, told.quota))) }
     }
 
     /// Where the caller's rates stood; empty for whoever proved nothing, and without a rate.
     pub fn limit_states(&self) -> LimitStates {
-        self.limit_states.as_deref().copied().unwrap_or_default()
+        self.limits.as_deref().map(|(marks, quota)| marks.states(*quota)).unwrap_or_default()
     }
 
     /// The word of the denial or fault.
@@ -139,9 +140,43 @@ impl Refused {
     }
 }
 
+/// What is known of a decision beside its outcome.
+pub(super) struct Told {
+    /// When it was made.
+    at: Wall,
+    /// Whether it changed what is counted of the key.
+    pub(super) is_counted: bool,
+    marks: LimitMarks,
+    quota: Option<Quota>,
+}
+
+impl Told {
+    pub(super) fn at(at: Wall) -> Self {
+        Self { at, is_counted: false, marks: LimitMarks::default(), quota: None }
+    }
+}
+
+/// What is asked of a proven key.
+struct Asked<'a> {
+    door: Door,
+    /// Where it is counted.
+    place: Place,
+    address: Option<IpAddr>,
+    wanted: &'a Wanted,
+    cost: u64,
+}
+
+/// A call that outran the lease, on its way to the books.
+struct Outran {
+    proven: CachedProof,
+    told: Told,
+    now: Now,
+    admission: Metered,
+}
+
 /// What a decision came to, as far as it goes without a wait.
 enum Decided {
-    Granted(Grant),
+    Granted(Grant, Option<Quota>),
     /// The lease was outrun.
     Outran(Metered),
 }
@@ -204,19 +239,22 @@ impl Caller {
 impl Engine {
     /// Decides one attempt and spends what it costs.
     pub async fn verify(&self, attempt: Attempt<'_>) -> Result<Granted, Refused> {
-        let (door, mut limit_states) = (attempt.door, LimitStates::default());
-        let outcome = match self.prove(&attempt.credential, attempt.profile, attempt.address).await {
+        let Attempt { door, profile, credential, wanted, address, cost } = &attempt;
+        match self.prove(credential, profile, *address).await {
             Ok(proven) => {
-                let key = proven.proof.key();
-                let caller = Caller::new(door, attempt.address, proven, None);
-                let outcome = self.decide(caller, &mut limit_states, &attempt.wanted, attempt.cost).await;
-                self.note_usage(key, attempt.wanted.place(), self.decided_at(&outcome), &outcome);
-                outcome
+                let place = wanted.place();
+                let asked = Asked { door: *door, place, address: *address, wanted, cost: *cost };
+                match self.settle(&asked, proven, None, &Signature::NotSent) {
+                    Ok(outcome) => outcome,
+                    Err(outran) => Box::pin(self.settle_late(&asked, *outran)).await,
+                }
             }
-            Err(refusal) => Err(refusal),
-        };
-        self.tally.count(door, &outcome);
-        outcome.map_err(|refusal| Refused::new(refusal, &limit_states))
+            Err(refusal) => {
+                let outcome = Err::<Granted, _>(refusal);
+                self.tally.count(*door, &outcome);
+                outcome.map_err(Refused::from)
+            }
+        }
     }
 
     /// Proves a credential and checks its standing but for a signature, for a door that must read more before it
@@ -246,7 +284,7 @@ impl Engine {
             Err((key, refusal)) => (Err(refusal), key),
         };
         if let Some(key) = key {
-            self.note_usage(key, place, self.clock.now().wall, &outcome);
+            self.note_usage(&key, place, self.clock.now().wall, &outcome, false);
         }
         self.tally.count(door, &outcome);
         outcome
@@ -270,18 +308,18 @@ impl Engine {
         profile: &Arc<Profile>,
         credential: &Result<&[u8], Denial>,
         address: Option<IpAddr>,
-    ) -> Result<Caller, (Option<KeyId>, Refusal)> {
+    ) -> Result<Caller, (Option<Arc<LiveKey>>, Refusal)> {
         let proven = self.prove(credential, profile, address).await.map_err(|refusal| (None, refusal))?;
         let signer = credential.as_ref().ok().map(|text| Signer::new(proven.proof, text));
-        let key = proven.proof.key();
-        self.stands(&proven, address).map_err(|refusal| (Some(key), refusal))?;
+        let stands = self.stands(&proven, address);
+        stands.map_err(|refusal| (Some(Arc::clone(&proven.key)), refusal))?;
         Ok(Caller::new(door, address, proven, signer))
     }
 
     /// What an identified caller's wait hangs on, while more is read for it.
     pub fn tether(&self, caller: &Caller) -> Tether {
         let CachedProof { proof, key } = &caller.proven;
-        TetherParts { proof: *proof, address: caller.address, clock: self.clock.clone() }.to(Arc::clone(key))
+        TetherParts { proof: *proof, address: caller.address }.to(Arc::clone(key))
     }
 
     /// Takes the caller's token ahead, before more is read for it. What came of it is told by
@@ -296,20 +334,24 @@ impl Engine {
             let taken = standing(*proof, case).ok().map(|standing| {
                 let take = |rates: &Rates| key.bucket.take(rates, now.mono);
                 let pace = || pace(&standing, case, take, &key.workspace.bucket);
-                self.take_token(proof.epoch(), key, case, pace)
+                take_token(proof.epoch(), key, case, pace)
             });
             (taken, false)
         });
+        if caller.token.is_some() {
+            self.slots.note_key(key);
+        }
     }
 
     /// Decides what an identified caller wants, by the facts of this moment, and spends what it costs.
     pub async fn admit(&self, caller: Caller, wanted: &Wanted, cost: u64) -> Result<Granted, Refused> {
-        let (door, key, mut limit_states) = (caller.door, caller.key(), LimitStates::default());
         let place = if wanted.place() == Place::Other { caller.place } else { wanted.place() };
-        let outcome = self.decide(caller, &mut limit_states, wanted, cost).await;
-        self.note_usage(key, place, self.decided_at(&outcome), &outcome);
-        self.tally.count(door, &outcome);
-        outcome.map_err(|refusal| Refused::new(refusal, &limit_states))
+        let Caller { door, address, proven, token, signature, .. } = caller;
+        let asked = Asked { door, place, address, wanted, cost };
+        match self.settle(&asked, proven, token, &signature) {
+            Ok(outcome) => outcome,
+            Err(outran) => Box::pin(self.settle_late(&asked, *outran)).await,
+        }
     }
 
     /// What [`Engine::admit`] would say, without spending anything or noting a use.
@@ -329,60 +371,104 @@ impl Engine {
         })
     }
 
-    async fn decide(
+    /// Decides and counts what came of it, unless the meter's lease was outrun.
+    fn settle(
         &self,
-        caller: Caller,
-        told: &mut LimitStates,
-        wanted: &Wanted,
-        cost: u64,
-    ) -> Result<Granted, Refusal> {
-        let Caller { address, proven: CachedProof { proof, key }, token, signature, .. } = caller;
+        asked: &Asked<'_>,
+        proven: CachedProof,
+        token: Option<Result<CallerToken, TooFast>>,
+        signature: &Signature,
+    ) -> Result<Result<Granted, Refused>, Box<Outran>> {
         let now = self.clock.now();
-        let decided = key.with_case(address, now, |case| -> Result<_, Refusal> {
-            early_denial(&key)?;
-            let standing = self.standing_of(proof, &signature, case)?;
-            let take = |rates: &Rates| key.bucket.take(rates, now.mono);
-            let pace = || pace(&standing, case, take, &key.workspace.bucket);
-            let token = token.unwrap_or_else(|| self.take_token(proof.epoch(), &key, case, pace));
-            let paid = match token {
-                Ok(token) => pace_route(token, case, self.route_bucket(&key, wanted).as_ref()),
-                Err(refused) => {
-                    let route = self.route_bucket_as_it_stands(&key, wanted);
-                    Err(refused_before_route(&refused, case, route.as_ref()))
-                }
-            };
-            let token = told_of(told, paid)?;
-            match allowed(standing, token, case, wanted)? {
-                Admission::Unmetered(admission) => Ok(Decided::Granted(admission.grant())),
-                Admission::Metered(admission) => Ok(self.sell(&key, admission, cost, now)),
-            }
+        let mut told = Told::at(now.wall);
+        let decided = proven.key.with_case(asked.address, now, |case| {
+            self.decide(&proven, signature, token, case, &mut told, asked)
         });
-        let granted = match decided {
-            Ok(Decided::Granted(grant)) => Ok(grant),
-            Ok(Decided::Outran(admission)) => self.buy_for(&key, address, admission, cost).await,
+        let outcome = match decided {
+            Ok(Decided::Granted(grant, quota)) => {
+                told.quota = quota;
+                Ok(grant)
+            }
+            Ok(Decided::Outran(admission)) => return Err(Box::new(Outran { proven, told, now, admission })),
             Err(refusal) => Err(refusal),
         };
-        told.quota = quota_of(&granted, wanted, &key.workspace, now);
-        let tether_parts = TetherParts { proof, address, clock: self.clock.clone() };
-        Ok(Granted { grant: granted?, key, tether_parts, limit_states: *told })
+        Ok(self.count(asked, proven, told, outcome))
+    }
+
+    /// The same behind a wait for the lease.
+    async fn settle_late(&self, asked: &Asked<'_>, outran: Outran) -> Result<Granted, Refused> {
+        let Outran { proven, mut told, now, admission } = outran;
+        // Whoever goes away meanwhile has paid all the same.
+        self.slots.note_key(&proven.key);
+        let outcome = self.buy_for(&proven.key, asked.address, admission, asked.cost).await;
+        told.quota = quota_of(&outcome, asked.wanted, &proven.key.workspace, now);
+        self.count(asked, proven, told, outcome)
+    }
+
+    fn count(
+        &self,
+        asked: &Asked<'_>,
+        CachedProof { proof, key }: CachedProof,
+        told: Told,
+        outcome: Result<Grant, Refusal>,
+    ) -> Result<Granted, Refused> {
+        self.note_usage(&key, asked.place, told.at, &outcome, told.is_counted);
+        self.tally.count(asked.door, &outcome);
+        match outcome {
+            Ok(grant) => {
+                let tether_parts = TetherParts { proof, address: asked.address };
+                Ok(Granted { grant, key, tether_parts, marks: told.marks, quota: told.quota })
+            }
+            Err(refusal) => Err(Refused::new(refusal, told)),
+        }
+    }
+
+    /// All checks in their order, by the facts of one moment, as far as they need no wait.
+    fn decide(
+        &self,
+        CachedProof { proof, key }: &CachedProof,
+        signature: &Signature,
+        token: Option<Result<CallerToken, TooFast>>,
+        case: &Case<'_>,
+        told: &mut Told,
+        &Asked { wanted, cost, .. }: &Asked<'_>,
+    ) -> Result<Decided, Refusal> {
+        early_denial(key)?;
+        let standing = self.standing_of(*proof, signature, case)?;
+        told.is_counted = true;
+        let take = |rates: &Rates| key.bucket.take(rates, case.now.mono);
+        let pace = || pace(&standing, case, take, &key.workspace.bucket);
+        let token = token.unwrap_or_else(|| take_token(proof.epoch(), key, case, pace));
+        let paid = match token {
+            Ok(token) => pace_route(token, case, self.route_bucket(key, wanted).as_ref()),
+            Err(refused) => {
+                let route = self.route_bucket_as_it_stands(key, wanted);
+                Err(refused_before_route(refused, case, route.as_ref()))
+            }
+        };
+        let token = told_of(told, paid)?;
+        match allowed(standing, token, case, wanted)? {
+            Admission::Unmetered(admission) => Ok(Decided::Granted(admission.grant(), None)),
+            Admission::Metered(admission) => Ok(self.sell(key, case, admission, cost)),
+        }
     }
 
     /// Sells out of the lease at hand, and sees to it that there will be more.
-    fn sell(&self, key: &LiveKey, admission: Metered, cost: u64, now: Now) -> Decided {
-        let workspace = &key.workspace;
-        let Some(meter) = workspace.meters.present(admission.meter(), &workspace.facts.load(), now.wall)
-        else {
+    fn sell(&self, key: &LiveKey, case: &Case<'_>, admission: Metered, cost: u64) -> Decided {
+        let (workspace, number) = (&key.workspace, admission.meter());
+        let Some(meter) = workspace.meters.present(number, case.workspace, case.now.wall) else {
             return Decided::Outran(admission);
         };
-        let decided = match admission.buy(&meter, cost) {
-            Ok(grant) => Decided::Granted(grant),
-            Err(admission) => return Decided::Outran(admission),
-        };
-        self.slots.note_workspace(workspace);
-        if meter.is_low() {
-            self.renew_lease(workspace, workspace.meters.begins_write_if_free());
+        match admission.buy(&meter, cost) {
+            Ok(grant) => {
+                self.slots.note_workspace(workspace);
+                if meter.is_low() {
+                    self.renew_lease(workspace, workspace.meters.begins_write_if_free());
+                }
+                Decided::Granted(grant, meter.quota(case.workspace.terms(number)))
+            }
+            Err(admission) => Decided::Outran(admission),
         }
-        decided
     }
 
     /// Buys for a call that outran the lease. What stood before the wait is asked again after it.
@@ -399,26 +485,6 @@ impl Engine {
             admission.bought(case, sale)
         })
         .map_err(Refusal::Denied)
-    }
-
-    /// Notes a successful authentication and takes its token. The flag for the checkpoint comes last, when
-    /// everything is counted.
-    pub(super) fn take_token<T>(
-        &self,
-        epoch: u32,
-        key: &Arc<LiveKey>,
-        case: &Case<'_>,
-        pace: impl FnOnce() -> T,
-    ) -> T {
-        key.touch(epoch, case.now.wall);
-        let token = pace();
-        self.slots.note_key(key);
-        token
-    }
-
-    /// A grant counts in the hour of its decision, like the unit that it took of its meter.
-    fn decided_at(&self, outcome: &Result<Granted, Refusal>) -> Wall {
-        outcome.as_ref().map_or_else(|_| self.clock.now().wall, Granted::decided_at)
     }
 
     fn stands(&self, proven: &CachedProof, address: Option<IpAddr>) -> Result<(), Refusal> {
@@ -447,13 +513,28 @@ fn quota_of(
     workspace.meters.present(meter, &facts, now.wall)?.quota(facts.terms(meter))
 }
 
+/// Notes a successful authentication and takes its token. Whoever calls puts the key on the checkpoint's list
+/// afterwards, when everything is counted.
+pub(super) fn take_token<T>(epoch: u32, key: &LiveKey, case: &Case<'_>, pace: impl FnOnce() -> T) -> T {
+    key.touch(epoch, case.now.wall);
+    pace()
+}
+
 /// Notes where the rates stand, whatever came of them.
 pub(super) fn told_of(
-    told: &mut LimitStates,
-    paid: Result<RateReceipt, TooFast>,
+    told: &mut Told,
+    paid: Result<(RateReceipt, LimitMarks), TooFast>,
 ) -> Result<RateReceipt, Denial> {
-    *told = paid.as_ref().map_or_else(|refused| *refused.limit_states, |receipt| *receipt.limit_states());
-    Ok(paid?)
+    match paid {
+        Ok((receipt, marks)) => {
+            told.marks = marks;
+            Ok(receipt)
+        }
+        Err(refused) => {
+            told.marks = refused.marks;
+            Err(Denial::Rate { retry_after_nanos: refused.retry_after_nanos })
+        }
+    }
 }
 
 /// What a revoke, a deletion or a suspension says before its commit.
@@ -486,6 +567,6 @@ impl LiveWorkspace {
         let facts = self.facts.load();
         // A requirement's meter is one of the profile's own; were it not, there are no terms that it sells by.
         let unknown = || Ledger::new(facts.period(now.wall), facts.terms(number)).meter();
-        self.meters.present(number, &facts, now.wall).map_or_else(unknown, Arc::unwrap_or_clone)
+        self.meters.present(number, &facts, now.wall).map_or_else(unknown, |meter| PeriodMeter::clone(&meter))
     }
 }

@@ -137,13 +137,13 @@ impl Engine {
         let slot = self.fill_workspace(&record).await.map_err(|error| read_failed(&error))?;
         let slot = slot.ok_or(ChangeRefused::NoSuchWorkspace)?;
         let now = self.clock.now().wall;
-        let facts = slot.facts.load_full();
-        for (number, period) in slot.meters.unread(&facts, now) {
+        let unread = slot.meters.unread(&slot.facts.load(), now);
+        for (number, period) in unread {
             let name = slot.profile.meter_name(number).to_owned();
             let row = self.read(move |store| store.meter_row(id, &name, period)).await;
             slot.meters.open(number, period, row.map_err(|error| read_failed(&error))?.as_ref());
         }
-        let books = slot.meters.views().into_iter();
+        let (facts, books) = (slot.facts.load(), slot.meters.views().into_iter());
         let views = slot.profile.meters.iter().zip(books).zip(facts.meters()).map(|((name, book), terms)| {
             MeterView {
                 name: name.clone(),

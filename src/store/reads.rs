@@ -74,9 +74,7 @@ pub struct WorkspaceFilter<'a> {
 impl Store {
     /// The key of this id.
     pub fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        let txn = self.begin_read()?;
-        let keys = txn.open_table(KEYS).map_err(StoreError::database("read a key"))?;
-        key(&keys, id)
+        self.at_one_instant(|file| file.key(id))
     }
 
     /// The keys that have a secret of this prefix, at most [`CANDIDATES_MAX`].
@@ -182,7 +180,10 @@ impl Store {
     }
 }
 
-fn key(keys: &ReadOnlyTable<u128, &'static [u8]>, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+pub(super) fn key(
+    keys: &ReadOnlyTable<u128, &'static [u8]>,
+    id: KeyId,
+) -> Result<Option<KeyRecord>, StoreError> {
     let row = keys.get(id.as_u128()).map_err(StoreError::database("read a key"))?;
     row.map(|bytes| codec::key::from_bytes(id, bytes.value())).transpose()
 }

@@ -9,7 +9,7 @@ use redb::{ReadOnlyTable, TableDefinition, TableError};
 
 use super::disk::Reading;
 use super::error::StoreError;
-use super::reads::{indexed_key, key_counters};
+use super::reads::{indexed_key, key, key_counters};
 use super::tables::{KEY_COUNTERS, KEYS, KEYS_BY_HANDLE, KEYS_BY_PREFIX, METERS, WORKSPACES};
 use super::{CANDIDATES_MAX, Store, codec, imports};
 use crate::domain::counts::{KeyCounters, MeterRow};
@@ -33,6 +33,11 @@ impl Store {
 }
 
 impl Snapshot {
+    /// The key of this id.
+    pub fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        key(&self.table(KEYS, "read a key")?, id)
+    }
+
     /// The keys that have a secret of this prefix, at most [`CANDIDATES_MAX`].
     pub fn keys_by_prefix(&self, prefix: Prefix) -> Result<Vec<KeyRecord>, StoreError> {
         let failed = "read the index of prefixes";

@@ -86,7 +86,7 @@ pub(super) fn noted(
     limit_states: &mut LimitStates,
     decided: Result<Granted, Refused>,
 ) -> Result<Granted, Refusal> {
-    *limit_states = decided.as_ref().map_or_else(Refused::limit_states, |granted| *granted.limit_states());
+    *limit_states = decided.as_ref().map_or_else(Refused::limit_states, Granted::limit_states);
     decided.map_err(|refused| refused.refusal)
 }
 

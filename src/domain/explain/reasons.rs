@@ -24,7 +24,7 @@ const HELD_BYTES_MAX: usize = 400;
 pub(super) fn of_standing(check: Check, explained: &Explained<'_>, case: &Case<'_>) -> String {
     let (key, now, prefix) = (case.key, case.now.wall, explained.prefix);
     match check {
-        Check::Revoked => key.revoked_at.map_or("not revoked".to_owned(), |at| moment("revoked", at, now)),
+        Check::Revoked => key.revoked_at().map_or("not revoked".to_owned(), |at| moment("revoked", at, now)),
         Check::Workspace => match case.workspace.status {
             WorkspaceStatus::Active => "the workspace is active".to_owned(),
             WorkspaceStatus::Suspended => "the workspace is suspended, until it is activated".to_owned(),
@@ -32,26 +32,26 @@ pub(super) fn of_standing(check: Check, explained: &Explained<'_>, case: &Case<'
         },
         Check::Secret => match key.secret(explained.epoch) {
             None => format!("the secret {prefix} was replaced"),
-            Some(secret) => match secret.ends_at {
+            Some(secret) => match secret.end.moment() {
                 None => format!("the secret {prefix} has no end"),
                 Some(end) if now >= end => moment(&format!("the secret {prefix} ended"), end, now),
                 Some(end) => moment(&format!("the secret {prefix} ends"), end, now),
             },
         },
-        Check::Expired => match key.expires_at {
+        Check::Expired => match key.expiry.moment() {
             None => "no expiry".to_owned(),
             Some(end) if now >= end => moment("expired", end, now),
             Some(end) => moment("expires", end, now),
         },
         Check::Address => of_address(case),
-        Check::Signature if key.require_signature => "demanded; explain cannot check one".to_owned(),
+        Check::Signature if key.requires_signature() => "demanded; explain cannot check one".to_owned(),
         Check::Signature => "none demanded".to_owned(),
         Check::Rate | Check::Permission | Check::Plan | Check::Quota => String::new(),
     }
 }
 
 fn of_address(case: &Case<'_>) -> String {
-    let Some(rules) = &case.key.addresses else { return "may be used from anywhere".to_owned() };
+    let Some(rules) = &case.key.terms.addresses else { return "may be used from anywhere".to_owned() };
     let told = || {
         let (first, others) = (rules.iter().take(RULES_TOLD_MAX).collect::<Vec<_>>(), rules.iter().count());
         let others = others.saturating_sub(RULES_TOLD_MAX);

@@ -50,7 +50,7 @@ impl Lease {
     }
 
     pub(super) fn left(&self) -> u64 {
-        self.left.load(Ordering::Acquire)
+        self.left.load(Ordering::SeqCst)
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -68,7 +68,8 @@ impl Lease {
     /// Takes `units` out, all or none.
     pub(super) fn take(&self, units: u64) -> bool {
         let rest = |left: u64| left.checked_sub(units);
-        self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, rest).is_ok()
+        // In one order with the mark that the workspace's meters have changed, which is looked at after it.
+        self.left.fetch_update(Ordering::SeqCst, Ordering::Acquire, rest).is_ok()
     }
 
     /// Takes out at most `units`; gives how many.

@@ -12,8 +12,8 @@
 
 use super::super::atomic::{AtomicU64, Ordering};
 use super::super::time::Mono;
-use super::state::{LimitStates, RateState};
-use super::{FILL_SECS_MAX, Rate, TICKS_PER_NANO, WINDOWS_MAX};
+use super::state::{KeyMarks, LimitMarks, RateMark, RateState};
+use super::{FILL_SECS_MAX, Rate, TICKS_PER_NANO};
 
 /// How far a word may lie beyond its rate's depth and be kept: a request that read the clock and was held up meets
 /// the words of those that read it later, and must not take them for what a slower rate left.
@@ -32,23 +32,27 @@ pub struct Bucket {
 #[derive(Debug)]
 #[must_use = "taken tokens are the entrance to the checks that follow"]
 pub struct Taken {
-    rate_states: [Option<RateState>; WINDOWS_MAX],
+    marks: KeyMarks,
 }
 
 impl Taken {
-    pub(super) const fn new(rate_states: [Option<RateState>; WINDOWS_MAX]) -> Self {
-        Self { rate_states }
+    pub(super) const fn new(marks: KeyMarks) -> Self {
+        Self { marks }
     }
 
     /// Where the rates stand now.
-    pub const fn rate_states(&self) -> [Option<RateState>; WINDOWS_MAX] {
-        self.rate_states
+    pub(in crate::domain) fn into_marks(self) -> KeyMarks {
+        self.marks
     }
 
-    /// Where the one rate stands now.
-    pub const fn state(&self) -> Option<RateState> {
-        let [state, ..] = self.rate_states;
-        state
+    /// Where the first rate stands now.
+    pub(in crate::domain) fn mark(&self) -> Option<RateMark> {
+        self.marks.all().first().copied()
+    }
+
+    #[cfg(test)]
+    pub(super) fn state(&self) -> Option<RateState> {
+        self.mark().map(|mark| mark.state())
     }
 }
 
@@ -58,13 +62,17 @@ pub struct TooFast {
     /// Nanoseconds until the same take would succeed if nobody else takes; `None` when it never would.
     pub retry_after_nanos: Option<u64>,
     /// Where the rates stood.
-    pub limit_states: Box<LimitStates>,
+    pub marks: LimitMarks,
 }
 
 impl TooFast {
+    pub(super) fn of(retry_after_nanos: Option<u64>, key: KeyMarks) -> Self {
+        Self { retry_after_nanos, marks: LimitMarks { key, ..LimitMarks::default() } }
+    }
+
     /// The refusal of what cannot be looked at.
     pub fn never() -> Self {
-        Self { retry_after_nanos: None, limit_states: Box::default() }
+        Self { retry_after_nanos: None, marks: LimitMarks::default() }
     }
 }
 
@@ -91,11 +99,8 @@ impl Bucket {
                         full_at_ticks = self.full_at_ticks.load(Ordering::Acquire);
                         continue;
                     }
-                    let key = alone(state_of(full_at_ticks, rate, now_ticks));
-                    return Some(Err(TooFast {
-                        retry_after_nanos,
-                        limit_states: Box::new(LimitStates { key, ..LimitStates::default() }),
-                    }));
+                    let mark = mark_of(full_at_ticks, rate, now_ticks);
+                    return Some(Err(TooFast::of(retry_after_nanos, KeyMarks::One(mark))));
                 }
             };
             let swapped = self.full_at_ticks.compare_exchange_weak(
@@ -105,7 +110,7 @@ impl Bucket {
                 Ordering::Acquire,
             );
             match swapped {
-                Ok(_) => return Some(Ok(Taken::new(alone(state_of(step, rate, now_ticks))))),
+                Ok(_) => return Some(Ok(Taken::new(KeyMarks::One(mark_of(step, rate, now_ticks))))),
                 Err(newer) => full_at_ticks = newer,
             }
         }
@@ -141,12 +146,14 @@ impl Bucket {
     /// What `take` would say, without taking.
     pub fn peek(&self, rate: &Rate, cost: u64, now: Mono) -> Result<(), TooFast> {
         let full_at_ticks = self.full_at_ticks();
-        let key = || alone(state_of(full_at_ticks, rate, ticks(now)));
-        let too_fast = |retry_after_nanos| TooFast {
-            retry_after_nanos,
-            limit_states: Box::new(LimitStates { key: key(), ..LimitStates::default() }),
-        };
+        let mark = || KeyMarks::One(mark_of(full_at_ticks, rate, ticks(now)));
+        let too_fast = |retry_after_nanos| TooFast::of(retry_after_nanos, mark());
         step(full_at_ticks, rate, cost, ticks(now)).map(|_| ()).map_err(too_fast)
+    }
+
+    /// Where a rate stands, as a decision carries it.
+    pub(in crate::domain) fn mark(&self, rate: &Rate, now: Mono) -> RateMark {
+        mark_of(self.full_at_ticks(), rate, ticks(now))
     }
 
     /// Where a rate stands.
@@ -201,7 +208,7 @@ pub(super) fn state_of(full_at_ticks: u64, rate: &Rate, now_ticks: u64) -> RateS
     let debt = debt(full_at_ticks, rate, now_ticks);
     RateState {
         limit: rate.limit,
-        window_secs: rate.window_secs,
+        window_secs: rate.window_secs(),
         remaining: rate.depth_ticks.saturating_sub(debt).checked_div(rate.interval_ticks).unwrap_or(0),
         reset_nanos: if rate.limit == 0 { 0 } else { debt.div_ceil(TICKS_PER_NANO) },
         next_nanos: step(full_at_ticks, rate, 1, now_ticks).map_or_else(|wait| wait, |_| Some(0)),
@@ -213,8 +220,9 @@ pub(in crate::domain) fn longer_wait(one: Option<u64>, other: Option<u64>) -> Op
     one.zip(other).map(|(one, other)| one.max(other))
 }
 
-const fn alone(state: RateState) -> [Option<RateState>; WINDOWS_MAX] {
-    [Some(state), None, None, None]
+/// Where a rate stands whose bucket is full at `full_at_ticks`, as a decision carries it.
+pub(super) fn mark_of(full_at_ticks: u64, rate: &Rate, now_ticks: u64) -> RateMark {
+    RateMark { rate: *rate, debt_ticks: debt(full_at_ticks, rate, now_ticks) }
 }
 
 #[cfg(test)]

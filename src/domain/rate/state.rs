@@ -1,12 +1,13 @@
 //! Where a caller's rates and its month stand, as it is told: how much is left of each, and when it is full again.
 //!
 //! Of rates it is taken in the very step that took a token or refused one, so that no other caller's token lies
-//! between.
+//! between. A decision carries it small, as marks; the arithmetic is done by whoever tells it.
 //!
 //! Never here: a header, or a decision.
 
 use super::super::meter::Quota;
-use super::WINDOWS_MAX;
+use super::bucket::{longer_wait, state_of};
+use super::{Rate, WINDOWS_MAX};
 
 /// Where one rate stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,11 +59,6 @@ impl LimitStates {
         key.chain(others.into_iter().filter_map(|(of, state)| Some((of, state.as_ref()?))))
     }
 
-    /// Nanoseconds until each of them has a token again; `None` when one of them never will.
-    pub(in crate::domain) fn longest_wait(&self) -> Option<u64> {
-        self.iter().try_fold(0, |longest: u64, (_, state)| Some(longest.max(state.next_nanos?)))
-    }
-
     /// The one with the fewest tokens left; of equals, the one that takes longest to fill. `None` without any
     /// rate.
     pub fn tightest(&self) -> Option<(RateOf, &RateState)> {
@@ -71,9 +67,91 @@ impl LimitStates {
     }
 }
 
+/// Where one rate stands, not yet reckoned out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::domain) struct RateMark {
+    pub(super) rate: Rate,
+    /// How far its bucket is from full.
+    pub(super) debt_ticks: u64,
+}
+
+impl RateMark {
+    pub(in crate::domain) fn state(&self) -> RateState {
+        // Only the distance counts, so it may be told from any moment.
+        state_of(self.debt_ticks, &self.rate, 0)
+    }
+}
+
+/// Where the key's own rates stand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::domain) enum KeyMarks {
+    One(RateMark),
+    Several(Box<[RateMark]>),
+}
+
+/// None at all.
+impl Default for KeyMarks {
+    fn default() -> Self {
+        Self::Several(Box::default())
+    }
+}
+
+impl KeyMarks {
+    pub(in crate::domain) fn all(&self) -> &[RateMark] {
+        match self {
+            Self::One(mark) => std::slice::from_ref(mark),
+            Self::Several(marks) => marks,
+        }
+    }
+
+    pub(in crate::domain) fn states(&self) -> [Option<RateState>; WINDOWS_MAX] {
+        let mut states = [None; WINDOWS_MAX];
+        for (state, mark) in states.iter_mut().zip(self.all()) {
+            *state = Some(mark.state());
+        }
+        states
+    }
+}
+
+/// Where all rates of one request stand, as its decision carries them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LimitMarks {
+    pub(in crate::domain) key: KeyMarks,
+    pub(in crate::domain) workspace: Option<RateMark>,
+    pub(in crate::domain) route: Option<Box<RateMark>>,
+}
+
+impl LimitMarks {
+    /// What a caller is told, beside where its month stands.
+    pub fn states(&self, quota: Option<Quota>) -> LimitStates {
+        LimitStates {
+            key: self.key.states(),
+            workspace: self.workspace.as_ref().map(RateMark::state),
+            route: self.route.as_ref().map(|mark| mark.state()),
+            quota,
+        }
+    }
+
+    /// Whether no rate was looked at.
+    pub fn is_empty(&self) -> bool {
+        self.key.all().is_empty() && self.workspace.is_none() && self.route.is_none()
+    }
+
+    /// Nanoseconds until each of them has a token again; `None` when one of them never will.
+    pub(in crate::domain) fn longest_wait(&self) -> Option<u64> {
+        let all = self.key.all().iter().chain(&self.workspace).chain(self.route.as_deref());
+        all.map(|mark| mark.state().next_nanos).fold(Some(0), longer_wait)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_decision_carries_is_small() {
+        assert_eq!((size_of::<KeyMarks>(), size_of::<LimitMarks>()), (48, 104));
+    }
 
     fn state(remaining: u64, reset_nanos: u64) -> RateState {
         RateState { limit: 9, window_secs: 1, remaining, reset_nanos, next_nanos: Some(0) }

@@ -7,8 +7,8 @@
 //! Never here: the lock under which a step runs (engine).
 
 use super::super::time::Mono;
-use super::bucket::{Bucket, Taken, TooFast, clamped, longer_wait, state_of, step, ticks};
-use super::state::{LimitStates, RateState};
+use super::bucket::{Bucket, Taken, TooFast, clamped, longer_wait, mark_of, step, ticks};
+use super::state::{KeyMarks, LimitStates, RateState};
 use super::{FILL_SECS_MAX, Rate, Rates, TICKS_PER_NANO, WINDOWS_MAX};
 
 /// The words of several windows, or of one, as they stand.
@@ -57,7 +57,7 @@ impl Windows {
         }
         let after = self.stepped(rates, cost, now)?;
         *self = after;
-        Ok(Taken::new(after.rate_states(rates, now)))
+        Ok(Taken::new(after.marks(rates, now)))
     }
 
     /// What `take` would say, without taking.
@@ -67,12 +67,17 @@ impl Windows {
 
     /// Where each rate stands.
     pub fn rate_states(&self, rates: &Rates, now: Mono) -> [Option<RateState>; WINDOWS_MAX] {
+        self.marks(rates, now).states()
+    }
+
+    fn marks(&self, rates: &Rates, now: Mono) -> KeyMarks {
         let fitted = self.fitted(rates, now);
-        let mut rate_states = [None; WINDOWS_MAX];
-        for ((told, word), rate) in rate_states.iter_mut().zip(&fitted.words).zip(rates.iter()) {
-            *told = Some(state_of(word.full_at_ticks, rate, ticks(now)));
+        let mark = |(word, rate): (&Word, &Rate)| mark_of(word.full_at_ticks, rate, ticks(now));
+        let mut marks = fitted.words.iter().zip(rates.iter()).map(mark);
+        match (rates.only(), marks.next()) {
+            (Some(_), Some(only)) => KeyMarks::One(only),
+            (_, first) => KeyMarks::Several(first.into_iter().chain(marks).collect()),
         }
-        rate_states
     }
 
     /// The same, as a caller is told.
@@ -134,9 +139,7 @@ impl Windows {
         }
         match longest {
             None => Ok(after),
-            Some(retry_after_nanos) => {
-                Err(TooFast { retry_after_nanos, limit_states: Box::new(self.told(rates, now)) })
-            }
+            Some(retry_after_nanos) => Err(TooFast::of(retry_after_nanos, self.marks(rates, now))),
         }
     }
 }

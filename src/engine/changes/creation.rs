@@ -201,7 +201,7 @@ impl Engine {
         now: Wall,
     ) -> Result<(RawKey, KeySecret), ChangeRefused> {
         let (raw, hash) = self.slow_hash.create(raw).await?;
-        let keyring = self.keyring.load_full();
+        let keyring = Arc::clone(&self.keyring.load());
         let fingerprint =
             self.stores_fingerprints.then(|| keyring.stored(keyring.fingerprint(&raw.as_presented())));
         let secret = KeySecret {

@@ -42,7 +42,7 @@ impl Engine {
             let signer = rotated.assertion_signer().map_err(ChangeRefused::InstallSecret)?;
             engine.assertions.sign_under(signer, engine.clock.now().wall);
             engine.known.take_maker(rotated.current().id());
-            engine.keyring.store(Arc::new(rotated.keyring()));
+            engine.keyring.replace(&Arc::new(Arc::new(rotated.keyring())), |_| true);
             *secrets = rotated;
             let keyring = engine.keyring.load();
             let mut names = keyring.names();

@@ -1,15 +1,15 @@
 //! What the pipeline reads and counts of one key.
 //!
-//! A live key is laid out for the hot path: its switches, its bucket's words, its last uses and its pointers
-//! lie in one cache line, its facts behind one pointer in another.
+//! A live key is laid out for the hot path: what most requests touch of it lies side by side, the facts as they were
+//! when it was loaded among it. Only facts that were changed since then lie behind a pointer.
 //!
 //! Never here: a read of the file, a map.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 
-use arc_swap::ArcSwap;
-
+use super::super::seldom::Seldom;
+use super::super::shared_terms::SharedTerms;
 use super::bucket::KeyBucket;
 use super::workspace::LiveWorkspace;
 use crate::domain::counts::{KeyCounters, SecretUse, SecretUses};
@@ -18,6 +18,7 @@ use crate::domain::id::KeyId;
 use crate::domain::proof::Proof;
 use crate::domain::record::KeyRecord;
 use crate::domain::time::{Now, Wall};
+use crate::domain::usage::{NoteCell, Noted, UsageOutcome};
 
 /// A proof and the live record it leads to: no second look-up by id.
 #[derive(Clone, Debug)]
@@ -26,23 +27,35 @@ pub(in crate::engine) struct CachedProof {
     pub(in crate::engine) key: Arc<LiveKey>,
 }
 
+/// Microseconds of a millisecond.
+const MILLI: i64 = 1_000;
 /// No use yet.
 const NEVER: i64 = i64::MIN;
 
+/// What of a key awaits the next checkpoint.
+pub(in crate::engine) mod awaits {
+    /// Its counters.
+    pub(in crate::engine) const COUNTERS: u8 = 1;
+    /// Its cells of usage.
+    pub(in crate::engine) const USAGE: u8 = 2;
+}
+
 /// One key's living state.
 #[derive(Debug)]
-#[repr(align(64))]
 pub(in crate::engine) struct LiveKey {
     /// Set by a revoke before its commit; never cleared.
     revoked: AtomicBool,
-    dirty: AtomicBool,
+    /// What awaits the next checkpoint; while anything does, the key stands on its list.
+    awaits: AtomicU8,
+    /// What it noted last, of decisions and of answers: both come in turn.
+    usage: [NoteCell; 2],
     /// The last use of the secret of even and of odd epoch. Two secrets that live at once have epochs side by
     /// side.
     secret_used_micros: [AtomicI64; 2],
     /// The last use by secrets that are gone.
     used_before_micros: AtomicI64,
     pub(in crate::engine) bucket: KeyBucket,
-    pub(in crate::engine) facts: ArcSwap<KeyFacts>,
+    pub(in crate::engine) facts: Seldom<KeyFacts>,
     pub(in crate::engine) workspace: Arc<LiveWorkspace>,
 }
 
@@ -64,18 +77,35 @@ impl LiveKey {
         };
         Self {
             revoked: AtomicBool::new(record.revoked_at.is_some()),
-            dirty: AtomicBool::new(false),
+            awaits: AtomicU8::new(0),
+            usage: Default::default(),
             secret_used_micros: [0, 1].map(|parity| AtomicI64::new(used(parity).map_or(NEVER, Wall::micros))),
             used_before_micros: AtomicI64::new(counters.last_used_at.map_or(NEVER, Wall::micros)),
             bucket: KeyBucket::restored(&counters.windows, elapsed_nanos, now.mono),
-            facts: ArcSwap::from_pointee(facts),
+            facts: Seldom::new(facts),
             workspace,
         }
     }
 
     /// The key.
-    pub(in crate::engine) fn id(&self) -> KeyId {
-        self.facts.load().id()
+    pub(in crate::engine) const fn id(&self) -> KeyId {
+        *self.id_ref()
+    }
+
+    /// The key, to be found by. It is the same in all its facts.
+    pub(in crate::engine) const fn id_ref(&self) -> &KeyId {
+        self.facts.first().id_ref()
+    }
+
+    /// Takes one copy of its terms for all keys that have the same.
+    pub(in crate::engine) fn share_terms(&mut self, shared: &SharedTerms) {
+        let facts = self.facts.first_mut();
+        facts.share(shared.copy_of(facts.terms()));
+    }
+
+    /// Whether it denies what the file does not: a revoke that is not durable, which must not be forgotten.
+    pub(in crate::engine) fn denies_undurably(&self) -> bool {
+        self.is_revoked() && !self.facts.load().is_revoked()
     }
 
     /// Denies from here on, whatever becomes of the commit.
@@ -92,8 +122,7 @@ impl LiveKey {
     pub(in crate::engine) fn apply(&self, record: &KeyRecord) {
         let facts = Arc::new(KeyFacts::compile(record, &self.workspace.profile));
         self.make_room(&facts);
-        self.facts
-            .rcu(|present| Arc::clone(if present.version() < facts.version() { &facts } else { present }));
+        self.facts.replace(&facts, |present| present.version() < facts.version());
         if record.revoked_at.is_some() {
             self.revoke();
         }
@@ -121,7 +150,8 @@ impl LiveKey {
     /// Notes a successful authentication by the secret of this epoch; never moves back.
     pub(in crate::engine) fn touch(&self, epoch: u32, now: Wall) {
         let word = self.secret_word(epoch);
-        if word.load(Ordering::Relaxed) < now.micros() {
+        // Told in milliseconds, so that within one there is nothing to write.
+        if word.load(Ordering::Relaxed) / MILLI < now.micros() / MILLI {
             word.fetch_max(now.micros(), Ordering::Relaxed);
         }
     }
@@ -139,16 +169,37 @@ impl LiveKey {
         if is_present { moment(self.secret_word(epoch).load(Ordering::Relaxed)) } else { None }
     }
 
-    /// Flags the counters as changed, after they were; true for whoever did it first since the last checkpoint.
-    /// A swap and not a load: the checkpoint's own swap comes before this one, which sets the flag anew, or after
-    /// it and sees what was counted.
-    pub(in crate::engine) fn mark_dirty(&self) -> bool {
-        !self.dirty.swap(true, Ordering::AcqRel)
+    /// Where this is counted, as long as the same comes again.
+    pub(in crate::engine) const fn cell(&self, noted: Noted) -> &NoteCell {
+        let [decisions, answers] = &self.usage;
+        if matches!(noted.outcome, UsageOutcome::Answered(_)) { answers } else { decisions }
     }
 
-    /// The counters as they are now. The flag is taken off first, so that a change meanwhile sets it anew.
-    pub(in crate::engine) fn take_counters(&self, now: Now) -> KeyCounters {
-        self.dirty.swap(false, Ordering::AcqRel);
+    /// Takes out what its cells count.
+    pub(in crate::engine) fn take_notes(&self) -> impl Iterator<Item = (Noted, u64)> {
+        self.usage.iter().filter_map(NoteCell::take)
+    }
+
+    /// Flags what awaits the checkpoint, after it was counted; true for whoever puts the key on the list.
+    pub(in crate::engine) fn flag(&self, awaits: u8) -> bool {
+        self.awaits.fetch_or(awaits, Ordering::SeqCst) == 0
+    }
+
+    /// The same for whoever has just noted something: mostly a look, which writes nothing. The note and this look
+    /// stand in one order with the checkpoint's taking the flag and then the note. So either the look comes before the
+    /// taking, and the checkpoint finds the note and with it all that was counted before, or it sees that the flag
+    /// is gone and sets it anew.
+    pub(in crate::engine) fn flag_noted(&self, awaits: u8) -> bool {
+        self.awaits.load(Ordering::SeqCst) & awaits != awaits && self.flag(awaits)
+    }
+
+    /// Takes off what awaited the checkpoint, before it is read, so that a change meanwhile flags it anew.
+    pub(in crate::engine) fn take_flag(&self) -> u8 {
+        self.awaits.swap(0, Ordering::SeqCst)
+    }
+
+    /// The counters as they are now.
+    pub(in crate::engine) fn counters(&self, now: Now) -> KeyCounters {
         let mut secret_uses = SecretUses::default();
         for (used, epoch) in secret_uses.iter_mut().zip(self.facts.load().epochs()) {
             *used = self.last_use_of(epoch).map(|at| SecretUse { epoch, at });
@@ -171,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_live_key_is_one_cache_line() {
-        assert_eq!((align_of::<LiveKey>(), size_of::<LiveKey>()), (64, 64));
+    fn a_live_key_is_three_cache_lines_with_its_count() {
+        assert_eq!(size_of::<LiveKey>() + 2 * size_of::<usize>(), 192);
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use tokio::sync::oneshot;
 
 use crate::domain::causes::Causes;
@@ -126,14 +126,14 @@ impl LiveMeters {
         number: MeterNo,
         facts: &WorkspaceFacts,
         now: Wall,
-    ) -> Option<Arc<PeriodMeter>> {
-        let place = usize::from(number.0);
-        let meter = self.present.get(place)?.load();
+    ) -> Option<Guard<Arc<PeriodMeter>>> {
+        let present = self.present.get(usize::from(number.0))?;
+        let meter = present.load();
         if !meter.period().is_over(now) {
-            return Some(Arc::clone(&meter));
+            return Some(meter);
         }
         self.roll_over(&mut self.books(), facts, now);
-        Some(self.present.get(place)?.load_full())
+        Some(present.load())
     }
 
     /// Sells `cost` units, or takes the call into the line for the next lease.

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
-
+use super::super::seldom::Seldom;
 use super::meters::LiveMeters;
+use crate::clock::Clock;
 use crate::domain::counts::MeterRow;
 use crate::domain::facts::WorkspaceFacts;
 use crate::domain::profile::Profile;
@@ -28,11 +28,13 @@ pub(in crate::engine) struct LiveWorkspace {
     /// Set by a deletion before its commit; never cleared.
     deleted: AtomicBool,
     dirty: AtomicBool,
-    pub(in crate::engine) facts: ArcSwap<WorkspaceFacts>,
+    pub(in crate::engine) facts: Seldom<WorkspaceFacts>,
     pub(in crate::engine) meters: LiveMeters,
     /// The bucket that all its keys share; full at each start.
     pub(in crate::engine) bucket: Bucket,
     pub(in crate::engine) profile: Arc<Profile>,
+    /// What its keys' tethers go by.
+    pub(in crate::engine) clock: Clock,
 }
 
 impl LiveWorkspace {
@@ -40,6 +42,7 @@ impl LiveWorkspace {
     pub(in crate::engine) fn new(
         record: &WorkspaceRecord,
         profile: Arc<Profile>,
+        clock: Clock,
         stored: &[Result<Option<MeterRow>, StoreError>],
         now: Wall,
     ) -> Self {
@@ -51,8 +54,9 @@ impl LiveWorkspace {
             dirty: AtomicBool::new(false),
             meters: LiveMeters::new(&facts, stored, now),
             bucket: Bucket::default(),
-            facts: ArcSwap::from_pointee(facts),
+            facts: Seldom::new(facts),
             profile,
+            clock,
         }
     }
 
@@ -95,20 +99,20 @@ impl LiveWorkspace {
     /// commit.
     pub(in crate::engine) fn apply(&self, record: &WorkspaceRecord) {
         let facts = Arc::new(WorkspaceFacts::compile(record, &self.profile));
-        self.facts
-            .rcu(|present| Arc::clone(if present.version() < facts.version() { &facts } else { present }));
+        self.facts.replace(&facts, |present| present.version() < facts.version());
         if record.status == WorkspaceStatus::Deleted {
             self.delete();
         }
     }
 
-    /// Marks the meters as changed; true for whoever did it first since the last checkpoint.
+    /// Marks the meters as changed, after they were; true for whoever did it first since the last checkpoint. Mostly
+    /// it is marked: a sale, this look, and the checkpoint that takes the mark and then reads the sale are in one order.
     pub(in crate::engine) fn mark_dirty(&self) -> bool {
-        !self.dirty.swap(true, Ordering::AcqRel)
+        !self.dirty.load(Ordering::SeqCst) && !self.dirty.swap(true, Ordering::SeqCst)
     }
 
     /// Takes the flag off, before the meters are saved, so that a change meanwhile sets it anew.
     pub(in crate::engine) fn take_dirty(&self) {
-        self.dirty.swap(false, Ordering::AcqRel);
+        self.dirty.swap(false, Ordering::SeqCst);
     }
 }

@@ -21,7 +21,8 @@ impl World {
 
     fn noted(&self, key: KeyId, refused: Option<Denial>) {
         let decided = refused.map_or(Ok(()), |denial| Err(Refusal::from(denial)));
-        self.engine.note_usage(key, Place::Standing, self.engine.clock.now().wall, &decided);
+        let slot = self.engine.slots.key(key).unwrap();
+        self.engine.note_usage(&slot, Place::Standing, self.engine.clock.now().wall, &decided, false);
     }
 
     /// What each step has seen, in all: granted, and refused.
@@ -190,6 +191,7 @@ async fn what_the_disk_refused_is_still_there() {
     let world = World::new();
     let (workspace, _) = world.workspace("pro").await;
     let (key, _) = world.key(workspace, &[]).await;
+    world.engine.key_slot(key).await.unwrap();
     world.noted(key, None);
     world.engine.checkpoint().await.unwrap();
     world.store.close().unwrap();

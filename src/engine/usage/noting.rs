@@ -1,22 +1,23 @@
-//! What requests note, in tables that threads do not share.
+//! What requests note: in a word of their key, and what that has no room for in tables that threads do not share.
 //!
-//! A thread keeps to the table of its number; two that have the same one meet for the time of one addition. In a
-//! steady state nothing is allocated: a table that is taken leaves one of its size behind.
+//! A key that does one thing again and again adds to its word; what it did before goes to the table. A thread keeps to
+//! the table of its number; two that have the same one meet for the time of one addition. In a steady state nothing
+//! is allocated: a table that is taken leaves one of its size behind.
 //!
 //! Never here: a row, or a lock that is held over another.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::Engine;
+use super::super::live::LiveKey;
+use super::super::thread_number::thread_number;
 use super::super::verify::Granted;
 use crate::domain::denial::Refusal;
 use crate::domain::id::KeyId;
 use crate::domain::time::Wall;
-use crate::domain::usage::{Place, RefusalNo, UpstreamAnswer, UsageOutcome, hour_of};
+use crate::domain::usage::{Noted, Place, RefusalNo, UpstreamAnswer, UsageOutcome, hour_of};
 
 /// Tables of notes: more than a machine that runs this has threads at work.
 const TABLES: usize = 32;
@@ -27,9 +28,7 @@ const CELLS_MAX: usize = 1 << 16;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Note {
     pub(super) key: KeyId,
-    pub(super) hour: u32,
-    pub(super) place: Place,
-    pub(super) outcome: UsageOutcome,
+    pub(super) noted: Noted,
 }
 
 #[derive(Debug, Default)]
@@ -42,19 +41,22 @@ pub(super) struct Notes {
 struct Table(Mutex<HashMap<Note, u64>>);
 
 impl Notes {
-    /// Counts one more; false when there is no room.
-    fn note(&self, note: Note) -> bool {
-        let Some(table) = self.tables.get(thread_number() % TABLES) else { return false };
+    /// Counts what goes out of a key's word when this comes in; gives what found no room. The table is held while
+    /// the word changes, so that whoever takes the words first and the tables then misses nothing.
+    fn note_instead(&self, key: &LiveKey, noted: Noted) -> Option<(Noted, u64)> {
+        let table = self.tables.get(thread_number() % TABLES)?;
         let mut cells = table.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = cells.get_mut(&note) {
-            *count = count.saturating_add(1);
-            return true;
+        let (noted, count) = key.cell(noted).replace(noted)?;
+        let note = Note { key: key.id(), noted };
+        if let Some(counted) = cells.get_mut(&note) {
+            *counted = counted.saturating_add(count);
+            return None;
         }
-        let has_room = cells.len() < CELLS_MAX;
-        if has_room {
-            cells.insert(note, 1);
+        if cells.len() >= CELLS_MAX {
+            return Some((noted, count));
         }
-        has_room
+        cells.insert(note, count);
+        None
     }
 
     /// Takes all that was noted. A thread is held up for as long as two tables take to change places.
@@ -73,49 +75,39 @@ impl Notes {
     }
 }
 
-/// A number of this thread's own, as long as there are no more than numbers.
-fn thread_number() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-    NUMBER.with(|number| {
-        number.get().unwrap_or_else(|| {
-            let fresh = THREADS.fetch_add(1, Ordering::Relaxed);
-            number.set(Some(fresh));
-            fresh
-        })
-    })
-}
-
 impl Engine {
-    /// Counts what was decided about a request of this key, in the hour of this moment.
+    /// Counts what was decided about a request of this key, in the hour of this moment. It comes last: `is_counted`
+    /// says that the key's counters changed before it.
     pub(in crate::engine) fn note_usage<T>(
         &self,
-        key: KeyId,
+        key: &Arc<LiveKey>,
         place: Place,
         at: Wall,
         decided: &Result<T, Refusal>,
+        is_counted: bool,
     ) {
         let outcome = match decided {
             Ok(_) => UsageOutcome::Valid,
             Err(refusal) => UsageOutcome::Refused(RefusalNo::of(refusal)),
         };
-        self.note(Note { key, hour: hour_of(at), place, outcome });
+        self.note(key, Noted { hour: hour_of(at), place, outcome }, is_counted);
     }
 
     /// Expects the answer to what was granted, at the place where it was wanted. It counts in the hour of its
     /// grant.
     pub fn await_answer(&self, granted: &Granted, place: Place) -> AwaitedAnswer<'_> {
         let outcome = UsageOutcome::Answered(UpstreamAnswer::Abandoned);
-        let note = Note { key: granted.key(), hour: hour_of(granted.decided_at()), place, outcome };
-        AwaitedAnswer { engine: self, note }
+        let noted = Noted { hour: hour_of(granted.decided_at()), place, outcome };
+        AwaitedAnswer { engine: self, key: Arc::clone(granted.live_key()), noted }
     }
 
-    fn note(&self, note: Note) {
-        if !self.usage.notes.note(note) {
-            self.usage.count_unattributed(note.outcome, 1);
+    fn note(&self, key: &Arc<LiveKey>, noted: Noted, is_counted: bool) {
+        if !key.cell(noted).count(noted)
+            && let Some((noted, count)) = self.usage.notes.note_instead(key, noted)
+        {
+            self.usage.count_unattributed(noted.outcome, count);
         }
+        self.slots.note_used(key, is_counted);
     }
 }
 
@@ -123,29 +115,30 @@ impl Engine {
 #[must_use = "an answer that is dropped counts as abandoned"]
 pub struct AwaitedAnswer<'a> {
     engine: &'a Engine,
-    note: Note,
+    key: Arc<LiveKey>,
+    noted: Noted,
 }
 
 impl AwaitedAnswer<'_> {
     /// It came, with this status.
     pub fn came(mut self, status: u16) {
-        self.note.outcome = UsageOutcome::Answered(UpstreamAnswer::of_status(status));
+        self.noted.outcome = UsageOutcome::Answered(UpstreamAnswer::of_status(status));
     }
 
     /// We answered in its place.
     pub fn failed(mut self, refusal: &Refusal) {
-        self.note.outcome = UsageOutcome::Answered(UpstreamAnswer::Failed(RefusalNo::of(refusal)));
+        self.noted.outcome = UsageOutcome::Answered(UpstreamAnswer::Failed(RefusalNo::of(refusal)));
     }
 }
 
 impl fmt::Debug for AwaitedAnswer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AwaitedAnswer at {:?}", self.note.place)
+        write!(f, "AwaitedAnswer at {:?}", self.noted.place)
     }
 }
 
 impl Drop for AwaitedAnswer<'_> {
     fn drop(&mut self) {
-        self.engine.note(self.note);
+        self.engine.note(&self.key, self.noted, false);
     }
 }

@@ -84,7 +84,7 @@ impl Engine {
             let (wanted, of_days) = (hours.clone(), days.clone());
             let read = self.read(move |store| store.usage_of(key, wanted, of_days)).await;
             let read = read.map_err(|error| read_failed(&error))?;
-            let rows = self.usage.gather(&self.slots);
+            let rows = self.usage.gather(&self.slots, &self.slots.key(key));
             if rows.closed != closed {
                 continue;
             }

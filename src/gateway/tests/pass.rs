@@ -102,7 +102,7 @@ fn tied_to(workspace: WorkspaceId, tether: Tether) -> Pass {
     };
     let standing = standing(proof, &case).unwrap();
     let free = pace(&standing, &case, |_| Err(TooFast::never()), &Bucket::default()).unwrap();
-    let rate = pace_route(free, &case, None).unwrap();
+    let (rate, _) = pace_route(free, &case, None).unwrap();
     let wanted = Wanted::Known(Requirement::default());
     let Ok(Admission::Unmetered(admitted)) = allowed(standing, rate, &case, &wanted) else {
         panic!("nothing was asked");

@@ -18,7 +18,7 @@ use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::{Found, Profile, Requirement, SYSTEM_PROFILE, ToolClass, Verb};
 use crate::domain::usage::Place;
-use crate::engine::{Door, Refused};
+use crate::engine::{Door, Granted, Refused};
 use crate::http::target::Target;
 
 pub(super) async fn verify(call: Call<'_>) -> Answered {
@@ -76,8 +76,7 @@ pub(super) async fn verify(call: Call<'_>) -> Answered {
         return Ok(said.with(call.engine.rehearse(&caller, &wanted, cost)));
     }
     let admitted = call.engine.admit(caller, &wanted, cost).await;
-    let limit_states =
-        admitted.as_ref().map_or_else(Refused::limit_states, |granted| *granted.limit_states());
+    let limit_states = admitted.as_ref().map_or_else(Refused::limit_states, Granted::limit_states);
     if let Some((_, rate)) = limit_states.tightest() {
         said.remaining = admitted.is_ok().then_some(rate.remaining);
         let (limit, remaining, reset_s) = (rate.limit, rate.remaining, reset_secs(rate));
