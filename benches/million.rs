@@ -208,7 +208,7 @@ fn as_a_program(scale: &Scale, clock: &Clock) {
                 runtime.spawn(async move {
                     let mut caller = Caller::connect(admin, String::new()).await;
                     for request in asks {
-                        let answer = caller.call_with(request).await;
+                        let answer = caller.call_with(&request).await;
                         assert!(answer.1.contains("\"valid\":true"), "{answer:?}");
                     }
                 })

@@ -248,7 +248,7 @@ impl Load {
                     let mut caller = Caller::connect(load.address, String::new()).await;
                     let mut answers = 0;
                     for request in requests.cycle() {
-                        assert_eq!(caller.call_with(request).await, load.status);
+                        assert_eq!(caller.call_with(request).await.0, load.status);
                         answers += 1;
                         if clock.now().mono.nanos() - began >= nanos {
                             break;

@@ -89,12 +89,6 @@ impl Caller {
         Self { socket, request: request.into_bytes(), buffer: vec![0; 64 * 1024] }
     }
 
-    /// The same with another request from here on.
-    pub(crate) async fn call_with(&mut self, request: String) -> (u16, String) {
-        self.request = request.into_bytes();
-        self.call().await
-    }
-
     /// Sends the request and reads its answer; gives the status and the body.
     pub(crate) async fn call(&mut self) -> (u16, String) {
         self.socket.write_all(&self.request).await.unwrap();
@@ -102,10 +96,11 @@ impl Caller {
         (status, body)
     }
 
-    /// Sends another request; gives the status of its answer.
-    pub(crate) async fn call_with(&mut self, request: &str) -> u16 {
+    /// The same with another request, this once.
+    pub(crate) async fn call_with(&mut self, request: &str) -> (u16, String) {
         self.socket.write_all(request.as_bytes()).await.unwrap();
-        self.answer().await.0
+        let (status, _, body) = self.answer().await;
+        (status, body)
     }
 
     /// Sends the request; gives the status, the head and the body of its answer.
