@@ -55,7 +55,8 @@ pub struct Spoken {
 }
 
 impl Spoken {
-    /// The same for whoever asks and forwards by itself: to those any 2xx is a pass, so what is refused under one is 403.
+    /// The same for whoever asks and forwards by itself: to those any 2xx is a pass, so what is refused under
+    /// one is 403.
     #[must_use]
     pub fn unmistakable(self) -> Self {
         let status = if self.status.is_success() { StatusCode::FORBIDDEN } else { self.status };

@@ -1,8 +1,8 @@
 //! The upstream side: what may proceed is forwarded, and the upstream's answer brought back.
 //!
-//! Where nobody stands behind the gate, its answer is the decision. Nothing is forwarded without a [`Pass`], which only the order of checks can make. The upstream sees an
+//! Nothing is forwarded without a [`Pass`], which only the order of checks can make. The upstream sees an
 //! identity that is ours alone and never the caller's key; its address comes from configuration, never from a
-//! request. What was sent is not sent again.
+//! request. What was sent is not sent again. Where nobody stands behind the gate, its answer is the decision.
 //!
 //! Never here: a decision about a caller, a followed redirect, or a decoded body.
 

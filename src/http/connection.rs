@@ -56,9 +56,9 @@ pub(super) async fn http1<T, S, F>(
             request.extensions_mut().insert(doubt);
         }
         // In a room of its own, given back with the answer: hyper keeps what a service returns in the connection, for
-        // as long as that lasts. It goes there at once, since every step that it took before would copy it.
-        // Counted here: hyper would count within its own hundred for nothing, and for another bound fills tables at each
-        // request.
+        // as long as that lasts. It goes there at once, since every step that it took before would copy it. Headers
+        // are counted here: hyper counts within its own hundred for nothing, and for another bound fills tables at
+        // each head.
         let handling = (request.headers().len() <= HEADERS_MAX)
             .then(|| catch_unwind(AssertUnwindSafe(|| Box::pin(handler(request, peer)))).ok());
         async move {

@@ -32,8 +32,8 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Invalid> {
     if said.expects_else { Err(Invalid::Expectation) } else { Ok(()) }
 }
 
-/// What headers say that frame and address a request: gathered in one way through all of them, which costs most requests
-/// less than to look up one.
+/// What headers say that frame and address a request: gathered in one way through all of them, which costs most
+/// requests less than to look up one.
 #[derive(Default)]
 struct Said<'a> {
     host: Given<'a>,

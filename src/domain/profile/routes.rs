@@ -168,13 +168,9 @@ impl Routes {
 
     /// Finds the route of a canonical path. `verb` is `None` for a method that no route can have.
     pub fn find(&self, verb: Option<Verb>, path: &str) -> Found<'_> {
-        let (place, is_stars) = match self.paths.at(path) {
-            Ok(found) => (Some(*found.value), false),
-            Err(_) => {
-                let place = self.tails.at(path).ok().map(|found| *found.value);
-                (place, place.is_some())
-            }
-        };
+        let plain = self.paths.at(path).ok().map(|found| *found.value);
+        let place = plain.or_else(|| self.tails.at(path).ok().map(|found| *found.value));
+        let is_stars = plain.is_none() && place.is_some();
         // To many servers a path is the same with a slash at its end: what has a route of its own without one
         // must not go through the star's.
         let without_slash = path.strip_suffix('/').and_then(|path| self.place_of(path));
@@ -194,8 +190,8 @@ impl Routes {
         }
     }
 
-    /// Whether a path that a star takes, at `place`, is where a narrower star begins, with a slash at its end or without: what
-    /// a server answers there belongs to the narrower one, which takes at least one character more.
+    /// Whether a path that a star takes, at `place`, is where a narrower star begins, with a slash at its end or
+    /// without: what a server answers there belongs to the narrower one, which takes at least one character more.
     fn heads_another_star(&self, path: &str, place: Option<usize>) -> bool {
         let below = format!("{}/x", path.trim_end_matches('/'));
         self.tails.at(&below).is_ok_and(|found| Some(*found.value) != place)

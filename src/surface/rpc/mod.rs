@@ -73,8 +73,8 @@ pub(super) async fn answer(
     answered.map_err(|refused| dialect.say(&refused.refusal, refused.id.as_deref(), era))
 }
 
-/// Whether it is at the stream of the older transport. Where it is opened elsewhere, it is not here: its first event would
-/// name an address that nobody here knows.
+/// Whether it is at the stream of the older transport. Where it is opened elsewhere, it is not here: its first
+/// event would name an address that nobody here knows.
 fn is_older_stream(exchange: &Exchange<'_>, door: &RpcDoor) -> bool {
     door.sse.as_deref() == Some(exchange.parts.uri.path()) && !exchange.product.upstream.is_nobody()
 }
