@@ -58,10 +58,10 @@ impl Engine {
             let loader = self.loader();
             let read =
                 move |file: &Snapshot| file.key(id)?.map(|record| loader.load(file, record)).transpose();
-            let Some(loaded) = self.read(move |store| store.at_one_instant(read)).await? else {
+            let Some(found) = self.read(move |store| store.at_one_instant(read)).await? else {
                 return Ok(None);
             };
-            if let Ok(slot) = self.place_key(loaded) {
+            if let Ok(slot) = self.place_key(found) {
                 return Ok(slot);
             }
         }

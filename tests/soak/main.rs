@@ -15,7 +15,6 @@
 mod changes;
 mod clients;
 #[path = "../harness/mod.rs"]
-#[allow(dead_code, reason = "each test target uses its part")]
 mod harness;
 mod report;
 mod truth;
