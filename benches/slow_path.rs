@@ -62,10 +62,13 @@ fn main() {
 
     let mut alone = Alone::new(cost);
     let (mut of_library, mut of_engine) = (Vec::new(), Vec::new());
+    let hashes_before = slow.engine.slow_hashes();
     for pair in 0..pairs {
         of_library.push(timed(&mut || alone.hash()));
         of_engine.push(timed(&mut || runtime.block_on(slow.verify(pair % CROWD))));
     }
+    let hashes = slow.engine.slow_hashes() - hashes_before;
+    assert_eq!(hashes, pairs as u64, "a key was proven without the slow hash");
     let ratios: Vec<_> =
         of_engine.iter().zip(&of_library).map(|(engine, library)| engine / library).collect();
     let library_nanos = median(&of_library);
@@ -75,6 +78,7 @@ fn main() {
     tell("9", "slow path × argon2id alone", median(&ratios), Bar::Most(1.03));
 
     let resident_before = resident_bytes();
+    let hashes_before = slow.engine.slow_hashes();
     let slow = Arc::new(slow);
     let took = timed(&mut || {
         let crowd: Vec<_> = (0..CROWD)
@@ -91,7 +95,9 @@ fn main() {
             runtime.block_on(one).unwrap();
         }
     });
-    let at_once = library_nanos * (CROWD * calls) as f64 / took;
+    // Who asks again at once may still share what its key was just proven by.
+    let hashes = slow.engine.slow_hashes() - hashes_before;
+    let at_once = library_nanos * hashes as f64 / took;
     tell(
         "9",
         &format!("slow hashes in flight at once, on {cores} cores"),
@@ -166,7 +172,6 @@ impl Slow {
     }
 
     async fn verify(&self, key: usize) {
-        let hashes = self.engine.slow_hashes();
         let attempt = Attempt {
             door: Door::Verify,
             profile: &self.profile,
@@ -176,7 +181,6 @@ impl Slow {
             cost: 1,
         };
         self.engine.verify(attempt).await.unwrap();
-        assert!(self.engine.slow_hashes() > hashes, "a key was proven without the slow hash");
     }
 }
 
