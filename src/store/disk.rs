@@ -55,7 +55,7 @@ impl Disk {
         let (handle, watch, is_alive) = self.handle();
         let database = open_database(handle, self.cache_bytes)?;
         self.is_taken.store(true, Ordering::Relaxed);
-        Ok(Open { database, watch, is_alive, readers: AtomicUsize::new(0) })
+        Ok(Open { database, watch, is_stand_in: false, is_alive, readers: AtomicUsize::new(0) })
     }
 
     /// Opens a database that shows what the last good commit left, and keeps to itself what is written to it.
@@ -64,7 +64,7 @@ impl Disk {
         let overlay = Overlay::new(handle).map_err(StorageError::Io)?;
         overlay.write(0, &self.head().kept).map_err(StorageError::Io)?;
         let database = open_database(overlay, self.cache_bytes)?;
-        Ok(Open { database, watch, is_alive, readers: AtomicUsize::new(0) })
+        Ok(Open { database, watch, is_stand_in: true, is_alive, readers: AtomicUsize::new(0) })
     }
 
     fn handle(self: &Arc<Self>) -> (Handle, Arc<Watch>, Weak<()>) {
@@ -147,12 +147,19 @@ pub(super) fn open_database(
 pub(super) struct Open {
     pub(super) database: Database,
     pub(super) watch: Arc<Watch>,
+    /// Whether what is written to it is lost.
+    is_stand_in: bool,
     /// Dead once nothing reads through it any more.
     is_alive: Weak<()>,
     readers: AtomicUsize,
 }
 
 impl Open {
+    /// Whether what is written to it reaches the file.
+    pub(super) fn takes_writes(&self) -> bool {
+        !self.is_stand_in && !self.watch.has_failed()
+    }
+
     /// How many read it now.
     pub(super) fn readers(&self) -> usize {
         self.readers.load(Ordering::SeqCst)

@@ -64,6 +64,8 @@ pub(super) struct Illness {
     pauses: AtomicU32,
     /// Databases that may still be read, though another one took their place.
     retired: Mutex<Vec<Weak<()>>>,
+    /// One stand-in at a time is opened and takes its place.
+    turn: Mutex<()>,
 }
 
 impl Illness {
@@ -90,38 +92,43 @@ impl Shared {
             match failed {
                 // Before redb hears of it: from then on it refuses to read, too.
                 Failed::Write => shared.stand_in_for(&of),
-                // By whomever it was read; the writer looks after it.
-                Failed::Read => shared.queue.wake(),
+                Failed::Read => {}
             }
+            // It need not be the writer that met it: a read may make room in redb's cache by a write.
+            shared.queue.wake();
         }));
     }
 
     /// Puts a stand-in in the place of a database that is in use and no good any more. If none can be opened, the
     /// old one goes on with what it has in memory.
-    fn stand_in_for(&self, failed: &Arc<Open>) {
+    pub(super) fn stand_in_for(&self, failed: &Arc<Open>) {
+        let turn = self.turn();
         if !self.is_in_use(failed) {
             return;
         }
+        self.put_stand_in();
+        drop(turn);
+        let looks = READERS_WAIT.as_millis() / LOOK.as_millis();
+        for _ in (0..looks).take_while(|_| failed.readers() > 0) {
+            thread::park_timeout(LOOK);
+        }
+    }
+
+    fn put_stand_in(&self) {
         match self.disk.open_stand_in() {
-            Ok(stand_in) => {
-                self.replace(Arc::new(stand_in));
-                let looks = READERS_WAIT.as_millis() / LOOK.as_millis();
-                for _ in (0..looks).take_while(|_| failed.readers() > 0) {
-                    thread::park_timeout(LOOK);
-                }
-            }
+            Ok(stand_in) => self.replace(Arc::new(stand_in)),
             Err(error) => {
                 tracing::error!(error = %Causes(&error), "the store can be read from memory alone");
             }
         }
     }
 
-    /// Shows a commit that came through though something failed behind it, before anybody is told of it.
+    /// Shows a commit that came through though something failed beside it, before anybody is told of it: a
+    /// stand-in that was opened meanwhile may show the commit before.
     pub(super) fn show_last_commit(&self, made_it: &Arc<Open>) {
-        if !self.is_in_use(made_it) {
-            self.replace(Arc::clone(made_it));
-        }
-        self.stand_in_for(made_it);
+        let _turn = self.turn();
+        self.replace(Arc::clone(made_it));
+        self.put_stand_in();
     }
 
     /// Refuses every change until the disk takes writes again, or the store is closed and one last try failed.
@@ -183,7 +190,7 @@ impl Shared {
             thread::park_timeout(LOOK);
         }
         self.disk.keep_head().map_err(redb::StorageError::Io).map_err(io("read its head"))?;
-        if open.watch.has_failed() { Err(StoreError::BrokeOff) } else { Ok(()) }
+        if open.takes_writes() { Ok(()) } else { Err(open.watch.cause()) }
     }
 
     fn refuse_waiting(&self, why: &StoreError) {
@@ -208,6 +215,10 @@ impl Shared {
         let mut retired = self.retired();
         retired.retain(|alive| alive.strong_count() > 0);
         retired.is_empty()
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.illness.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn retired(&self) -> MutexGuard<'_, Vec<Weak<()>>> {

@@ -116,9 +116,10 @@ pub(super) fn run(shared: &Arc<Shared>) {
             // What a panic leaves of a database is not to be relied on.
             open.watch.fence();
         }
-        if open.watch.has_failed() {
-            let why = if broke_off { StoreError::BrokeOff } else { open.watch.cause() };
-            drop(open);
+        let why = if broke_off { StoreError::BrokeOff } else { open.watch.cause() };
+        drop(open);
+        // Another one, if something failed below it meanwhile, by whatever thread.
+        if shared.current().is_ok_and(|open| !open.takes_writes()) {
             shared.recover(why);
         }
     }
@@ -146,6 +147,10 @@ pub(super) fn answer(job: Box<dyn Job>, committed: &Result<(), StoreError>) {
 
 /// Makes a group of changes in one transaction.
 fn write(shared: &Shared, open: &Open, group: &mut Vec<Box<dyn Job>>) -> Result<(), StoreError> {
+    // A stand-in would take the changes, and lose them.
+    if !open.takes_writes() {
+        return Err(StoreError::Ill);
+    }
     let mut txn = open.database.begin_write().map_err(StoreError::database("begin a transaction"))?;
     txn.set_durability(Durability::Immediate).map_err(StoreError::database("begin a transaction"))?;
     txn.set_two_phase_commit(true);
