@@ -46,7 +46,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// The longest that anything is waited for. Nothing here takes a millisecond; what takes as long as this hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two requests, so that buckets fill.
 const STEP_MICROS: u64 = 1_000;
 
