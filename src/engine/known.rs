@@ -3,8 +3,8 @@
 //!
 //! A text none of whose pieces is here is no key, and the file is not asked. A piece that nothing belongs to any more
 //! costs a read and nothing else, so pieces are only added: before the commit of the record that they are of, on the
-//! writer's thread, and by a walk over the file that a start begins with. Until the walk is over the file is asked. Once
-//! many pieces may be stale, the next walk fills another set, which takes the place of this one.
+//! writer's thread, and by a walk over the file that a start begins with. Until the walk is over the file is asked.
+//! Once many pieces may be stale, the next walk fills another set, which takes the place of this one.
 //!
 //! Never here: a proof. What is here was compared with nothing.
 
@@ -179,8 +179,8 @@ impl Engine {
         self.known.may_be_key(presented, keyring.fingerprints(presented, made.fingerprint), &handles)
     }
 
-    /// Walks over the file when that is due, so that texts that are no key are refused without it. Without effect but on
-    /// speed, at any time and as often as wanted. Gives the number of pieces after a walk.
+    /// Walks over the file when that is due, so that texts that are no key are refused without it. Without effect
+    /// but on speed, at any time and as often as wanted. Gives the number of pieces after a walk.
     pub async fn keep_known(&self) -> Result<Option<usize>, ChangeError> {
         if self.known.is_walk_due() { self.walk_known().await.map(Some) } else { Ok(None) }
     }

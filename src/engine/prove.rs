@@ -1,7 +1,7 @@
 //! From a credential to a proof: the cache, the file's fingerprints and digests, the slow hash, in this order.
 //!
-//! A text that is neither of our own form nor of a legacy shape is looked up nowhere, and one that is known to be no key
-//! (known) not in the file, so a wrong secret costs the same as an unknown prefix. Given a well-formed
+//! A text that is neither of our own form nor of a legacy shape is looked up nowhere, and one that is known to be no
+//! key (known) not in the file, so a wrong secret costs the same as an unknown prefix. Given a well-formed
 //! credential every failed proof is the same answer, whatever was found on the way. All that the slow hash must
 //! compare with one text is one job. Failures never enter the cache, and a proof opens the doors of its own
 //! profile alone.

@@ -1,10 +1,10 @@
 //! The one line in which changes wait for the writer, and the order in which it takes them.
 //!
 //! Revokes go first, then leases, which requests wait for, then other admin changes, then checkpoints, then
-//! imports, which get a transaction of their own when nothing else waits, and many of them one while nobody else came for
-//! some time. Each lane is bounded and a full one
-//! refuses at once, so whoever got no refusal knows that the change will be tried. One group is at most
-//! [`GROUP_ROWS_MAX`] rows, so that a revoke never waits behind a long transaction.
+//! imports, which get a transaction of their own when nothing else waits, and many of them one while nobody else
+//! came for some time. Each lane is bounded and a full one refuses at once, so whoever got no refusal knows that the
+//! change will be tried. One group is at most [`GROUP_ROWS_MAX`] rows, so that a revoke never waits behind a long
+//! transaction.
 //!
 //! Never here: what a change does.
 

@@ -106,7 +106,8 @@ impl LiveWorkspace {
     }
 
     /// Marks the meters as changed, after they were; true for whoever did it first since the last checkpoint. Mostly
-    /// it is marked: a sale, this look, and the checkpoint that takes the mark and then reads the sale are in one order.
+    /// it is marked: a sale, this look, and the checkpoint that takes the mark and then reads the sale are in one
+    /// order.
     pub(in crate::engine) fn mark_dirty(&self) -> bool {
         !self.dirty.load(Ordering::SeqCst) && !self.dirty.swap(true, Ordering::SeqCst)
     }

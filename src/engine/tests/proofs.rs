@@ -38,14 +38,14 @@ async fn a_cache_of_ten_thousand_stays_bounded_under_two_hundred_thousand_and_ke
 }
 
 #[tokio::test]
-async fn nearly_all_of_as_many_proofs_as_there_are_places_are_kept() {
+async fn of_four_fifths_as_many_proofs_as_there_are_places_all_but_a_few_are_kept() {
     let [proof, _] = two_proofs(&World::new()).await;
     let proofs = Proofs::new(10_000);
     for number in 0..8_000 {
         proofs.insert(&fingerprint(number), proof.clone());
     }
     let kept = (0..8_000).filter(|number| proofs.find(&fingerprint(*number)).is_some()).count();
-    assert!(kept >= 7_980, "{kept}");
+    assert!(kept >= 7_840, "all but 2 in a hundred: {kept}");
 }
 
 #[tokio::test]
