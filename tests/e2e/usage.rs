@@ -111,11 +111,11 @@ async fn a_message_that_finds_no_room_is_counted_and_told_its_rate_like_any_othe
     let daemon = Daemon::start().await;
     let workspace = daemon.workspace("pro").await;
     let key = &workspace.default_key;
-    // A workspace may have so many messages under way: 1 MiB each of 32 MiB.
+    // A workspace may have so many messages under way that announce 1 MiB: 32 MiB of them.
     let mut stalled = Vec::new();
     for _ in 0..32 {
         let mut connection = daemon.connect().await;
-        let unfinished = list_tools(key).header("Content-Length", "1000").bytes(daemon.data());
+        let unfinished = list_tools(key).header("Content-Length", "1048576").bytes(daemon.data());
         connection.send(&unfinished).await;
         stalled.push(connection);
     }
