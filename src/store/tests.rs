@@ -12,6 +12,8 @@
 mod chain;
 #[cfg(test)]
 mod clock_mark;
+#[cfg(test)]
+mod damage;
 mod imports;
 #[cfg(test)]
 mod lookup;
