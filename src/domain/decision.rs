@@ -79,10 +79,15 @@ pub struct Case<'a> {
 #[derive(Debug)]
 pub struct Standing {
     proof: Proof,
-    workspace: WorkspaceId,
+    /// The workspace's number, without its alignment: a grant is moved about.
+    workspace: [u8; 16],
 }
 
 impl Standing {
+    const fn of(proof: Proof, case: &Case<'_>) -> Self {
+        Self { proof, workspace: case.workspace.id.as_u128().to_ne_bytes() }
+    }
+
     /// Which of the key's secrets was presented.
     pub const fn epoch(&self) -> u32 {
         self.proof.epoch()
@@ -130,7 +135,7 @@ pub(super) const STANDING: [(Check, StandingCheck); 5] = [
 /// left unchecked: then it is [`standing_signed`] that decides.
 pub fn standing(proof: Proof, case: &Case<'_>) -> Result<Standing, Denial> {
     stands(proof, case)?;
-    Ok(Standing { proof, workspace: case.workspace.id })
+    Ok(Standing::of(proof, case))
 }
 
 /// The same with a signature that is the key's own: is it in its window and, where the key asks for that, used
@@ -147,7 +152,7 @@ pub fn standing_signed(signed: &Signed, case: &Case<'_>, replays: &mut Replays) 
         SignatureReplay::Once => replays.take(signed, secret.created_at, case.now.wall)?,
         SignatureReplay::Window => {}
     }
-    Ok(Standing { proof, workspace: case.workspace.id })
+    Ok(Standing::of(proof, case))
 }
 
 fn stands(proof: Proof, case: &Case<'_>) -> Result<(), Denial> {
@@ -255,11 +260,11 @@ pub fn pace_route(
     let Some((rate, bucket)) = route else { return Ok((RateReceipt(()), marks)) };
     match bucket.take(rate, 1, case.now.mono) {
         Ok(taken) => {
-            marks.route = taken.mark().map(Box::new);
+            taken.mark().into_iter().for_each(|mark| marks.note_route(mark));
             Ok((RateReceipt(()), marks))
         }
         Err(refused) => {
-            marks.route = Some(Box::new(bucket.mark(rate, case.now.mono)));
+            marks.note_route(bucket.mark(rate, case.now.mono));
             Err(too_fast(refused.retry_after_nanos, marks))
         }
     }
@@ -272,8 +277,11 @@ pub fn refused_before_route(
     case: &Case<'_>,
     route: Option<&(Rate, Arc<Bucket>)>,
 ) -> TooFast {
-    let route = route.map(|(rate, bucket)| Box::new(bucket.mark(rate, case.now.mono)));
-    too_fast(refused.retry_after_nanos, LimitMarks { route, ..refused.marks })
+    let TooFast { retry_after_nanos, mut marks } = refused;
+    if let Some((rate, bucket)) = route {
+        marks.note_route(bucket.mark(rate, case.now.mono));
+    }
+    too_fast(retry_after_nanos, marks)
 }
 
 /// Whether [`pace`] would find its tokens.
@@ -290,17 +298,19 @@ fn take_tokens(
     if let Some(rates) = rates_of(case) {
         match take(rates) {
             Ok(taken) => marks.key = taken.into_marks(),
-            Err(refused) => {
-                let workspace = shared_rate_of(case).map(|rate| workspace.mark(rate, case.now.mono));
-                return Err(too_fast(refused.retry_after_nanos, LimitMarks { workspace, ..refused.marks }));
+            Err(TooFast { retry_after_nanos, mut marks }) => {
+                if let Some(rate) = shared_rate_of(case) {
+                    marks.note_workspace(workspace.mark(rate, case.now.mono));
+                }
+                return Err(too_fast(retry_after_nanos, marks));
             }
         }
     }
     if let Some(rate) = shared_rate_of(case) {
         match workspace.take(rate, 1, case.now.mono) {
-            Ok(taken) => marks.workspace = taken.mark(),
+            Ok(taken) => taken.mark().into_iter().for_each(|mark| marks.note_workspace(mark)),
             Err(refused) => {
-                marks.workspace = Some(workspace.mark(rate, case.now.mono));
+                marks.note_workspace(workspace.mark(rate, case.now.mono));
                 return Err(too_fast(refused.retry_after_nanos, marks));
             }
         }
@@ -453,9 +463,14 @@ impl Grant {
         self.standing.proof.key()
     }
 
+    /// By which of its secrets.
+    pub const fn proof(&self) -> Proof {
+        self.standing.proof
+    }
+
     /// On whose account.
     pub const fn workspace(&self) -> WorkspaceId {
-        self.standing.workspace
+        WorkspaceId::from_u128(u128::from_ne_bytes(self.standing.workspace))
     }
 
     /// The time by which it was decided, and its meter's period was chosen.

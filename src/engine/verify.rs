@@ -61,7 +61,7 @@ impl fmt::Debug for Attempt<'_> {
 pub struct Granted {
     grant: Grant,
     key: Arc<LiveKey>,
-    tether_parts: TetherParts,
+    address: Option<IpAddr>,
     marks: LimitMarks,
     quota: Option<Quota>,
 }
@@ -104,7 +104,8 @@ impl Granted {
 
     /// The grant, and what it hangs on from now on, for the gateway.
     pub fn into_parts(self) -> (Grant, Tether) {
-        (self.grant, self.tether_parts.to(self.key))
+        let parts = TetherParts { proof: self.grant.proof(), address: self.address };
+        (self.grant, parts.to(self.key))
     }
 }
 
@@ -408,7 +409,7 @@ impl Engine {
     fn count(
         &self,
         asked: &Asked<'_>,
-        CachedProof { proof, key }: CachedProof,
+        CachedProof { key, .. }: CachedProof,
         told: Told,
         outcome: Result<Grant, Refusal>,
     ) -> Result<Granted, Refused> {
@@ -416,8 +417,8 @@ impl Engine {
         self.tally.count(asked.door, &outcome);
         match outcome {
             Ok(grant) => {
-                let tether_parts = TetherParts { proof, address: asked.address };
-                Ok(Granted { grant, key, tether_parts, marks: told.marks, quota: told.quota })
+                let Told { marks, quota, .. } = told;
+                Ok(Granted { grant, key, address: asked.address, marks, quota })
             }
             Err(refusal) => Err(Refused::new(refusal, told)),
         }

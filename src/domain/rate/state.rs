@@ -117,8 +117,14 @@ impl KeyMarks {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LimitMarks {
     pub(in crate::domain) key: KeyMarks,
-    pub(in crate::domain) workspace: Option<RateMark>,
-    pub(in crate::domain) route: Option<Box<RateMark>>,
+    /// Apart, since most requests have none and every one carries this about.
+    pub(super) others: Option<Box<OtherMarks>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct OtherMarks {
+    workspace: Option<RateMark>,
+    route: Option<RateMark>,
 }
 
 impl LimitMarks {
@@ -126,20 +132,33 @@ impl LimitMarks {
     pub fn states(&self, quota: Option<Quota>) -> LimitStates {
         LimitStates {
             key: self.key.states(),
-            workspace: self.workspace.as_ref().map(RateMark::state),
-            route: self.route.as_ref().map(|mark| mark.state()),
+            workspace: self.others().workspace.as_ref().map(RateMark::state),
+            route: self.others().route.as_ref().map(RateMark::state),
             quota,
         }
     }
 
     /// Whether no rate was looked at.
     pub fn is_empty(&self) -> bool {
-        self.key.all().is_empty() && self.workspace.is_none() && self.route.is_none()
+        self.key.all().is_empty() && self.others.is_none()
+    }
+
+    pub(in crate::domain) fn note_workspace(&mut self, mark: RateMark) {
+        self.others.get_or_insert_default().workspace = Some(mark);
+    }
+
+    pub(in crate::domain) fn note_route(&mut self, mark: RateMark) {
+        self.others.get_or_insert_default().route = Some(mark);
+    }
+
+    fn others(&self) -> OtherMarks {
+        self.others.as_deref().copied().unwrap_or_default()
     }
 
     /// Nanoseconds until each of them has a token again; `None` when one of them never will.
     pub(in crate::domain) fn longest_wait(&self) -> Option<u64> {
-        let all = self.key.all().iter().chain(&self.workspace).chain(self.route.as_deref());
+        let others = self.others();
+        let all = self.key.all().iter().chain(&others.workspace).chain(&others.route);
         all.map(|mark| mark.state().next_nanos).fold(Some(0), longer_wait)
     }
 }
@@ -150,7 +169,7 @@ mod tests {
 
     #[test]
     fn what_a_decision_carries_is_small() {
-        assert_eq!((size_of::<KeyMarks>(), size_of::<LimitMarks>()), (48, 104));
+        assert_eq!((size_of::<KeyMarks>(), size_of::<LimitMarks>()), (48, 56));
     }
 
     fn state(remaining: u64, reset_nanos: u64) -> RateState {
