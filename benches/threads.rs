@@ -60,7 +60,7 @@ fn main() {
 
 /// A world whose keys have all been used, so that a proof of each is cached and each meter has a lease.
 fn warmed(keys: usize, workspaces: usize) -> World {
-    // Twice the keys: a cache of generations holds that many for certain only when they fill half of it.
+    // Twice the keys: a cache that is nearly full lets some go.
     let world = World::with_accounts(keys, workspaces, 2 * keys);
     for permission in ["posts:read", "ai:generate"] {
         let requirement = requirement(&world, permission);

@@ -5,12 +5,14 @@
     dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     missing_docs,
     reason = "shared by benches, each of which uses a part"
 )]
 
 pub(crate) mod bars;
+pub(crate) mod checks;
 pub(crate) mod daemon;
 pub(crate) mod imported;
 
@@ -25,7 +27,7 @@ use keyward::domain::id::WorkspaceId;
 use keyward::domain::key::RawKey;
 use keyward::domain::permission::Permission;
 use keyward::domain::profile::Profile;
-use keyward::domain::rate::Rate;
+use keyward::domain::rate::{Rate, Rates};
 use keyward::domain::record::{Label, SignatureReplay};
 use keyward::engine::{Engine, EngineOptions, InstallSecrets, NewKey, NewWorkspace, SlowHashOptions};
 use keyward::store::{Store, StoreOptions};
@@ -44,6 +46,16 @@ pub(crate) struct World {
 /// measures, `cargo test --bench` says nothing.
 pub(crate) fn is_smoke_run() -> bool {
     !std::env::args().any(|argument| argument == "--bench")
+}
+
+/// What becomes of something that never waits, such as a hot verify: polling it once is the whole of it.
+pub(crate) fn at_once<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(output) => output,
+        std::task::Poll::Pending => panic!("it waited"),
+    }
 }
 
 /// The cheapest hash there is: the benches measure what happens without one.
@@ -67,13 +79,40 @@ impl World {
         let (store, profile) = (open_store(&dir), profile());
         let secret = InstallSecrets::create(&dir.path().join(SECRET_FILE)).unwrap();
         let engine = engine(&store, &profile, secret, proofs_max);
-        let keys = runtime.block_on(make_keys(&engine, count, workspaces));
+        let keys = runtime.block_on(make_keys(&engine, count, workspaces, &|new| new));
         Self { runtime, engine, store, profile, keys, dir }
     }
 
     /// Where its files lie.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// A world whose keys have this rate, each in a workspace of its own, and room for a proof of each.
+    pub(crate) fn with_rate(count: usize, rate: &Rates) -> Self {
+        Self::with_each(count, &|new| NewKey { rate: Some(rate.clone()), ..new })
+    }
+
+    /// The same of keys that hold these permissions.
+    pub(crate) fn with_permissions(count: usize, held: &[Permission]) -> Self {
+        Self::with_each(count, &|new| NewKey { permissions: held.to_vec(), ..new })
+    }
+
+    fn with_each(count: usize, change: &dyn Fn(NewKey) -> NewKey) -> Self {
+        let mut world = Self::with_keys(0, 4 * count);
+        // One after the other: so the same happens each time.
+        world.keys =
+            (0..count).flat_map(|_| world.runtime.block_on(make_keys(&world.engine, 1, 1, change))).collect();
+        world
+    }
+
+    /// Revokes every key.
+    pub(crate) fn revoke_all(&self) {
+        for key in &self.keys {
+            let found = self.store.keys_by_prefix(key.prefix().unwrap()).unwrap();
+            let revoke = self.engine.revoke_key(Actor::System, found[0].id);
+            self.runtime.block_on(revoke).unwrap();
+        }
     }
 
     /// The same world after a stop without a checkpoint and a start on the same files.
@@ -112,7 +151,12 @@ fn engine(store: &Store, profile: &Arc<Profile>, secret: InstallSecrets, proofs_
     Engine::new(store.clone(), Clock::machine(), [Arc::clone(profile)], secret, options).unwrap()
 }
 
-async fn make_keys(engine: &Arc<Engine>, count: usize, workspaces: usize) -> Vec<RawKey> {
+async fn make_keys(
+    engine: &Arc<Engine>,
+    count: usize,
+    workspaces: usize,
+    change: &dyn Fn(NewKey) -> NewKey,
+) -> Vec<RawKey> {
     let mut made = Vec::with_capacity(workspaces);
     for _ in 0..workspaces {
         let new = NewWorkspace {
@@ -129,8 +173,9 @@ async fn make_keys(engine: &Arc<Engine>, count: usize, workspaces: usize) -> Vec
     while keys.len() < count {
         let group: Vec<_> = (0..CREATIONS.min(count - keys.len()))
             .map(|_| {
-                let (engine, workspace) = (Arc::clone(engine), accounts.next().unwrap());
-                tokio::spawn(async move { engine.create_key(Actor::System, new_key(workspace)).await })
+                let engine = Arc::clone(engine);
+                let new = change(new_key(accounts.next().unwrap()));
+                tokio::spawn(async move { engine.create_key(Actor::System, new).await })
             })
             .collect();
         for made in group {
@@ -138,6 +183,11 @@ async fn make_keys(engine: &Arc<Engine>, count: usize, workspaces: usize) -> Vec
         }
     }
     keys
+}
+
+/// The fastest there is, so that a bench in turn over ten keys is never refused.
+fn fastest() -> Rates {
+    Rate::new(1_000_000, 1, None).unwrap().into()
 }
 
 pub(crate) fn new_key(workspace: WorkspaceId) -> NewKey {
@@ -148,8 +198,7 @@ pub(crate) fn new_key(workspace: WorkspaceId) -> NewKey {
         permissions: vec![Permission::everything()],
         expires_at: None,
         addresses: None,
-        // The fastest there is, so that a bench in turn over ten keys is never refused.
-        rate: Some(Rate::new(1_000_000, 1, None).unwrap().into()),
+        rate: Some(fastest()),
         metadata: None,
         require_signature: false,
         signature_replay: SignatureReplay::Once,
