@@ -1,8 +1,8 @@
 //! Does an unknown prefix cost the same as a wrong secret, and what does each refusal cost in the process beside an
 //! acceptance?
 //!
-//! For keys with a fingerprint both read the file once and compare at most 32 bytes, so their medians must lie
-//! within each other's noise: nobody learns from the time whether a prefix exists. (That the bytes of the two
+//! For keys with a fingerprint both are found among nothing that is known, without a read of the file, so their medians
+//! must lie within each other's noise: nobody learns from the time whether a prefix exists. (That the bytes of the two
 //! answers are the same is a test.) Guessed before measuring: the same within 3 %, and no refusal of a proven key dearer
 //! than an acceptance by more than the box that carries its rates.
 

@@ -23,7 +23,8 @@ use super::overlay::Overlay;
 use super::private_file::{self, Draft, PrivateFileError};
 use super::tables::{self, META, SCHEMA_ROW, SCHEMA_VERSION};
 
-/// How much a probe writes: 1 MiB, more than the pages of the largest transaction of the writer.
+/// How much a probe writes: 1 MiB, more than the pages of most transactions. A larger one, of an import, may fail on a
+/// disk that is nearly full, and the store heals once more.
 const PROBE_PIECES: usize = 256;
 const PROBE_PIECE_BYTES: usize = 4096;
 

@@ -47,8 +47,8 @@ const CHANGERS: usize = 2;
 const LIMITS: [Option<u64>; 3] = [None, Some(1_000_000), Some(400)];
 /// The longest that the daemon is left alone while it is killed again and again.
 const KILL_EVERY_MAX: Duration = Duration::from_secs(16);
-/// What its memory may grow by between the first and the last third of the time in which it is left alone: records of
-/// keys that were used stay, and this is room for thousands.
+/// What its memory may grow by between the first and the last third of the time in which it is left alone: what
+/// is known of keys in use, and what the allocator keeps.
 const MORE_KIB_MAX: u64 = 6 * 1024;
 /// The shortest run whose memory says something.
 const WATCHED_MIN: Duration = Duration::from_mins(2);
