@@ -5,7 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "helpers of tests, as the benches have them"
+    reason = "shared with the benches"
 )]
 
 #[path = "../benches/world/mod.rs"]
