@@ -252,6 +252,7 @@ pub fn pace_unread(
 
 /// Takes one token from the bucket of what is wanted, where it has one, behind those of the caller. Gives where all
 /// of them stand now beside it.
+#[inline]
 pub fn pace_route(
     CallerToken { mut marks }: CallerToken,
     case: &Case<'_>,

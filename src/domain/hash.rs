@@ -71,7 +71,12 @@ impl Fingerprinter {
 
     /// The fingerprint of a whole key text, tag and check included.
     pub fn fingerprint(&self, presented: &PresentedKey<'_>) -> Fingerprint {
-        Fingerprint(*blake3::keyed_hash(&self.key, presented.text()).as_bytes())
+        self.fingerprint_unread(presented.text())
+    }
+
+    /// The same of a text that nobody has read yet, to see whether it is one that is known.
+    pub fn fingerprint_unread(&self, text: &[u8]) -> Fingerprint {
+        Fingerprint(*blake3::keyed_hash(&self.key, text).as_bytes())
     }
 
     /// Which install secret made it.

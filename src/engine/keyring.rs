@@ -25,6 +25,11 @@ impl Keyring {
         self.current.fingerprint(presented)
     }
 
+    /// The same of a text that nobody has read yet.
+    pub(super) fn fingerprint_unread(&self, text: &[u8]) -> Fingerprint {
+        self.current.fingerprint_unread(text)
+    }
+
     /// The same as it is stored, with its maker's name.
     pub(super) fn stored(&self, fingerprint: Fingerprint) -> StoredFingerprint {
         StoredFingerprint { made_by: self.made_by(), fingerprint }

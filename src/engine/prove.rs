@@ -1,6 +1,7 @@
 //! From a credential to a proof: the cache, the file's fingerprints and digests, the slow hash, in this order.
 //!
-//! A text that is neither of our own form nor of a legacy shape is looked up nowhere, and one that is known to be no
+//! A text that is known by its fingerprint is one that was read before, to the last character, and needs no reading.
+//! One that is neither of our own form nor of a legacy shape is looked up nowhere, and one that is known to be no
 //! key (known) not in the file, so a wrong secret costs the same as an unknown prefix. Given a well-formed
 //! credential every failed proof is the same answer, whatever was found on the way. All that the slow hash must
 //! compare with one text is one job. Failures never enter the cache, and a proof opens the doors of its own
@@ -18,7 +19,7 @@ use super::soft_delay::AskedBy;
 use super::{Engine, credential_fault};
 use crate::domain::denial::{Denial, Fault, Refusal};
 use crate::domain::hash::SecretId;
-use crate::domain::key::PresentedKey;
+use crate::domain::key::{BODY_LEN, PresentedKey};
 use crate::domain::legacy::{Handle, LegacyShape, handles_of};
 use crate::domain::profile::Profile;
 use crate::domain::proof::Compared;
@@ -26,8 +27,38 @@ use crate::domain::record::{KeyRecord, KeySecret};
 use crate::store::Snapshot;
 
 impl Engine {
+    /// The key that a credential is known to be.
+    #[inline]
+    pub(super) fn proven_before(
+        &self,
+        credential: &Result<&[u8], Denial>,
+        profile: &Arc<Profile>,
+    ) -> Option<CachedProof> {
+        let text = credential.as_ref().ok()?;
+        // What does not even look like one of our own is read first, which costs less than a fingerprint.
+        let body = text.strip_prefix(profile.tag.as_str().as_bytes())?;
+        if body.len() != BODY_LEN {
+            return None;
+        }
+        let fingerprint = self.keyring.load().fingerprint_unread(text);
+        self.proofs.find(&fingerprint).filter(|known| opens(known, profile))
+    }
+
     /// Finds the key that a credential is: from the cache, or by comparison.
     pub(super) async fn prove(
+        &self,
+        credential: &Result<&[u8], Denial>,
+        profile: &Arc<Profile>,
+        address: Option<IpAddr>,
+    ) -> Result<CachedProof, Refusal> {
+        match self.proven_before(credential, profile) {
+            Some(known) => Ok(known),
+            None => self.prove_anew(credential, profile, address).await,
+        }
+    }
+
+    /// The same of one that is not known to be a key, as far as its own form tells.
+    pub(super) async fn prove_anew(
         &self,
         credential: &Result<&[u8], Denial>,
         profile: &Arc<Profile>,

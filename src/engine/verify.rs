@@ -241,7 +241,11 @@ impl Engine {
     /// Decides one attempt and spends what it costs.
     pub async fn verify(&self, attempt: Attempt<'_>) -> Result<Granted, Refused> {
         let Attempt { door, profile, credential, wanted, address, cost } = &attempt;
-        match self.prove(credential, profile, *address).await {
+        let proven = match self.proven_before(credential, profile) {
+            Some(proven) => Ok(proven),
+            None => self.prove_anew(credential, profile, *address).await,
+        };
+        match proven {
             Ok(proven) => {
                 let place = wanted.place();
                 let asked = Asked { door: *door, place, address: *address, wanted, cost: *cost };
@@ -406,6 +410,7 @@ impl Engine {
         self.count(asked, proven, told, outcome)
     }
 
+    #[inline]
     fn count(
         &self,
         asked: &Asked<'_>,
@@ -522,6 +527,7 @@ pub(super) fn take_token<T>(epoch: u32, key: &LiveKey, case: &Case<'_>, pace: im
 }
 
 /// Notes where the rates stand, whatever came of them.
+#[inline]
 pub(super) fn told_of(
     told: &mut Told,
     paid: Result<(RateReceipt, LimitMarks), TooFast>,
