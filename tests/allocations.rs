@@ -2,11 +2,7 @@
 //!
 //! Counted on the thread that asks, by an allocator that this test program alone has.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "shared with the benches"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "shared with the benches")]
 
 #[path = "../benches/world/mod.rs"]
 mod world;

@@ -5,9 +5,7 @@
 //!
 //! Never here: a setting that makes requests cheaper than an operator's would be.
 
-use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -81,8 +79,6 @@ impl Files {
         std::fs::create_dir_all(&dir).unwrap();
         let tag = Tag::parse("sk_live_").unwrap();
         let kept = imported::copied(runtime, &tag, count);
-        // A data directory is its owner's alone.
-        std::fs::set_permissions(kept.path(), Permissions::from_mode(0o700)).unwrap();
         let keys = (0..count).map(|number| imported::raw_key(&tag, number).reveal().to_owned()).collect();
         let none = String::new;
         Self {

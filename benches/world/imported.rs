@@ -7,6 +7,7 @@
 //! Never here: a figure.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use keyward::domain::audit::{Actor, AuditAction, AuditEntry, Subject};
@@ -61,6 +62,8 @@ pub(crate) fn copied(runtime: &Runtime, tag: &Tag, count: usize) -> tempfile::Te
     let kept = kept_files(runtime, tag, count);
     // On the same disk as the kept ones, and gone with the world.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    // A data directory is its owner's alone.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
     for name in [STORE_FILE, SECRET_FILE] {
         fs::copy(kept.join(name), dir.path().join(name)).unwrap();
     }

@@ -130,16 +130,13 @@ impl Proofs {
 
     fn segment_of(&self, name: Name) -> Option<&OnceLock<Box<[Place]>>> {
         let [number, _] = name.rest;
-        // The high half of the product lies evenly below the number of segments.
-        let place = (u128::from(number) * self.segments.len() as u128) >> u64::BITS;
-        self.segments.get(usize::try_from(place).ok()?)
+        self.segments.get(evenly_below(self.segments.len(), number))
     }
 
     fn places_of(name: Name, segment: &[Place]) -> impl Iterator<Item = &Place> {
         let [_, number] = name.rest;
-        let first = usize::try_from(number % SEGMENT_PLACES as u64).unwrap_or(0);
         // Around the end of the segment; a lone small segment may have fewer places than a text may stand in.
-        let (before, from) = segment.split_at(first.min(segment.len()));
+        let (before, from) = segment.split_at(evenly_below(segment.len(), number));
         from.iter().chain(before).take(WAYS)
     }
 
@@ -148,6 +145,11 @@ impl Proofs {
         let places = self.segments.iter().filter_map(OnceLock::get).flatten();
         places.filter(|place| place.lock().is_some()).count()
     }
+}
+
+/// The high half of the product: it lies evenly below `end`, as `number` does below 2⁶⁴.
+fn evenly_below(end: usize, number: u64) -> usize {
+    usize::try_from((u128::from(number) * end as u128) >> u64::BITS).unwrap_or(0)
 }
 
 impl fmt::Debug for Proofs {

@@ -49,6 +49,16 @@ async fn of_four_fifths_as_many_proofs_as_there_are_places_all_but_a_few_are_kep
 }
 
 #[tokio::test]
+async fn a_small_cache_uses_all_of_its_places() {
+    let [proof, _] = two_proofs(&World::new()).await;
+    let proofs = Proofs::new(160);
+    for number in 0..80 {
+        proofs.insert(&fingerprint(number), proof.clone());
+    }
+    assert!((0..80).all(|number| proofs.find(&fingerprint(number)).is_some()));
+}
+
+#[tokio::test]
 async fn a_newer_proof_of_a_text_replaces_the_older_one() {
     let [one, other] = two_proofs(&World::new()).await;
     let proofs = Proofs::new(100);
