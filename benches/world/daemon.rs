@@ -92,24 +92,16 @@ impl Caller {
     /// Sends the request and reads its answer; gives the status and the body.
     pub(crate) async fn call(&mut self) -> (u16, String) {
         self.socket.write_all(&self.request).await.unwrap();
-        let (status, _, body) = self.answer().await;
-        (status, body)
+        self.answer().await
     }
 
     /// The same with another request, this once.
     pub(crate) async fn call_with(&mut self, request: &str) -> (u16, String) {
         self.socket.write_all(request.as_bytes()).await.unwrap();
-        let (status, _, body) = self.answer().await;
-        (status, body)
-    }
-
-    /// Sends the request; gives the status, the head and the body of its answer.
-    pub(crate) async fn call_for_head(&mut self) -> (u16, String, String) {
-        self.socket.write_all(&self.request).await.unwrap();
         self.answer().await
     }
 
-    async fn answer(&mut self) -> (u16, String, String) {
+    async fn answer(&mut self) -> (u16, String) {
         let mut filled = 0;
         loop {
             filled += self.socket.read(&mut self.buffer[filled..]).await.unwrap();
@@ -118,7 +110,7 @@ impl Caller {
             let lower = head.to_ascii_lowercase();
             let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
             if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
-                return (head[9..12].parse().unwrap(), head.to_owned(), body.to_owned());
+                return (head[9..12].parse().unwrap(), body.to_owned());
             }
         }
     }
