@@ -64,20 +64,6 @@ fn is_whole(spoken: &Spoken, refusal: &Refusal) {
 
 /// Every kind of refusal, and of each the permissions and meters that this profile has.
 fn refusals(loaded: &LoadedProfile) -> Vec<Refusal> {
-    const INVALID: [Invalid; 12] = [
-        Invalid::Host,
-        Invalid::ForeignHost,
-        Invalid::Target,
-        Invalid::Framing,
-        Invalid::Header,
-        Invalid::NotJson,
-        Invalid::NotRpc,
-        Invalid::AmbiguousMember,
-        Invalid::Params,
-        Invalid::HeaderMismatch,
-        Invalid::Session,
-        Invalid::Expectation,
-    ];
     let allow = VerbSet::default().with(Verb::Get).with(Verb::Delete);
     let mut denials = vec![
         Denial::TooLarge { max_bytes: u64::MAX },
@@ -99,7 +85,7 @@ fn refusals(loaded: &LoadedProfile) -> Vec<Refusal> {
         Denial::Permission { needed: None },
         Denial::Plan,
     ];
-    denials.extend(INVALID.map(Denial::Invalid));
+    denials.extend(Invalid::ALL.map(Denial::Invalid));
     let catalogue = &loaded.profile.catalogue;
     denials.extend(catalogue.iter().map(|needed| Denial::Permission { needed: catalogue.number(needed) }));
     let meters = 0..u8::try_from(loaded.profile.meters.len()).expect("a profile has few meters");

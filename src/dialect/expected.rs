@@ -29,33 +29,17 @@ pub(super) const fn expected(invalid: Invalid) -> &'static str {
 }
 
 #[cfg(test)]
-pub(super) const EVERY_INVALID: [Invalid; 12] = [
-    Invalid::Host,
-    Invalid::ForeignHost,
-    Invalid::Target,
-    Invalid::Framing,
-    Invalid::Header,
-    Invalid::NotJson,
-    Invalid::NotRpc,
-    Invalid::AmbiguousMember,
-    Invalid::Params,
-    Invalid::HeaderMismatch,
-    Invalid::Session,
-    Invalid::Expectation,
-];
-
-#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_texts_stand_in_json_as_they_are_and_differ() {
-        let mut texts: Vec<_> = EVERY_INVALID.into_iter().map(expected).collect();
+        let mut texts: Vec<_> = Invalid::ALL.into_iter().map(expected).collect();
         for text in &texts {
             assert_eq!(serde_json::to_string(text).unwrap(), format!("\"{text}\""));
         }
         texts.sort_unstable();
         texts.dedup();
-        assert_eq!(texts.len(), EVERY_INVALID.len());
+        assert_eq!(texts.len(), Invalid::ALL.len());
     }
 }

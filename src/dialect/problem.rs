@@ -186,7 +186,6 @@ fn spoken(status: StatusCode, code: &str, detail: &str) -> Spoken {
 
 #[cfg(test)]
 mod tests {
-    use super::super::expected::EVERY_INVALID;
     use super::*;
     use crate::domain::profile::{MeterNo, Verb, VerbSet};
     use crate::domain::time::Wall;
@@ -245,7 +244,7 @@ mod tests {
         for (refusal, status, code, header) in cases {
             check(&dialect.say(&refusal), status, code, header);
         }
-        for invalid in EVERY_INVALID {
+        for invalid in Invalid::ALL {
             let (status, code) = match invalid {
                 Invalid::ForeignHost => (403, "foreign_host"),
                 Invalid::Expectation => (417, "expectation"),

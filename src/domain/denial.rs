@@ -137,6 +137,24 @@ pub enum Invalid {
     Expectation,
 }
 
+impl Invalid {
+    /// All of them, for whoever must be able to say each.
+    pub const ALL: [Self; 12] = [
+        Self::Host,
+        Self::ForeignHost,
+        Self::Target,
+        Self::Framing,
+        Self::Header,
+        Self::NotJson,
+        Self::NotRpc,
+        Self::AmbiguousMember,
+        Self::Params,
+        Self::HeaderMismatch,
+        Self::Session,
+        Self::Expectation,
+    ];
+}
+
 /// Our own failure. It never admits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
