@@ -23,7 +23,7 @@ use crate::domain::time::Wall;
 
 /// The most identities that are remembered, of some 500 bytes each and as many again with a token: beyond as many
 /// keys at once each request pays for its own, and for a signature.
-const ASSERTIONS_MAX: usize = 20_000;
+const IDENTITIES_MAX: usize = 20_000;
 
 /// For how long a token is told, in microseconds: what is left of it then is enough for the call.
 const TOLD_MICROS: i64 = ASSERTION_SECS * 1_000_000 / 2;
@@ -63,7 +63,7 @@ impl Assertions {
     pub(super) fn new(secrets: &InstallSecrets) -> Result<Self, InstallSecretError> {
         let current = Arc::new(secrets.assertion_signer()?);
         let signers = ArcSwap::from_pointee(Signers { current, before: None });
-        Ok(Self { signers, made: Generations::new(ASSERTIONS_MAX / 2) })
+        Ok(Self { signers, made: Generations::new(IDENTITIES_MAX / 2) })
     }
 
     /// Signs under the newest secret from here on.

@@ -129,9 +129,7 @@ impl Answering {
             None => Source::Driven(Box::new(self)),
         }
     }
-}
 
-impl Answering {
     /// The same while the request's body is still being sent: the connection goes on by itself, since neither
     /// side may wait for the other to be read. It is not used again, and has `send_max` to end behind the
     /// answer.
