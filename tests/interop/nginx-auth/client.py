@@ -41,7 +41,7 @@ reader, reader_id = made["key"], made["id"]
 status, body, headers = call("GET", "/v1/things/7?a=b", reader)
 assert (status, body) == (200, "GET /v1/things/7?a=b"), (status, body)
 assert (headers["X-Seen-Key"], headers["X-Seen-Plan"]) == (reader_id, "all"), headers.items()
-assert headers["X-Seen-Others"] == f"{workspace} things:read ", headers.items()
+assert headers["X-Seen-Others"] == f"{workspace} things:read", headers.items()
 assert headers["X-Seen-Authorization"] in (None, ""), "the service saw a key"
 assert call("POST", "/v1/things/7", key, body="{}" * 1000)[:2] == (200, "POST /v1/things/7")
 assert call("GET", "/v1/things/7")[0] == 401
