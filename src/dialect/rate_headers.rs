@@ -11,6 +11,7 @@
 //!
 //! Never here: a rate's own arithmetic, or headers for a caller without a rate or a limit.
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::domain::meter::Quota;
@@ -37,8 +38,8 @@ const EARLIER: [HeaderName; 3] = [
 /// The largest whole number of a structured field (RFC 9651, section 3.3.1).
 const FIELD_NUMBER_MAX: u64 = 999_999_999_999_999;
 
-/// What most of these texts fit in.
-const POLICY_BYTES: usize = 64;
+/// What most of these texts fit in, one behind the other.
+const TEXTS_BYTES: usize = 96;
 
 /// Which headers tell callers where their rates stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -73,19 +74,26 @@ impl RateHeaders {
             write_quota(quota, headers);
         }
         let Some((of, tightest)) = limit_states.tightest() else { return };
-        let mut put = |name: HeaderName, value: HeaderValue| headers.insert(name, value);
-        // Both are plain ASCII by their making.
-        if let Ok(policies) = HeaderValue::from_str(&policies(limit_states)) {
-            put(POLICY, policies);
-        }
-        if let Ok(current) = HeaderValue::from_str(&current(of, tightest)) {
-            put(CURRENT, current);
-        }
+        // All values lie in one piece of memory, and each header has its part of it.
+        let mut text = BytesMut::with_capacity(TEXTS_BYTES);
+        let mut put = |name: HeaderName, text: &mut BytesMut| {
+            // Plain ASCII by its making.
+            if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
+                headers.insert(name, value);
+            }
+        };
+        push_policies(&mut text, limit_states);
+        put(POLICY, &mut text);
+        push_current(&mut text, of, tightest);
+        put(CURRENT, &mut text);
         if self == Self::Both {
-            put(LIMIT, tightest.limit.into());
-            put(REMAINING, tightest.remaining.into());
+            push_number(&mut text, tightest.limit);
+            put(LIMIT, &mut text);
+            push_number(&mut text, tightest.remaining);
+            put(REMAINING, &mut text);
             if tightest.next_nanos.is_some() {
-                put(RESET, reset_secs(tightest).into());
+                push_number(&mut text, reset_secs(tightest));
+                put(RESET, &mut text);
             }
         }
     }
@@ -109,50 +117,46 @@ pub fn reset_secs(state: &RateState) -> u64 {
     state.reset_nanos.div_ceil(1_000_000_000)
 }
 
-fn policies(limit_states: &LimitStates) -> String {
-    let mut text = String::with_capacity(POLICY_BYTES);
-    for (of, state) in limit_states.iter() {
-        if !text.is_empty() {
-            text.push_str(", ");
+fn push_policies(text: &mut BytesMut, limit_states: &LimitStates) {
+    for (place, (of, state)) in limit_states.iter().enumerate() {
+        if place > 0 {
+            text.extend_from_slice(b", ");
         }
-        push_name(&mut text, of);
-        text.push_str(";q=");
-        push_number(&mut text, state.limit.min(FIELD_NUMBER_MAX));
-        text.push_str(";w=");
-        push_number(&mut text, state.window_secs.into());
+        push_name(text, of);
+        text.extend_from_slice(b";q=");
+        push_number(text, state.limit.min(FIELD_NUMBER_MAX));
+        text.extend_from_slice(b";w=");
+        push_number(text, state.window_secs.into());
     }
-    text
 }
 
-fn current(of: RateOf, state: &RateState) -> String {
-    let mut text = String::with_capacity(POLICY_BYTES);
-    push_name(&mut text, of);
-    text.push_str(";r=");
-    push_number(&mut text, state.remaining.min(FIELD_NUMBER_MAX));
+fn push_current(text: &mut BytesMut, of: RateOf, state: &RateState) {
+    push_name(text, of);
+    text.extend_from_slice(b";r=");
+    push_number(text, state.remaining.min(FIELD_NUMBER_MAX));
     // Of one that never fills no time is told.
     if state.next_nanos.is_some() {
-        text.push_str(";t=");
-        push_number(&mut text, reset_secs(state));
+        text.extend_from_slice(b";t=");
+        push_number(text, reset_secs(state));
     }
-    text
 }
 
 /// A policy's name, as a string of a structured field.
-fn push_name(text: &mut String, of: RateOf) {
+fn push_name(text: &mut BytesMut, of: RateOf) {
     match of {
-        RateOf::Key => text.push_str("\"default\""),
+        RateOf::Key => text.extend_from_slice(b"\"default\""),
         RateOf::Window(number) => {
-            text.push_str("\"w");
+            text.extend_from_slice(b"\"w");
             push_number(text, number as u64);
-            text.push('"');
+            text.extend_from_slice(b"\"");
         }
-        RateOf::Workspace => text.push_str("\"workspace\""),
-        RateOf::Route => text.push_str("\"route\""),
+        RateOf::Workspace => text.extend_from_slice(b"\"workspace\""),
+        RateOf::Route => text.extend_from_slice(b"\"route\""),
     }
 }
 
 /// A number in decimal. Each answer tells several, and the standard formatting costs several times as much.
-fn push_number(text: &mut String, mut number: u64) {
+fn push_number(text: &mut BytesMut, mut number: u64) {
     // `u64` has at most 20 digits.
     let mut digits = [0; 20];
     let mut first = digits.len();
@@ -163,8 +167,7 @@ fn push_number(text: &mut String, mut number: u64) {
             break;
         }
     }
-    let shown = digits.get(first..).and_then(|digits| std::str::from_utf8(digits).ok());
-    text.push_str(shown.unwrap_or_default());
+    text.extend_from_slice(digits.get(first..).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -269,7 +272,7 @@ mod tests {
     #[test]
     fn a_number_is_written_as_the_standard_writes_it() {
         for number in [0, 9, 10, 99, 100, 12_345, FIELD_NUMBER_MAX, u64::MAX] {
-            let mut text = String::new();
+            let mut text = BytesMut::new();
             push_number(&mut text, number);
             assert_eq!(text, number.to_string());
         }
