@@ -171,8 +171,10 @@ fn is_host(host: &str) -> bool {
 
 /// A host's name and its port, when it has one.
 fn split_port(host: &str) -> Option<(&str, Option<&str>)> {
+    // By bytes: nearly every request has a host, and to search a text for a character costs several times as much.
+    let first = |wanted: u8| host.bytes().position(|byte| byte == wanted);
     let end_of_name =
-        if host.starts_with('[') { host.find(']')? + 1 } else { host.find(':').unwrap_or(host.len()) };
+        if host.starts_with('[') { first(b']')? + 1 } else { first(b':').unwrap_or(host.len()) };
     let (name, rest) = host.split_at_checked(end_of_name)?;
     if rest.is_empty() {
         return Some((name, None));

@@ -46,15 +46,22 @@ fn canonical(path: &str) -> Option<&str> {
         return Some(path);
     }
     let inner = segments.strip_suffix('/').unwrap_or(segments);
-    inner.split('/').all(is_plain).then_some(path)
+    inner.as_bytes().split(|byte| *byte == b'/').all(is_plain).then_some(path)
 }
 
 /// Whether a segment is one segment to everybody.
-fn is_plain(segment: &str) -> bool {
-    if segment.is_empty() || !segment.bytes().all(|byte| is_unencoded(byte) || byte == b'%') {
-        return false;
+fn is_plain(segment: &[u8]) -> bool {
+    let mut is_encoded = false;
+    let is_readable = segment.iter().all(|byte| {
+        is_encoded |= *byte == b'%';
+        is_unencoded(*byte) || *byte == b'%'
+    });
+    match segment {
+        _ if !is_readable => false,
+        b"" | b"." | b".." => false,
+        _ if is_encoded => is_plainly_encoded(segment),
+        _ => true,
     }
-    if segment.contains('%') { is_plainly_encoded(segment) } else { segment != "." && segment != ".." }
 }
 
 /// RFC 3986's `pchar`, without `;`, which some servers take for the start of parameters, and without percent
@@ -70,12 +77,12 @@ const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-fn is_plainly_encoded(segment: &str) -> bool {
-    let needed = |escape: &str| escaped(escape).is_some_and(|byte| !is_unreserved(byte));
-    if !segment.split('%').skip(1).all(needed) {
+fn is_plainly_encoded(segment: &[u8]) -> bool {
+    let needed = |escape: &[u8]| escaped(escape).is_some_and(|byte| !is_unreserved(byte));
+    if !segment.split(|byte| *byte == b'%').skip(1).all(needed) {
         return false;
     }
-    let decoded: Vec<u8> = percent_decode(segment.as_bytes()).collect();
+    let decoded: Vec<u8> = percent_decode(segment).collect();
     let Ok(text) = std::str::from_utf8(&decoded) else {
         return false;
     };
@@ -84,11 +91,10 @@ fn is_plainly_encoded(segment: &str) -> bool {
 }
 
 /// The byte that an escape stands for; `escape` begins behind its percent sign.
-fn escaped(escape: &str) -> Option<u8> {
-    let digits = escape.get(..2)?;
-    // `from_str_radix` would read a sign as well.
-    let are_digits = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    are_digits.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+fn escaped(escape: &[u8]) -> Option<u8> {
+    let &[first, second, ..] = escape else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(first)? * 16 + digit(second)?).ok()
 }
 
 fn is_encoded_twice(decoded: &[u8]) -> bool {
