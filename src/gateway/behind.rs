@@ -5,7 +5,7 @@
 //!
 //! Never here: an answer to what the gate itself would ask an upstream.
 
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
 use super::address::UpstreamServer;
 use super::headers;
@@ -60,27 +60,17 @@ impl Upstream {
     /// Forwards a request and brings the answer back, its body still coming. Denied are a body that is too
     /// large or does not come, and a key that stops standing before the answer is there; the rest are faults.
     /// Where nobody stands behind the gate, the answer is that it may pass, and says for whom.
-    pub fn forward<'a>(
-        &'a self,
-        pass: Pass,
-        outgoing: Outgoing<'_>,
-    ) -> impl Future<Output = Result<Response, Refusal>> + use<'a> {
-        let begun = match &self.0 {
+    pub async fn forward(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Response, Refusal> {
+        match &self.0 {
             // In a room of its own: who only decides does not carry it along.
-            Behind::Way(way) => Ok(Box::pin(way.forward(pass, outgoing))),
-            Behind::Nobody => Err(passed(pass, outgoing.arrival.request_id)),
-        };
-        async move {
-            match begun {
-                Ok(forwarding) => forwarding.await,
-                Err(passed) => Ok(passed?),
-            }
+            Behind::Way(way) => Box::pin(way.forward(pass, outgoing)).await,
+            Behind::Nobody => passed(pass, outgoing.arrival.request_id),
         }
     }
 }
 
-/// The answer that stands for a pass.
-fn passed(pass: Pass, request_id: String) -> Result<Response, Fault> {
+/// The answer that stands for a pass, where nobody stands behind the gate.
+pub fn passed(pass: Pass, request_id: HeaderValue) -> Result<Response, Refusal> {
     let mut response = answer::empty(StatusCode::NO_CONTENT);
     *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     match pass {
@@ -89,8 +79,8 @@ fn passed(pass: Pass, request_id: String) -> Result<Response, Fault> {
         }
         Pass::Open(_) => {}
         // There is nobody to ask.
-        Pass::Errand(..) => return Err(Fault::UpstreamUnreachable),
+        Pass::Errand(..) => return Err(Fault::UpstreamUnreachable.into()),
     }
-    headers::number(response.headers_mut(), request_id).ok_or(Fault::Internal)?;
+    headers::number(response.headers_mut(), request_id);
     Ok(response)
 }

@@ -117,7 +117,7 @@ impl Written {
 
 /// Says which request this is, and how it reached the gate.
 pub(super) fn describe(headers: &mut HeaderMap, arrival: Arrival, host: Option<HeaderValue>) -> Option<()> {
-    number(headers, arrival.request_id)?;
+    number(headers, arrival.request_id);
     if let Some(address) = arrival.address {
         headers.insert(FORWARDED_FOR, value(address.to_string())?);
     }
@@ -130,9 +130,8 @@ pub(super) fn describe(headers: &mut HeaderMap, arrival: Arrival, host: Option<H
 }
 
 /// Says which request this is, and no more.
-pub(super) fn number(headers: &mut HeaderMap, request_id: String) -> Option<()> {
-    headers.insert(REQUEST_ID, value(request_id)?);
-    Some(())
+pub(super) fn number(headers: &mut HeaderMap, request_id: HeaderValue) {
+    headers.insert(REQUEST_ID, request_id);
 }
 
 fn value(text: String) -> Option<HeaderValue> {
@@ -314,7 +313,7 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         strip_request(&mut headers, &[], Encodings::AsAsked);
-        let arrival = Arrival { address: None, is_secure: true, request_id: "r1".to_owned() };
+        let arrival = Arrival { address: None, is_secure: true, request_id: HeaderValue::from_static("r1") };
         describe(&mut headers, arrival, None).unwrap();
         assert_eq!(headers[FORWARDED_PROTO], "https");
         assert!(!headers.contains_key("x-custom"));

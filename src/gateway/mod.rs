@@ -22,7 +22,7 @@ mod upgrade;
 mod upstream;
 
 pub use address::{AddressError, Http2, ServerAddress, UpstreamServer, plain_authority};
-pub use behind::Upstream;
+pub use behind::{Upstream, passed};
 pub use headers::Encodings;
 pub use link::MemoryDialer;
 pub use upgrade::Upgrades;

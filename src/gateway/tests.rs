@@ -26,7 +26,7 @@ use crate::http::body::{self, Body, BodyError, Relayed};
 use crate::http::server::{ServerOptions, serve};
 use crate::http::{Response, answer};
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use pass::{granted, granted_to, open};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -47,7 +47,7 @@ fn outgoing(request: Request<Body>) -> Outgoing<'static> {
         arrival: Arrival {
             address: Some([192, 0, 2, 7].into()),
             is_secure: false,
-            request_id: "req-1".into(),
+            request_id: HeaderValue::from_static("req-1"),
         },
         key_headers: KEY_HEADERS,
         encodings: Encodings::AsAsked,

@@ -157,7 +157,7 @@ pub struct Arrival {
     /// Whether it came over TLS.
     pub is_secure: bool,
     /// This request's id.
-    pub request_id: String,
+    pub request_id: HeaderValue,
 }
 
 impl Pass {

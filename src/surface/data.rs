@@ -15,7 +15,7 @@ use hyper::http::request::Parts;
 
 use super::buffers::Buffers;
 use super::request_id::RequestIds;
-use super::spoken::{refuse, refuse_for_good, settle};
+use super::spoken::{left_of, respond};
 use super::{discovery, readable, rest, rpc};
 use crate::dialect::{Era, RateHeaders, RestDialect, RpcDialect};
 use crate::domain::denial::{Denial, Fault, Invalid, Refusal};
@@ -134,10 +134,11 @@ impl DataSurface {
         let is_preflight = cors.is_some() && cors::is_preflight(request.method(), request.headers());
         let (parts, body) = request.into_parts();
         // It says how a body is to be sent.
-        let expect = if body.is_end_stream() { None } else { parts.headers.get(EXPECT).cloned() };
+        let has_body = !body.is_end_stream();
+        let expect = if has_body { parts.headers.get(EXPECT).cloned() } else { None };
         let mut body = Some(body);
         let (product, mut limit_states) = (door.product(), LimitStates::default());
-        let exchange = Exchange {
+        let mut exchange = Exchange {
             engine: &self.engine,
             product,
             buffers: &self.buffers,
@@ -157,7 +158,7 @@ impl DataSurface {
                 preflight(cors, origin.as_ref()).map_err(|denial| dialect.say(&denial.into()))
             }
             (DoorFound::Rest(_, door, dialect), Ok(())) => {
-                rest::answer(exchange, door).await.map_err(|refusal| dialect.say(&refusal))
+                rest::answer(&mut exchange, door).await.map_err(|refusal| dialect.say(&refusal))
             }
             (DoorFound::Rpc(_, door, dialect), Ok(())) => {
                 // Far larger than what REST asks for, which would carry its size along.
@@ -172,18 +173,20 @@ impl DataSurface {
                 Err(refusal),
             ) => Err(dialect.say(refusal, None, Era::Legacy)),
         };
-        let is_upstreams = said.is_ok() && !product.upstream.is_nobody();
-        let said =
-            said.map_err(|spoken| if product.upstream.is_nobody() { spoken.unmistakable() } else { spoken });
+        let is_nobody = product.upstream.is_nobody();
+        let is_upstreams = said.is_ok() && !is_nobody;
         let mut response = match said {
-            // Of what nobody takes further a body may be left, as behind a refusal.
-            Ok(response) if is_preflight || product.upstream.is_nobody() => {
-                settle(response, expect, body).await
-            }
             Ok(response) => response,
-            Err(spoken) if readable.is_ok() => refuse(spoken, expect, body).await,
-            Err(spoken) => refuse_for_good(spoken),
+            Err(spoken) if is_nobody => respond(spoken.unmistakable()),
+            Err(spoken) => respond(spoken),
         };
+        if readable.is_err() {
+            // Its framing may be in doubt: nothing behind it is read as another request.
+            answer::close(&mut response);
+        } else if has_body && (!is_upstreams || is_preflight) {
+            // What nobody takes further is left, so that the client sees its answer whatever it still sends.
+            answer::close_unless_read(&mut response, left_of(expect, body).await);
+        }
         if is_upstreams {
             product.rate_headers.write(&limit_states, response.headers_mut());
         } else {

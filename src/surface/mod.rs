@@ -47,12 +47,11 @@ fn is_anonymous(headers: &HeaderMap, profile: &Profile) -> bool {
 }
 
 /// Notes how a granted request was answered.
-fn answered(awaited: AwaitedAnswer<'_>, answer: Result<Response, Refusal>) -> Result<Response, Refusal> {
-    match &answer {
+fn answered(awaited: AwaitedAnswer<'_>, answer: &Result<Response, Refusal>) {
+    match answer {
         Ok(response) => awaited.came(response.status().as_u16()),
         Err(refusal) => awaited.failed(refusal),
     }
-    answer
 }
 
 /// `application/json`, with no charset but UTF-8.

@@ -5,47 +5,54 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hyper::header::HeaderValue;
+
 /// Gives ids that differ within a run by a counter and between runs by chance. They are names, not secrets.
 #[derive(Debug)]
 pub(super) struct RequestIds {
-    run: u64,
+    /// `req_`, and the run in sixteen hexadecimal digits.
+    start: [u8; START_BYTES],
     next: AtomicU64,
 }
 
 impl Default for RequestIds {
     fn default() -> Self {
-        Self { run: RandomState::new().hash_one("run"), next: AtomicU64::new(1) }
+        Self::of_run(RandomState::new().hash_one("run"))
     }
 }
 
 impl RequestIds {
+    fn of_run(run: u64) -> Self {
+        let mut start = *b"req_0000000000000000";
+        write_hex(start.iter_mut().skip(4), run);
+        Self { start, next: AtomicU64::new(1) }
+    }
+
     /// `req_` and 24 hexadecimal digits, of which the last eight are the count; more when that is used up.
-    pub(super) fn next(&self) -> String {
+    pub(super) fn next(&self) -> HeaderValue {
         let count = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut id = String::with_capacity(ID_BYTES);
-        id.push_str("req_");
-        push_hex(&mut id, self.run, 0);
-        let unused = count.leading_zeros() as usize / 4;
-        push_hex(&mut id, count, unused.min(8));
-        id
+        let mut id = [b'0'; START_BYTES + 16];
+        let digits = (16 - count.leading_zeros() as usize / 4).max(8);
+        for (place, byte) in id.iter_mut().zip(self.start) {
+            *place = byte;
+        }
+        write_hex(id.iter_mut().skip(START_BYTES).take(digits), count);
+        // It is plain ASCII.
+        let id = id.get(..START_BYTES + digits).and_then(|id| HeaderValue::from_bytes(id).ok());
+        id.unwrap_or(HeaderValue::from_static("req_"))
     }
 }
 
-/// What an id has in nearly every run.
-const ID_BYTES: usize = 28;
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// How many bytes of an id are the same in a run.
+const START_BYTES: usize = 20;
 
-/// A number without so many of its sixteen digits. Each request has an id, and the standard formatting costs several
-/// times as much.
-fn push_hex(text: &mut String, number: u64, without: usize) {
-    let mut digits = [b'0'; 16];
-    let mut left = number;
-    for digit in digits.iter_mut().rev() {
-        *digit = usize::try_from(left & 15).ok().and_then(|place| DIGITS.get(place)).copied().unwrap_or(b'0');
-        left >>= 4;
+/// Writes a number's last digits. Each request has an id, and the standard formatting costs several times as much.
+fn write_hex<'a>(places: impl DoubleEndedIterator<Item = &'a mut u8>, mut number: u64) {
+    for place in places.rev() {
+        let digit = (number & 15) as u8;
+        *place = if digit < 10 { b'0' + digit } else { b'a' - 10 + digit };
+        number >>= 4;
     }
-    let shown = digits.get(without..).and_then(|digits| std::str::from_utf8(digits).ok());
-    text.push_str(shown.unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -57,7 +64,7 @@ mod tests {
         for (run, count) in
             [(7, 1), (u64::MAX, 0xabcd_ef01), (0x0123_4567_89ab_cdef, 0x1_2345_6789), (0, u64::MAX)]
         {
-            let ids = RequestIds { run, next: AtomicU64::new(count) };
+            let ids = RequestIds { next: AtomicU64::new(count), ..RequestIds::of_run(run) };
             assert_eq!(ids.next(), format!("req_{run:016x}{count:08x}"));
         }
     }

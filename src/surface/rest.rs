@@ -8,19 +8,19 @@
 
 use std::time::Duration;
 
+use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_LENGTH;
-use hyper::http::request::Parts;
 
 use super::credential::credential;
-use super::data::{Exchange, Product, noted};
+use super::data::{Exchange, noted};
 use super::{answered, is_anonymous, signature};
 use crate::domain::decision::Wanted;
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::profile::{Found, Public, RestDoor, Route, Verb};
 use crate::domain::signature::Sent;
 use crate::engine::{Attempt, Door};
-use crate::gateway::{Arrival, Encodings, Outgoing, Pass, Stay, Upgrades};
+use crate::gateway::{Encodings, Outgoing, Pass, Stay, Upgrades, passed};
 use crate::http::body::Relayed;
 use crate::http::{Body, Response};
 
@@ -28,7 +28,7 @@ use crate::http::{Body, Response};
 const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Answers one request, or says why not.
-pub(super) async fn answer(exchange: Exchange<'_>, door: &RestDoor) -> Result<Response, Refusal> {
+pub(super) async fn answer(exchange: &mut Exchange<'_>, door: &RestDoor) -> Result<Response, Refusal> {
     let found = door.routes.find(Verb::of_method(exchange.parts.method.as_str()), exchange.parts.uri.path());
     let public = match found {
         Found::Route(route) => route.public().map(|public| (route, public)),
@@ -40,7 +40,7 @@ pub(super) async fn answer(exchange: Exchange<'_>, door: &RestDoor) -> Result<Re
         return Box::pin(open(exchange, route, public)).await;
     }
     let Exchange { engine, product, parts, body, buffers, arrival, limit_states, .. } = exchange;
-    let address = arrival.address;
+    let (engine, product, address) = (*engine, *product, arrival.address);
     let (max_body_bytes, upgrades) = match found {
         Found::Route(route) if route.websocket => (route.max_body_bytes, Upgrades::WebSocket),
         Found::Route(route) => (route.max_body_bytes, Upgrades::Dropped),
@@ -59,10 +59,10 @@ pub(super) async fn answer(exchange: Exchange<'_>, door: &RestDoor) -> Result<Re
         let signed = async {
             let caller = engine.identify_at(place, Door::Rest, profile, &credential, address).await?;
             let (caller, read, held) =
-                signature::read_signed(engine, caller, &sent, &parts, body.as_mut(), max_body_bytes, buffers)
+                signature::read_signed(engine, caller, &sent, parts, body.as_mut(), max_body_bytes, buffers)
                     .await
                     .map_err(|refused| {
-                        *limit_states = refused.limit_states();
+                        **limit_states = refused.limit_states();
                         refused.refusal
                     })?;
             let granted = noted(limit_states, engine.admit(caller, &wanted, wanted.cost()).await)?;
@@ -72,43 +72,49 @@ pub(super) async fn answer(exchange: Exchange<'_>, door: &RestDoor) -> Result<Re
     };
     // Its room is taken until the upstream has answered.
     let (signed_body, _held) = signed_body.unzip();
-    let answer = engine.await_answer(&granted, place);
+    let awaited = engine.await_answer(&granted, place);
     let pass = product.pass(engine, granted)?;
-    let body = match (signed_body, body.take_if(|body| goes_on(product, body))) {
-        (Some(read), _) => Body::from(read),
-        (None, Some(body)) => relayed(body, max_body_bytes),
-        (None, None) => Body::Empty,
+    let answer = if product.upstream.is_nobody() {
+        passed(pass, arrival.request_id.clone())
+    } else {
+        let body = signed_body.map_or_else(|| relayed(body, max_body_bytes), Body::from);
+        let outgoing = Outgoing { upgrades, ..outgoing(exchange, body) };
+        product.upstream.forward(pass, outgoing).await
     };
-    let outgoing = Outgoing { upgrades, ..outgoing(product, parts, body, arrival) };
-    answered(answer, product.upstream.forward(pass, outgoing).await)
+    answered(awaited, &answer);
+    answer
 }
 
 /// Answers a caller without a key at a route that the profile opens to everyone.
-async fn open(exchange: Exchange<'_>, route: &Route, public: Public) -> Result<Response, Refusal> {
-    let Exchange { engine, product, parts, body, arrival, .. } = exchange;
-    let pass = engine.open_pass(&product.profile, public, arrival.address)?;
-    if let Some(max_bytes) = announced_too_long(route, &parts.headers) {
+async fn open(exchange: &mut Exchange<'_>, route: &Route, public: Public) -> Result<Response, Refusal> {
+    let (product, arrival) = (exchange.product, &exchange.arrival);
+    let pass = Pass::Open(exchange.engine.open_pass(&product.profile, public, arrival.address)?);
+    if let Some(max_bytes) = announced_too_long(route, &exchange.parts.headers) {
         return Err(Denial::TooLarge { max_bytes }.into());
     }
-    let body = body.take_if(|body| goes_on(product, body));
-    let body = body.map_or(Body::Empty, |body| relayed(body, route.max_body_bytes));
-    product.upstream.forward(Pass::Open(pass), outgoing(product, parts, body, arrival)).await
+    if product.upstream.is_nobody() {
+        return passed(pass, arrival.request_id.clone());
+    }
+    let body = relayed(exchange.body, route.max_body_bytes);
+    product.upstream.forward(pass, outgoing(exchange, body)).await
 }
 
-/// Whether there is a body to pass on, and somebody to pass it on to.
-fn goes_on(product: &Product, body: &Incoming) -> bool {
-    !product.upstream.is_nobody() && !body.is_end_stream()
-}
-
-fn outgoing(product: &Product, mut head: Parts, body: Body, arrival: Arrival) -> Outgoing<'_> {
+/// What goes to the upstream, of which nothing is left in the exchange.
+fn outgoing<'a>(exchange: &mut Exchange<'a>, body: Body) -> Outgoing<'a> {
+    let Exchange { product, parts, arrival, .. } = exchange;
+    let mut head = std::mem::replace(parts, Request::new(()).into_parts().0);
     signature::strip(&mut head.headers, &product.profile);
     let key_headers = product.profile.key_headers();
     let (encodings, upgrades) = (Encodings::AsAsked, Upgrades::Dropped);
-    Outgoing { head, body, arrival, key_headers, encodings, upgrades, stay: Stay::Exchange }
+    Outgoing { head, body, arrival: arrival.clone(), key_headers, encodings, upgrades, stay: Stay::Exchange }
 }
 
-fn relayed(body: Incoming, max_bytes: Option<u64>) -> Body {
-    Body::Relayed(Relayed::new(body, max_bytes.unwrap_or(u64::MAX), BODY_PAUSE_MAX))
+/// The request's body, as far as there is one.
+fn relayed(body: &mut Option<Incoming>, max_bytes: Option<u64>) -> Body {
+    let there_is = body.take_if(|body| !body.is_end_stream());
+    there_is.map_or(Body::Empty, |body| {
+        Body::Relayed(Relayed::new(body, max_bytes.unwrap_or(u64::MAX), BODY_PAUSE_MAX))
+    })
 }
 
 fn wanted(found: Found<'_>, headers: &hyper::HeaderMap) -> Wanted {

@@ -27,22 +27,18 @@ pub(super) async fn refuse(
     expect: Option<HeaderValue>,
     unread: Option<Incoming>,
 ) -> Response {
-    settle(respond(spoken), expect, unread).await
+    let mut response = respond(spoken);
+    answer::close_unless_read(&mut response, left_of(expect, unread).await);
+    response
 }
 
-/// Sends an answer before the request's body was read.
-pub(super) async fn settle(
-    mut response: Response,
-    expect: Option<HeaderValue>,
-    unread: Option<Incoming>,
-) -> Response {
-    let rest = match unread {
+/// What is left of a request's body behind an early answer, when a small rest was read and dropped.
+pub(super) async fn left_of(expect: Option<HeaderValue>, unread: Option<Incoming>) -> Rest {
+    match unread {
         Some(unread) => drain(expect.as_ref(), unread).await,
         // It was being passed on when the refusal came.
         None => Rest::More,
-    };
-    answer::close_unless_read(&mut response, rest);
-    response
+    }
 }
 
 /// Sends a refusal of a request whose framing is in doubt: nothing behind it is read as another request.
@@ -52,10 +48,17 @@ pub(super) fn refuse_for_good(spoken: Spoken) -> Response {
     response
 }
 
+/// What most of these answers fit in.
+const JSON_BYTES: usize = 512;
+
 /// An answer of our own in JSON. It is never to be kept: it may show a key.
 pub(super) fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
+    let mut text = Vec::with_capacity(JSON_BYTES);
     // Our own answer types always serialise: maps have text keys, numbers are finite.
-    let mut response = answer::json(status, serde_json::to_vec(body).unwrap_or_default());
+    if serde_json::to_writer(&mut text, body).is_err() {
+        text.clear();
+    }
+    let mut response = answer::json(status, text);
     answer::forbid_storing(&mut response);
     response
 }

@@ -58,10 +58,10 @@ pub(super) async fn document(exchange: Exchange<'_>, door: &RpcDoor) -> Result<R
     let forwarded = forwarded.and_then(|answer| {
         if is_event_stream(answer.headers()) { Err(Fault::UpstreamBroken.into()) } else { Ok(answer) }
     });
-    Ok(match answer {
-        Some(answer) => answered(answer, forwarded)?,
-        None => forwarded?,
-    })
+    if let Some(answer) = answer {
+        answered(answer, &forwarded);
+    }
+    Ok(forwarded?)
 }
 
 fn allowed(door: &RpcDoor, path: &str) -> VerbSet {

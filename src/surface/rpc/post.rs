@@ -261,10 +261,10 @@ async fn forwarded(
         }
         Err(refusal) => Err(refusal),
     };
-    match answer {
-        Some(answer) => answered(answer, shown),
-        None => shown,
+    if let Some(answer) = answer {
+        answered(answer, &shown);
     }
+    shown
 }
 
 /// The id of a message whose key was refused before it was read, where the profile has it told. What is read

@@ -88,7 +88,9 @@ async fn open(mut exchange: Exchange<'_>) -> Result<Response, Refused> {
     let pass = product.pass(engine, granted)?;
     let mut outgoing = Outgoing { stay: Stay::Stream, ..outgoing(product, parts, Body::Empty, arrival) };
     strip_session(&mut outgoing.head.headers);
-    let forwarded = answered(awaited, product.upstream.forward(pass, outgoing).await)?;
+    let forwarded = product.upstream.forward(pass, outgoing).await;
+    answered(awaited, &forwarded);
+    let forwarded = forwarded?;
     if !forwarded.status().is_success() {
         return Ok(forwarded);
     }

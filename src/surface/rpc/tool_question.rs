@@ -125,7 +125,8 @@ impl ToolQuestion<'_> {
         for number in 1..=PAGES_MAX {
             // Who stopped standing meanwhile is told so by the decision.
             let Some(pass) = self.errand(caller) else { return Ok(()) };
-            let id = format!("keyward-{}-{number}", self.arrival.request_id);
+            let request = self.arrival.request_id.to_str().unwrap_or_default();
+            let id = format!("keyward-{request}-{number}");
             let question = question(&id, cursor.as_deref(), meta);
             let outgoing =
                 outgoing(self.product, self.head(meta), Body::from(question), self.arrival.clone());
