@@ -11,6 +11,8 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// Letters behind the word: 26 × 5 bits hold 128.
 const LETTERS: usize = 26;
+/// The longest word with its `_`, and the letters.
+const SHOWN_BYTES_MAX: usize = 4 + LETTERS;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $word:literal) => {
@@ -72,16 +74,19 @@ impl WorkspaceId {
 }
 
 fn show(word: &str, number: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    // Written as few pieces, since every forwarded request names two.
-    let (mut letters, mut left) = ([b'0'; LETTERS], number);
+    // Written as one piece, since every verify call is told two.
+    let (mut shown, mut left) = ([b'0'; SHOWN_BYTES_MAX], number);
+    let end = word.len() + LETTERS;
+    let (shown_word, letters) =
+        shown.get_mut(..end).and_then(|text| text.split_at_mut_checked(word.len())).ok_or(fmt::Error)?;
+    shown_word.copy_from_slice(word.as_bytes());
     for shown in letters.iter_mut().rev() {
         let five = usize::try_from(left & 31).unwrap_or(0);
         *shown = ALPHABET.get(five).copied().unwrap_or(b'0');
         left >>= 5;
     }
-    f.write_str(word)?;
-    // Its letters are ASCII.
-    f.write_str(std::str::from_utf8(&letters).unwrap_or_default())
+    // All of it is ASCII.
+    f.write_str(shown.get(..end).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default())
 }
 
 fn parse(letters: &str) -> Option<u128> {

@@ -153,6 +153,12 @@ impl Call<'_> {
 
 type Answered = Result<Response, CallRefusal>;
 
+/// What stands in a path where its pattern has its first name.
+fn named<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
+    let mut parts = path.split('/').zip(pattern.split('/'));
+    parts.find(|(_, part)| part.starts_with('{')).map(|(named, _)| named)
+}
+
 impl AdminSurface {
     /// The door of an engine that serves `profile`, the system's own. `hosts` as at a data listener.
     pub fn new(engine: Arc<Engine>, profile: Arc<Profile>, hosts: Vec<String>) -> Self {
@@ -233,15 +239,12 @@ impl AdminSurface {
         if !body.is_empty() && !is_json(&parts.headers) {
             return Err(Denial::ContentType.into());
         }
-        let id = path
-            .split('/')
-            .zip(route.pattern.split('/'))
-            .find(|(_, part)| part.starts_with('{'))
-            .map(|(id, _)| id);
+        let id = route.pattern.contains('{').then(|| named(&route.pattern, path)).flatten();
         let call = Call { engine: &self.engine, admin, id, query: parts.uri.query(), body: &body };
         #[cfg(feature = "mcp")]
         if route.pattern == mcp::PATH {
-            return Ok(self.mcp.answer(call, &parts.headers).await);
+            // Larger than all the rest, which does not carry it along.
+            return Ok(Box::pin(self.mcp.answer(call, &parts.headers)).await);
         }
         routes::answer(route, call).await
     }
