@@ -69,7 +69,7 @@ impl<'a> Members<'a> {
 }
 
 /// Members that one object may have; a message with more is not one of ours.
-const MEMBERS_MAX: usize = 64;
+pub(super) const MEMBERS_MAX: usize = 64;
 /// Members that one object of an answer may have. Each is compared with each.
 const ANSWER_MEMBERS_MAX: usize = 1024;
 
@@ -101,20 +101,20 @@ pub(super) struct BorrowedText<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// Whether the most careless reader could take one name for the other: one that drops NULs or ends a text at the
 /// first, and compares in one letter case.
-fn resembles(name: &str, known: &str) -> bool {
-    let known = fold(known);
-    fold(name) == known || name.split_once('\0').is_some_and(|(head, _)| fold(head) == known)
+pub(super) fn resembles(name: &str, known: &str) -> bool {
+    let is_known = |name: &str| fold(name).eq(fold(known));
+    is_known(name) || name.split_once('\0').is_some_and(|(head, _)| is_known(head))
 }
 
 /// A name without NULs, in one letter case, also where only some readers fold: the long s is an s, the Kelvin sign a k,
 /// an i has its dot.
-fn fold(name: &str) -> String {
+fn fold(name: &str) -> impl Iterator<Item = char> {
     let folded = name.chars().filter(|c| *c != '\0').map(|c| match c {
         'ſ' => 's',
         'ı' | 'İ' => 'i',
         c => c,
     });
-    folded.flat_map(char::to_lowercase).collect()
+    folded.flat_map(char::to_lowercase)
 }
 
 #[cfg(test)]

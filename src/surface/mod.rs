@@ -11,6 +11,7 @@ mod buffers;
 pub mod credential;
 pub mod data;
 mod discovery;
+mod json_text;
 mod members;
 mod request_id;
 mod rest;

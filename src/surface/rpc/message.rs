@@ -1,19 +1,19 @@
 //! One JSON-RPC 2.0 message, read so strictly that every other reader must read the same.
 //!
 //! One object; no member twice and none that looks like a known one (letter case, NUL, the long s, the Kelvin
-//! sign), at the top, in `params` and in its `_meta`; `params` an object; nesting bounded; a method or an answer,
-//! never both. What passes is forwarded as the same bytes, so a lenient upstream cannot see another method or tool
-//! than the one that was decided on.
+//! sign), at the top, in `params` and in its `_meta`; `params` an object; nesting bounded; a method or an
+//! answer, never both. What passes is forwarded as the same bytes, so a lenient upstream cannot see another
+//! method or tool than the one that was decided on.
 //!
 //! Never here: a decision on a `serde_json::Value`, which keeps the last of two equal members.
 
 use std::borrow::Cow;
 
-use memchr::memchr2_iter;
 use serde_json::value::RawValue;
 
 use crate::domain::denial::Invalid;
-use crate::surface::members::{BorrowedText, Members};
+use crate::surface::json_text::{JsonText, decoded};
+use crate::surface::members::Members;
 
 /// How deeply a message may nest.
 const DEPTH_MAX: usize = 32;
@@ -28,8 +28,18 @@ const KNOWN_META: [&str; 1] = ["io.modelcontextprotocol/protocolVersion"];
 pub struct RpcMessage<'a> {
     id: Option<&'a str>,
     method: Option<Cow<'a, str>>,
-    params: Option<Members<'a>>,
+    params: Params<'a>,
     version: Option<Cow<'a, str>>,
+}
+
+/// What `params` has, as it is written; of what is not there, nothing.
+#[derive(Debug, Default)]
+struct Params<'a> {
+    name: Option<&'a str>,
+    uri: Option<&'a str>,
+    task_id: Option<&'a str>,
+    meta: Option<&'a str>,
+    version: Option<&'a str>,
 }
 
 /// A message that cannot be taken, and its id where one could be read.
@@ -45,39 +55,36 @@ impl<'a> RpcMessage<'a> {
     /// Reads a body.
     pub fn parse(body: &'a [u8]) -> Result<Self, Unreadable<'a>> {
         let without_id = |invalid| Unreadable { invalid, id: None };
-        if nests_too_deeply(body) {
-            return Err(without_id(Invalid::NotJson));
+        let mut params = Ok(Params::default());
+        let members = JsonText::new(body, DEPTH_MAX).and_then(|mut text| {
+            let (_, members) = text.object(&KNOWN, |text, name| match name {
+                "params" => {
+                    let written;
+                    (written, params) = Params::read(text)?;
+                    Some(written)
+                }
+                _ => text.value(),
+            })?;
+            text.is_over().then_some(members)
+        });
+        let members = members.unwrap_or(Err(Invalid::NotJson)).map_err(without_id)?;
+        let [version, id, method, _, result, error] = members;
+        if id.is_some_and(|id| !is_id(id)) {
+            return Err(without_id(Invalid::NotRpc));
         }
-        let members = Members::read_whole(body, &KNOWN).map_err(without_id)?;
-        let id = match members.get("id").map(RawValue::get) {
-            Some(id) if !is_id(id) => return Err(without_id(Invalid::NotRpc)),
-            id => id,
-        };
         let refused = |invalid| Unreadable { invalid, id };
-        if members.get("jsonrpc").and_then(text).as_deref() != Some("2.0") {
+        if version.and_then(decoded).as_deref() != Some("2.0") {
             return Err(refused(Invalid::NotRpc));
         }
-        let method = match (members.get("method"), members.get("result"), members.get("error")) {
-            (Some(method), None, None) => Some(text(method).ok_or_else(|| refused(Invalid::NotRpc))?),
+        let method = match (method, result, error) {
+            (Some(method), None, None) => Some(decoded(method).ok_or_else(|| refused(Invalid::NotRpc))?),
             // What a client answers, it was asked with an id.
             (None, Some(_), None) | (None, None, Some(_)) if id.is_some_and(|id| id != "null") => None,
             _ => return Err(refused(Invalid::NotRpc)),
         };
-        let inside = |value: &'a RawValue, known: &[&str]| {
-            let wrong = |invalid| if invalid == Invalid::NotRpc { Invalid::Params } else { invalid };
-            Members::read(value.get().as_bytes(), known).map_err(|invalid| refused(wrong(invalid)))
-        };
-        let params = members.get("params").map(|params| inside(params, &KNOWN_PARAMS)).transpose()?;
-        // What is no object says no version to anybody.
-        let meta = params.as_ref().and_then(|params| params.get("_meta"));
-        let meta = meta.filter(|meta| meta.get().starts_with('{'));
-        let version = match meta.map(|meta| inside(meta, &KNOWN_META)).transpose()? {
-            Some(meta) => {
-                meta.get(KNOWN_META[0]).map(|said| text(said).ok_or_else(|| refused(Invalid::Params)))
-            }
-            None => None,
-        };
-        Ok(Self { id, method, params, version: version.transpose()? })
+        let params = params.map_err(refused)?;
+        let version = params.version.map(|said| decoded(said).ok_or_else(|| refused(Invalid::Params)));
+        Ok(Self { id, method, version: version.transpose()?, params })
     }
 
     /// The id as it was written; `None` for a notification.
@@ -97,8 +104,7 @@ impl<'a> RpcMessage<'a> {
 
     /// The `_meta` of its params without one of its members; `None` without one that can be read one way.
     pub(super) fn meta_without(&self, left_out: &str) -> Option<String> {
-        let meta = self.params.as_ref()?.get("_meta")?;
-        let meta = Members::read(meta.get().as_bytes(), &[]).ok()?;
+        let meta = Members::read(self.params.meta?.as_bytes(), &[]).ok()?;
         let kept = meta.iter().filter(|(name, _)| *name != left_out);
         let member = |(name, value): (&str, &RawValue)| format!("{}:{value}", serde_json::Value::from(name));
         Some(format!("{{{}}}", kept.map(member).collect::<Vec<_>>().join(",")))
@@ -106,57 +112,47 @@ impl<'a> RpcMessage<'a> {
 
     /// The tool that a `tools/call` names.
     pub fn tool_name(&self) -> Result<Cow<'a, str>, Invalid> {
-        self.param("name").ok_or(Invalid::Params)
+        self.params.name.and_then(decoded).ok_or(Invalid::Params)
     }
 
     /// What it is about, which the header `Mcp-Name` says too: a tool, a prompt, a resource, a task. `None` for
     /// methods that are about nothing of a name.
     pub fn subject(&self) -> Option<Option<Cow<'a, str>>> {
         match self.method()? {
-            "tools/call" | "prompts/get" => Some(self.param("name")),
-            "resources/read" => Some(self.param("uri")),
-            "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => Some(self.param("taskId")),
+            "tools/call" | "prompts/get" => Some(self.params.name.and_then(decoded)),
+            "resources/read" => Some(self.params.uri.and_then(decoded)),
+            "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => {
+                Some(self.params.task_id.and_then(decoded))
+            }
             _ => None,
         }
     }
-
-    fn param(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.params.as_ref()?.get(name).and_then(text)
-    }
 }
 
-/// A JSON string's text.
-fn text(value: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<BorrowedText<'_>>(value.get()).ok().map(|text| text.0)
+impl<'a> Params<'a> {
+    /// Passes `params`, and gives it as it is written and what it has. `None` when it is no JSON.
+    fn read(text: &mut JsonText<'a>) -> Option<(&'a str, Result<Self, Invalid>)> {
+        let mut version = Ok(None);
+        let (written, params) = text.object(&KNOWN_PARAMS, |text, name| match name {
+            "_meta" => {
+                let (written, meta) = text.object(&KNOWN_META, |text, _| text.value())?;
+                // What is no object says no version to anybody.
+                version = if written.starts_with('{') { meta.map(|[said]| said) } else { Ok(None) };
+                Some(written)
+            }
+            _ => text.value(),
+        })?;
+        let read = params.and_then(|[name, _, meta, _, uri, task_id]| {
+            Ok(Self { name, uri, task_id, meta, version: version? })
+        });
+        let as_params = |invalid| if invalid == Invalid::NotRpc { Invalid::Params } else { invalid };
+        Some((written, read.map_err(as_params)))
+    }
 }
 
 /// A string, a number or null, as JSON-RPC 2.0 section 4 has it.
 fn is_id(raw: &str) -> bool {
     raw == "null" || raw.starts_with(['"', '-']) || raw.starts_with(|first: char| first.is_ascii_digit())
-}
-
-fn nests_too_deeply(json: &[u8]) -> bool {
-    // Few messages have so many brackets at all, and only of those is it counted how they lie.
-    memchr2_iter(b'{', b'[', json).nth(DEPTH_MAX).is_some() && depth(json) > DEPTH_MAX
-}
-
-/// The deepest nesting of arrays and objects, outside strings.
-fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 #[cfg(test)]
