@@ -25,7 +25,7 @@ use crate::http::tls::client_config;
 pub(super) const BUFFER_BYTES_MAX: usize = 128 * 1024;
 const HEAD_BYTES_MAX: u32 = 128 * 1024;
 /// The most headers of an upstream's answer: as many as hyper has room for without asking for memory each time.
-const HEADERS_MAX: usize = 100;
+pub(super) const HEADERS_MAX: usize = 100;
 /// What one answer over HTTP/2 may send ahead of its reader.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// The largest window that HTTP/2 knows.

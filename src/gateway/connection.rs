@@ -1,205 +1,199 @@
 //! One connection to an upstream in HTTP/1.1, run by whoever has its exchange.
 //!
-//! It has no task of its own. The exchange that holds it lets it go on while the answer is waited for and while
-//! its body is asked for, in the same step that asks; so nobody is woken to hand over a request or an answer.
-//! Whoever holds it owns it: what is dropped in the middle closes. It is free for the next exchange when hyper
-//! wants the next request on it, which is when both messages have gone whole and nothing stands behind them.
+//! It has no task of its own. The exchange that holds it writes and reads in its own steps; so nobody is
+//! woken to hand over a request or an answer. Whoever holds it owns it: what is dropped in the middle closes.
+//! It is free for the next exchange when both messages have gone whole, neither side said that it was the
+//! last, and nothing stands behind them.
 //!
 //! Never here: a choice among connections, or a request that is sent again.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::io;
+use std::task::{Context, Poll, Waker, ready};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::{Buf, Bytes};
+use memchr::memmem;
 
+use super::answer_body::Coming;
+use super::answer_head::AnswerHead;
 use super::clients::BUFFER_BYTES_MAX;
+use super::interim::INTERIM_MAX;
 use super::link::Link;
-use crate::http::Body;
-
-type Running = http1::Connection<TokioIo<Link>, Body>;
+use super::reader::Reader;
+use super::sending::{Sending, Unsendable};
+use crate::http::body::BodyError;
 
 /// A connection that stands.
 #[derive(Debug)]
 pub(super) struct Connection {
-    sender: SendRequest<Body>,
-    /// None once it has ended.
-    running: Option<Running>,
-    /// Tells the link that a new request begins.
-    asked: Arc<AtomicBool>,
-    turn: Arc<Turn>,
-    /// Wakes whose turn it is.
-    waker: Waker,
+    pub(super) reader: Reader<Link>,
+    /// Whether something may be asked behind the answer that is coming.
+    goes_on: bool,
+    /// The interim answers to the request that it has.
+    interim: u32,
+    /// How much of a head was there when it was last looked at.
+    partial: usize,
 }
 
 /// Why a connection has no answer.
 #[derive(Debug)]
 pub(super) enum Unanswered {
     /// It ended before anything of the request was sent.
-    Unsent(Box<Request<Body>>, hyper::Error),
+    Unsent(io::Error),
     /// It broke off, and nobody knows what has arrived.
-    Broken(hyper::Error),
+    Broken(io::Error),
+    /// The caller's body failed.
+    Body(BodyError),
+}
+
+/// The head of an answer, and what came of its body with it.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) head: http::Response<()>,
+    pub(super) body: Arriving,
+}
+
+/// A body whose head has come.
+#[derive(Debug)]
+pub(super) enum Arriving {
+    /// All of it came with the head.
+    Whole(Bytes),
+    /// More comes.
+    Coming(Coming),
 }
 
 impl Connection {
     /// A connection over `link`, which nothing was said on.
-    pub(super) async fn over(link: Link) -> hyper::Result<Self> {
-        let asked = Arc::new(AtomicBool::new(false));
-        let io = TokioIo::new(link.counting_interim(Arc::clone(&asked)));
-        let mut builder = http1::Builder::new();
-        // Of headers hyper takes as many as `HEADERS_MAX` by itself, and asks for memory each time when told so.
-        builder.max_buf_size(BUFFER_BYTES_MAX);
-        let (sender, running) = builder.handshake(io).await?;
-        let turn = Arc::new(Turn::default());
-        let waker = Waker::from(Arc::clone(&turn));
-        Ok(Self { sender, running: Some(running), asked, turn, waker })
+    pub(super) fn over(link: Link) -> Self {
+        Self { reader: Reader::new(link), goes_on: true, interim: 0, partial: 0 }
     }
 
     /// Whether a connection that nobody used still stands: the upstream has not closed it, and has said
     /// nothing unasked.
     pub(super) fn still_stands(&mut self) -> bool {
-        self.run().is_pending() && self.is_free()
+        self.reader.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Whether the next exchange can have it.
+    /// Whether the next exchange can have it, when the body of the last answer has come whole.
     pub(super) fn is_free(&self) -> bool {
-        self.running.is_some() && self.sender.is_ready()
+        self.goes_on && self.reader.buffer.is_empty()
     }
 
-    /// Sends a request and waits for the head of its answer. What comes of the body may have come already, so
-    /// the connection may be free by now.
-    pub(super) async fn ask(
-        &mut self,
-        request: Box<Request<Body>>,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        self.asked.store(true, Ordering::Relaxed);
-        let mut answering = pin!(self.sender.try_send_request(*request));
-        let answered = poll_fn(|cx| {
-            // What is said between connection and sender is heard here anyway.
-            let mut unheard = Context::from_waker(Waker::noop());
-            let ran = self.run_for(cx);
-            if let Poll::Ready(answered) = answering.as_mut().poll(&mut unheard) {
-                return Poll::Ready(answered);
+    /// Sends a request and waits for the head of its answer. The answer may come before the request has gone
+    /// whole.
+    pub(super) async fn ask(&mut self, sending: &mut Sending) -> Result<Answered, Unanswered> {
+        (self.goes_on, self.interim, self.partial) = (false, 0, 0);
+        let mut stopped = None;
+        poll_fn(|cx| {
+            if stopped.is_none() {
+                match sending.poll(&mut self.reader.from, cx) {
+                    Poll::Ready(Err(Unsendable::Body(error))) => {
+                        return Poll::Ready(Err(Unanswered::Body(error)));
+                    }
+                    // Whatever was said on it was no answer to this.
+                    Poll::Ready(Err(Unsendable::Link(error))) if !sending.has_begun() => {
+                        return Poll::Ready(Err(Unanswered::Unsent(error)));
+                    }
+                    // One that takes no more may have answered why.
+                    Poll::Ready(Err(Unsendable::Link(error))) => stopped = Some(error),
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
             }
-            if ran.is_ready() {
-                // What lay in it comes back.
-                self.running = None;
-                return answering.as_mut().poll(&mut unheard);
-            }
-            Poll::Pending
+            let read = ready!(self.poll_head(sending.is_head, cx));
+            Poll::Ready(read.map_err(|error| {
+                let error = stopped.take().unwrap_or(error);
+                if sending.has_begun() { Unanswered::Broken(error) } else { Unanswered::Unsent(error) }
+            }))
         })
-        .await;
-        self.turn.rest();
-        answered.map_err(|mut error| match error.take_message() {
-            Some(request) => Unanswered::Unsent(Box::new(request), error.into_error()),
-            None => Unanswered::Broken(error.into_error()),
-        })
+        .await
     }
 
-    /// Asks for more of the body of its answer.
-    pub(super) fn poll_body(
-        &mut self,
-        cx: &mut Context<'_>,
-        body: &mut Incoming,
-    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, hyper::Error>>> {
-        let mut unheard = Context::from_waker(Waker::noop());
-        let mut body = Pin::new(body);
-        self.turn.rest();
+    fn poll_head(&mut self, is_head: bool, cx: &mut Context<'_>) -> Poll<io::Result<Answered>> {
         loop {
-            // To take a frame wakes the connection, which is asked next time anyway.
-            if let Poll::Ready(frame) = http_body::Body::poll_frame(body.as_mut(), &mut unheard) {
-                return Poll::Ready(frame);
+            let buffer = &self.reader.buffer;
+            // Looked at when something of it is there, and then not before all of it is.
+            if !buffer.is_empty() && (self.partial == 0 || ends_head(buffer, self.partial)) {
+                // Most answers are there whole: one copy, of which headers and body are parts.
+                let came = Bytes::copy_from_slice(buffer);
+                self.partial = came.len();
+                if let Some(head) = AnswerHead::read(&came, is_head)? {
+                    self.partial = 0;
+                    self.reader.buffer.advance(head.length);
+                    if !head.is_interim() {
+                        return Poll::Ready(Ok(self.answered(head, &came)));
+                    }
+                    self.interim += 1;
+                    if self.interim > INTERIM_MAX {
+                        return Poll::Ready(Err(io::Error::other("interim answers without an end")));
+                    }
+                    continue;
+                }
             }
-            let ran = self.run_for(cx);
-            self.turn.rest();
-            if let Poll::Ready(frame) = http_body::Body::poll_frame(body.as_mut(), &mut unheard) {
-                return Poll::Ready(frame);
+            if self.reader.buffer.len() >= BUFFER_BYTES_MAX {
+                return Poll::Ready(Err(io::Error::other("a head without an end")));
             }
-            if ran.is_ready() {
-                // It has ended, and with it the body.
-                return http_body::Body::poll_frame(body, cx);
-            }
-            if !self.turn.pass_to(cx.waker()) {
-                return Poll::Pending;
+            if ready!(self.reader.poll_fill(cx))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
     }
 
-    /// Goes on until both messages have gone. Nothing more is sent on it.
-    pub(super) async fn run_out(self) {
-        let Self { sender, running, .. } = self;
-        drop(sender);
-        if let Some(running) = running {
-            // How it ends is told to whoever reads the answer.
-            let _ = running.await;
-        }
-    }
-
-    /// Lets it go on until it can do no more; it then wakes `cx`.
-    fn run_for(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.turn.pass_to(cx.waker());
-        self.run()
-    }
-
-    fn run(&mut self) -> Poll<()> {
-        let Some(running) = &mut self.running else { return Poll::Ready(()) };
-        let ran = Pin::new(running).poll(&mut Context::from_waker(&self.waker));
-        if ran.is_ready() {
-            // Its error was told to the exchange, or there was none.
-            self.running = None;
-        }
-        ran.map(drop)
+    /// The answer of this head, which `came` begins with.
+    fn answered(&mut self, head: AnswerHead, came: &Bytes) -> Answered {
+        self.goes_on = head.goes_on;
+        let length = match head.coming {
+            Coming::Over => Some(0),
+            Coming::Sized(length) => usize::try_from(length).ok(),
+            Coming::Chunks(_) | Coming::UntilEnd => None,
+        };
+        let body = match length.filter(|length| *length <= self.reader.buffer.len()) {
+            Some(length) => {
+                self.reader.buffer.advance(length);
+                Arriving::Whole(came.slice(head.length..head.length + length))
+            }
+            None => Arriving::Coming(head.coming),
+        };
+        Answered { head: head.answer, body }
     }
 }
 
-/// Whose turn it is to let a connection go on. Between two turns its wake-ups reach nobody, so that neither an
-/// idle connection nor what an exchange does itself wakes an exchange.
-#[derive(Debug, Default)]
-struct Turn(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    whose: Option<Waker>,
-    /// Whether it was woken since nobody's turn began.
-    was_missed: bool,
+/// Whether a head ends behind its first bytes, in which it does not.
+fn ends_head(buffer: &[u8], first: usize) -> bool {
+    let behind = buffer.get(first.saturating_sub(3)..).unwrap_or_default();
+    memmem::find(behind, b"\n\r\n").is_some() || memmem::find(behind, b"\n\n").is_some()
 }
 
-impl Turn {
-    /// Nobody's turn.
-    fn rest(&self) {
-        *self.lock() = State::default();
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use std::time::Duration;
+    use tokio::io::AsyncWriteExt;
 
-    /// Whose turn it is from here on; true when a wake-up was missed meanwhile.
-    fn pass_to(&self, waker: &Waker) -> bool {
-        let mut state = self.lock();
-        if !state.whose.as_ref().is_some_and(|whose| whose.will_wake(waker)) {
-            state.whose = Some(waker.clone());
-        }
-        std::mem::take(&mut state.was_missed)
-    }
+    use crate::gateway::Arrival;
+    use crate::gateway::headers::Told;
+    use crate::gateway::link::{Connector, MemoryDialer};
+    use crate::http::Body;
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change is whole by itself.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Wake for Turn {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let mut state = self.lock();
-        match &state.whose {
-            Some(whose) => whose.wake_by_ref(),
-            None => state.was_missed = true,
+    #[tokio::test]
+    async fn what_a_connection_says_that_takes_no_request_is_not_its_answer() {
+        for takes_it in [true, false] {
+            let (dialer, mut arriving) = MemoryDialer::new();
+            let link = Connector::memory(dialer, Duration::from_mins(1)).connect().await.unwrap();
+            let mut far = arriving.recv().await.unwrap();
+            far.write_all(b"HTTP/1.1 408 Late\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            let kept = takes_it.then_some(far);
+            let mut connection = Connection::over(link);
+            let (head, ()) = http::Request::get("/a").body(()).unwrap().into_parts();
+            let arrival =
+                Arrival { address: None, is_secure: false, request_id: HeaderValue::from_static("r") };
+            let told = Told::new(None, arrival, None).unwrap();
+            let mut sending = Sending::new(&head, &HeaderValue::from_static("up"), &told, Body::Empty);
+            let answered = connection.ask(&mut sending).await;
+            assert_eq!(answered.is_ok(), takes_it);
+            assert_eq!(matches!(answered, Err(Unanswered::Unsent(_))), !takes_it && !sending.has_begun());
+            assert_eq!(sending.is_over(), takes_it, "it can go over another one");
+            drop(kept);
         }
     }
 }

@@ -7,6 +7,9 @@
 //!
 //! Never here: a header of ours that a caller could have written.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
@@ -72,17 +75,79 @@ fn drop_also(headers: &mut HeaderMap, mut dropped: Vec<HeaderName>, ends_here: i
     }
 }
 
-/// Says who asks. `None` when something of it cannot stand in a header; then nothing may be forwarded.
-pub(super) fn identify(headers: &mut HeaderMap, identity: &Identity) -> Option<()> {
-    let written = identity.written(Written::of)?.as_ref()?;
-    headers.insert(KEY_ID, written.key.clone());
-    headers.insert(WORKSPACE, written.workspace.clone());
-    headers.insert(PLAN, written.plan.clone());
-    headers.insert(SCOPES, written.scopes.clone());
-    if let Some(assertion) = &written.assertion {
-        headers.insert(ASSERTION, assertion.clone());
+/// What an upstream is told of a request beside what its caller said: who asks, and how it came.
+#[derive(Debug)]
+pub(super) struct Told {
+    identity: Option<Arc<Identity>>,
+    request_id: HeaderValue,
+    address: Option<HeaderValue>,
+    host: Option<HeaderValue>,
+    is_secure: bool,
+}
+
+impl Told {
+    /// `None` when something of it cannot stand in a header; then nothing may be forwarded.
+    pub(super) fn new(
+        identity: Option<Arc<Identity>>,
+        arrival: Arrival,
+        host: Option<HeaderValue>,
+    ) -> Option<Self> {
+        if let Some(identity) = &identity {
+            written(identity)?;
+        }
+        let address = arrival.address.map(|address| match address {
+            IpAddr::V4(address) => dotted(address),
+            IpAddr::V6(address) => address.to_string(),
+        });
+        Some(Self {
+            identity,
+            request_id: arrival.request_id,
+            address: address.map(|address| value(address).ok_or(())).transpose().ok()?,
+            host,
+            is_secure: arrival.is_secure,
+        })
     }
+
+    /// Tells each of its headers. None of them is among what crosses the gate of a caller's.
+    pub(super) fn each(&self, mut tell: impl FnMut(HeaderName, &HeaderValue)) {
+        if let Some(written) = self.identity.as_deref().and_then(written) {
+            written.each(&mut tell);
+        }
+        tell(REQUEST_ID, &self.request_id);
+        if let Some(address) = &self.address {
+            tell(FORWARDED_FOR, address);
+        }
+        if let Some(host) = &self.host {
+            tell(FORWARDED_HOST, host);
+        }
+        tell(FORWARDED_PROTO, &HeaderValue::from_static(if self.is_secure { "https" } else { "http" }));
+    }
+}
+
+/// Says who asks. `None` when something of it cannot stand in a header.
+pub(super) fn identify(headers: &mut HeaderMap, identity: &Identity) -> Option<()> {
+    written(identity)?.each(|name, value| drop(headers.insert(name, value.clone())));
     Some(())
+}
+
+fn written(identity: &Identity) -> Option<&Written> {
+    identity.written(Written::of)?.as_ref()
+}
+
+/// Said again and again, so it is written digit by digit.
+fn dotted(address: Ipv4Addr) -> String {
+    let mut text = String::with_capacity(15);
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push('.');
+        }
+        for (least, unit) in [(100, 100), (10, 10), (0, 1)] {
+            if octet >= least {
+                text.push(char::from(b'0' + octet / unit % 10));
+            }
+        }
+    }
+    text
 }
 
 /// An identity as it stands in headers; kept with it.
@@ -95,6 +160,17 @@ struct Written {
 }
 
 impl Written {
+    fn each(&self, mut tell: impl FnMut(HeaderName, &HeaderValue)) {
+        for (name, value) in
+            [(KEY_ID, &self.key), (WORKSPACE, &self.workspace), (PLAN, &self.plan), (SCOPES, &self.scopes)]
+        {
+            tell(name, value);
+        }
+        if let Some(assertion) = &self.assertion {
+            tell(ASSERTION, assertion);
+        }
+    }
+
     /// `None` when something of it cannot stand in a header.
     fn of(identity: &Identity) -> Option<Self> {
         let assertion = match &identity.assertion {
@@ -113,20 +189,6 @@ impl Written {
             assertion,
         })
     }
-}
-
-/// Says which request this is, and how it reached the gate.
-pub(super) fn describe(headers: &mut HeaderMap, arrival: Arrival, host: Option<HeaderValue>) -> Option<()> {
-    number(headers, arrival.request_id);
-    if let Some(address) = arrival.address {
-        headers.insert(FORWARDED_FOR, value(address.to_string())?);
-    }
-    if let Some(host) = host {
-        headers.insert(FORWARDED_HOST, host);
-    }
-    let scheme = if arrival.is_secure { "https" } else { "http" };
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    Some(())
 }
 
 /// Says which request this is, and no more.
@@ -314,11 +376,20 @@ mod tests {
         }
         strip_request(&mut headers, &[], Encodings::AsAsked);
         let arrival = Arrival { address: None, is_secure: true, request_id: HeaderValue::from_static("r1") };
-        describe(&mut headers, arrival, None).unwrap();
+        Told::new(None, arrival, None).unwrap().each(|name, value| drop(headers.insert(name, value.clone())));
         assert_eq!(headers[FORWARDED_PROTO], "https");
         assert!(!headers.contains_key("x-custom"));
         assert_eq!(headers[REQUEST_ID], "r1");
         assert_eq!(headers["accept"], "b");
+    }
+
+    #[test]
+    fn an_address_is_told_as_it_is_written_everywhere() {
+        for address in
+            ["0.0.0.0", "255.255.255.255", "127.0.0.1", "10.100.9.99", "1.20.200.101", "109.5.60.0"]
+        {
+            assert_eq!(dotted(address.parse().unwrap()), address);
+        }
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,8 +27,6 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
-
-use super::interim::InterimCount;
 
 /// The bytes that each direction of a connection in memory holds.
 const MEMORY_BUFFER_BYTES: usize = 64 * 1024;
@@ -221,7 +218,6 @@ impl Service<Uri> for Connector {
 pub(super) struct Link {
     socket: Socket,
     negotiated_h2: bool,
-    interim: Option<(InterimCount, Arc<AtomicBool>)>,
 }
 
 #[derive(Debug)]
@@ -234,13 +230,7 @@ enum Socket {
 
 impl Link {
     const fn plain(socket: Socket) -> Self {
-        Self { socket, negotiated_h2: false, interim: None }
-    }
-
-    /// The same, breaking off when too many interim answers come to one request. `asked` is set for each new
-    /// one.
-    pub(super) fn counting_interim(self, asked: Arc<AtomicBool>) -> Self {
-        Self { interim: Some((InterimCount::default(), asked)), ..self }
+        Self { socket, negotiated_h2: false }
     }
 }
 
@@ -257,24 +247,12 @@ impl AsyncRead for Link {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = match &mut self.socket {
+        match &mut self.socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
             Socket::Tls(socket) => Pin::new(socket).poll_read(cx, buf),
             Socket::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
             Socket::Memory(socket) => Pin::new(socket).poll_read(cx, buf),
-        };
-        if let Some((count, asked)) = &mut self.interim
-            && read.is_ready()
-        {
-            if asked.swap(false, Ordering::Relaxed) {
-                *count = InterimCount::default();
-            }
-            if !count.see(buf.filled().get(before..).unwrap_or_default()) {
-                return Poll::Ready(Err(io::Error::other("interim answers without an end")));
-            }
         }
-        read
     }
 }
 

@@ -7,6 +7,8 @@
 //! Never here: a decision about a caller, a followed redirect, or a decoded body.
 
 mod address;
+mod answer_body;
+mod answer_head;
 mod behind;
 mod clients;
 mod connection;
@@ -17,6 +19,8 @@ mod link;
 mod patience;
 mod places;
 mod pool;
+mod reader;
+mod sending;
 mod trace;
 mod upgrade;
 mod upstream;

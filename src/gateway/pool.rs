@@ -7,25 +7,28 @@
 //! Never here: a second try of what was sent.
 
 use std::error::Error;
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Response};
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
+use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf, split};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Connection, Unanswered};
-use super::link::Connector;
+use super::answer_body::Coming;
+use super::connection::{Answered, Arriving, Connection, Unanswered};
+use super::link::{Connector, Link};
+use super::reader::Reader;
+use super::sending::Sending;
 use crate::domain::causes::Causes;
 use crate::domain::denial::{Denial, Fault, Refusal};
-use crate::http::Body;
 use crate::http::body::{BodyError, Source};
 
 /// In how many steps the age of an unused connection is counted.
@@ -51,57 +54,109 @@ impl Pool {
         Self { connector, host, kept: Arc::new(kept) }
     }
 
-    /// Sends a request once, and waits for its answer.
-    pub(super) async fn ask(&self, mut request: Box<Request<Body>>) -> Result<Response<Answering>, Refusal> {
+    /// Sends a request once, and waits for its answer. What of the request is still being sent then has
+    /// `send_max` to end behind the answer.
+    pub(super) async fn ask(
+        &self,
+        mut sending: Sending,
+        send_max: Duration,
+    ) -> Result<Response<Source>, Refusal> {
         while let Some(mut connection) = self.kept.take() {
-            match connection.ask(request).await {
-                Ok(answer) => return Ok(self.answered(connection, answer)),
+            match connection.ask(&mut sending).await {
+                Ok(answered) => return Ok(self.answer(connection, sending, answered, send_max)),
                 // It had closed, and nothing of the request was sent.
-                Err(Unanswered::Unsent(unsent, _)) => request = unsent,
-                Err(Unanswered::Broken(error)) => return Err(broken(&error)),
+                Err(Unanswered::Unsent(_)) => {}
+                Err(unanswered) => return Err(refusal(unanswered)),
             }
         }
         // In a room of its own, since few exchanges need it.
         let mut connection = Box::pin(self.connect()).await?;
-        match connection.ask(request).await {
-            Ok(answer) => Ok(self.answered(connection, answer)),
-            Err(Unanswered::Unsent(_, error) | Unanswered::Broken(error)) => Err(broken(&error)),
+        match connection.ask(&mut sending).await {
+            Ok(answered) => Ok(self.answer(connection, sending, answered, send_max)),
+            Err(unanswered) => Err(refusal(unanswered)),
         }
     }
 
     async fn connect(&self) -> Result<Box<Connection>, Refusal> {
-        let link = self.connector.connect().await.map_err(|error| unreachable(&error))?;
-        Ok(Box::new(Connection::over(link).await.map_err(|error| broken(&error))?))
+        let link = self.connector.connect().await;
+        let link = link.map_err(|error| said(&error, Fault::UpstreamUnreachable))?;
+        Ok(Box::new(Connection::over(link)))
     }
 
-    fn answered(&self, connection: Box<Connection>, answer: Response<Incoming>) -> Response<Answering> {
-        answer.map(|body| {
-            // Most answers are there whole with their heads.
-            let connection = if connection.is_free() {
-                self.kept.keep(connection);
-                None
-            } else {
-                Some(connection)
-            };
-            Answering {
-                body: Some(body),
-                connection,
-                running: None,
-                kept: Arc::clone(&self.kept),
-                failed: None,
+    fn answer(
+        &self,
+        connection: Box<Connection>,
+        sending: Sending,
+        answered: Answered,
+        send_max: Duration,
+    ) -> Response<Source> {
+        let Answered { head, body } = answered;
+        head.map(|()| match body {
+            Arriving::Whole(bytes) if sending.is_over() => {
+                self.kept.keep_if_free(connection);
+                Source::Arrived(bytes)
+            }
+            Arriving::Whole(bytes) => {
+                send_rest(sending, connection.reader.from, None, send_max);
+                Source::Arrived(bytes)
+            }
+            Arriving::Coming(coming) if sending.is_over() => {
+                let far = Far::Connection(connection, Arc::clone(&self.kept));
+                Source::Driven(Box::new(Answering { far, coming, failed: None }))
+            }
+            // Neither side may wait for the other to be read.
+            Arriving::Coming(coming) => {
+                let mut writer = None;
+                let reader = connection.reader.map(|link| {
+                    let (reader, rest) = split(link);
+                    writer = Some(rest);
+                    reader
+                });
+                let (answered, is_answered) = oneshot::channel();
+                if let Some(writer) = writer {
+                    send_rest(sending, writer, Some(is_answered), send_max);
+                }
+                let far = Far::Reader(reader, answered);
+                Source::Driven(Box::new(Answering { far, coming, failed: None }))
             }
         })
     }
 }
 
-fn unreachable(error: &io::Error) -> Refusal {
-    said(error, Fault::UpstreamUnreachable)
+/// Sends the rest of a request whose answer has come, in a task of its own. Nothing more is asked on its
+/// connection, and it has `send_max` to end once the answer has gone.
+fn send_rest(
+    mut sending: Sending,
+    mut link: impl AsyncWrite + Unpin + Send + 'static,
+    is_answered: Option<oneshot::Receiver<()>>,
+    send_max: Duration,
+) {
+    tokio::spawn(async move {
+        let has_gone = {
+            let mut rest = pin!(poll_fn(|cx| sending.poll(&mut link, cx)));
+            let answered = async {
+                if let Some(is_answered) = is_answered {
+                    let _ = is_answered.await;
+                }
+            };
+            tokio::select! {
+                sent = &mut rest => sent.is_ok(),
+                () = answered => timeout(send_max, rest).await.is_ok_and(|sent| sent.is_ok()),
+            }
+        };
+        // The upstream shall not wait for what never comes.
+        if !has_gone {
+            let _ = link.shutdown().await;
+        }
+    });
 }
 
-fn broken(error: &hyper::Error) -> Refusal {
-    // It may be the caller's body that failed, and not the upstream.
-    let failed = error.source().and_then(|cause| cause.downcast_ref::<BodyError>());
-    failed.map_or_else(|| said(error, Fault::UpstreamBroken), |body| Denial::from(body).into())
+fn refusal(unanswered: Unanswered) -> Refusal {
+    match unanswered {
+        // It was the caller's body that failed, and not the upstream.
+        Unanswered::Body(error) => Denial::from(&error).into(),
+        Unanswered::Unsent(error) | Unanswered::Broken(error) => said(&error, Fault::UpstreamBroken),
+    }
 }
 
 fn said(error: &(dyn Error + 'static), fault: Fault) -> Refusal {
@@ -109,87 +164,82 @@ fn said(error: &(dyn Error + 'static), fault: Fault) -> Refusal {
     fault.into()
 }
 
-/// The body of an answer, and the connection that it still comes on.
+/// The body of an answer that still comes.
 #[derive(Debug)]
-pub(super) struct Answering {
-    body: Option<Incoming>,
-    connection: Option<Box<Connection>>,
-    /// Held by the body of a connection that goes on by itself.
-    running: Option<oneshot::Sender<()>>,
-    kept: Arc<Kept>,
+struct Answering {
+    far: Far,
+    coming: Coming,
     /// Why the body broke off, to be told in the next step.
-    failed: Option<hyper::Error>,
+    failed: Option<io::Error>,
 }
 
-impl Answering {
-    /// The body, whose connection goes on as it is asked for.
-    pub(super) fn into_source(mut self) -> Source {
-        match self.body.take_if(|_| self.connection.is_none()) {
-            Some(body) => Source::Incoming(body),
-            None => Source::Driven(Box::new(self)),
-        }
-    }
-
-    /// The same while the request's body is still being sent: the connection goes on by itself, since neither
-    /// side may wait for the other to be read. It is not used again, and has `send_max` to end behind the
-    /// answer.
-    pub(super) fn into_running_source(mut self, send_max: Duration) -> Source {
-        let Some(connection) = self.connection.take() else { return self.into_source() };
-        let (answered, is_answered) = oneshot::channel();
-        self.running = Some(answered);
-        tokio::spawn(async move {
-            let mut running = pin!(connection.run_out());
-            tokio::select! {
-                () = &mut running => {}
-                _ = is_answered => drop(timeout(send_max, running).await),
-            }
-        });
-        Source::Driven(Box::new(self))
-    }
+/// Where it comes from.
+#[derive(Debug)]
+enum Far {
+    /// A connection that may be kept behind it.
+    Connection(Box<Connection>, Arc<Kept>),
+    /// One on which the request is still being sent, and whoever sends it hears of the end of this.
+    Reader(Reader<ReadHalf<Link>>, #[expect(dead_code, reason = "its end is the word")] oneshot::Sender<()>),
+    /// Nowhere any more.
+    Nothing,
 }
 
 impl http_body::Body for Answering {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = &mut *self;
-        if let Some(error) = this.failed.take() {
-            this.body = None;
-            return Poll::Ready(Some(Err(error)));
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Self { far, coming, failed } = &mut *self;
+        if let Some(error) = failed.take() {
+            return Poll::Ready(Some(Err(error.into())));
         }
-        let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let polled = match &mut this.connection {
-            Some(connection) => connection.poll_body(cx, body),
-            None => Pin::new(body).poll_frame(cx),
+        let polled = match far {
+            Far::Connection(connection, _) => coming.poll(&mut connection.reader, cx),
+            Far::Reader(reader, _) => coming.poll(reader, cx),
+            Far::Nothing => return Poll::Ready(None),
         };
-        if let Poll::Ready(Some(Err(error))) = polled {
-            // What came before is sent on first: a caller shall see how far it went.
-            this.failed = Some(error);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        match ready!(polled) {
+            Some(Ok(bytes)) => {
+                if *coming == Coming::Over {
+                    self.end();
+                }
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            None => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Some(Err(error)) => {
+                // What came before is sent on first: a caller shall see how far it went.
+                *failed = Some(error);
+                *far = Far::Nothing;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+        self.coming == Coming::Over && self.failed.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+        match self.coming {
+            Coming::Over => SizeHint::with_exact(0),
+            Coming::Sized(left) => SizeHint::with_exact(left),
+            Coming::Chunks(_) | Coming::UntilEnd => SizeHint::default(),
+        }
     }
 }
 
-impl Drop for Answering {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take()
-            && connection.is_free()
-        {
-            self.kept.keep(connection);
+impl Answering {
+    /// It has come whole.
+    fn end(&mut self) {
+        if let Far::Connection(connection, kept) = std::mem::replace(&mut self.far, Far::Nothing) {
+            kept.keep_if_free(connection);
         }
     }
 }
@@ -221,7 +271,12 @@ impl Kept {
         }
     }
 
-    fn keep(self: &Arc<Self>, connection: Box<Connection>) {
+    /// Keeps a connection on which both messages have gone whole, if it goes on.
+    fn keep_if_free(self: &Arc<Self>, mut connection: Box<Connection>) {
+        if !connection.is_free() {
+            return;
+        }
+        connection.reader.rest();
         let mut unused = self.unused();
         if unused.connections.len() >= self.connections_max {
             drop(unused);

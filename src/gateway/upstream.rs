@@ -24,12 +24,14 @@ use tokio::time::timeout;
 
 use super::address::UpstreamServer;
 use super::clients::{Carrier, Clients, Connections};
-use super::headers::{self, Encodings};
+use super::headers::{self, Encodings, Told};
 use super::interim::Interim;
 use super::lanes::OnLane;
 use super::link::MemoryDialer;
 use super::patience::Patience;
 use super::places::{Holder, Place, PlaceLimits, Places};
+use super::pool::Pool;
+use super::sending::Sending;
 use super::upgrade::{self, Upgrades};
 use crate::domain::causes::Causes;
 use crate::domain::decision::{Grant, OpenPass};
@@ -41,7 +43,7 @@ use crate::http::body::{Body, BodyError, Held, Relayed, Source};
 use crate::http::tls::ClientTlsError;
 use crate::http::{Response, tethered};
 
-/// The most headers that the gate adds: five of identity, four of the arrival, the host, two of framing or upgrade.
+/// The most headers that the gate adds: five of identity, four of the arrival, two of framing or upgrade, the host.
 const HEADERS_ADDED_MAX: usize = 12;
 /// When a caller may come back that found every place taken, in seconds.
 const BUSY_RETRY_SECS: u32 = 1;
@@ -169,21 +171,29 @@ impl Pass {
     }
 }
 
-/// A request as the upstream shall see it.
+/// A request without what must not reach the upstream, and what that is told instead.
 struct Prepared {
-    request: Box<http::Request<Body>>,
+    head: request::Parts,
+    told: Told,
+    body: Body,
     /// Word of when a relayed body has gone.
     sent: Option<oneshot::Receiver<()>>,
     /// Whether the upstream may turn it into a tunnel.
     may_upgrade: bool,
 }
 
+/// A request as the upstream shall see it, and what carries it there.
+#[expect(clippy::large_enum_variant, reason = "nearly every one is the large one")]
+enum Carried<'a> {
+    Pool(&'a Pool, Sending),
+    Client(&'a Connections, Box<http::Request<Body>>),
+}
+
 /// An exchange that may begin.
 struct Ready<'a> {
-    request: Box<http::Request<Body>>,
+    request: Carried<'a>,
     sent: Option<oneshot::Receiver<()>>,
     may_upgrade: bool,
-    carrier: Carrier<'a>,
     lane: OnLane,
     place: Place,
     tether: Option<Tether>,
@@ -259,25 +269,25 @@ impl Way {
     fn ready(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Ready<'_>, Refusal> {
         let place = self.take_place(&pass, outgoing.stay)?;
         let tether = pass.tether();
-        let Prepared { mut request, sent, may_upgrade } = self.prepare(pass, outgoing)?;
+        let Prepared { head, told, body, sent, may_upgrade } = self.prepare(pass, outgoing)?;
         let (carrier, lane) = self.0.clients.take(may_upgrade).ok_or_else(busy)?;
-        self.address(&mut request, carrier)?;
-        Ok(Ready { request, sent, may_upgrade, carrier, lane, place, tether })
+        let request = match carrier {
+            Carrier::Pool(pool) => Carried::Pool(pool, Sending::new(&head, &pool.host, &told, body)),
+            Carrier::Client(client) => {
+                Carried::Client(client, Box::new(self.request(head, &told, body, may_upgrade)?))
+            }
+        };
+        Ok(Ready { request, sent, may_upgrade, lane, place, tether })
     }
 
     async fn exchange(&self, ready: Ready<'_>) -> Result<Response, Refusal> {
-        let Ready { request, mut sent, may_upgrade, carrier, lane, place, tether } = ready;
+        let Ready { request, mut sent, may_upgrade, lane, place, tether } = ready;
         let UpstreamOptions { send_max, answer_max, quiet_max, .. } = self.0.options;
         let mut patience = Patience { tether: tether.as_ref(), sent: &mut sent, send_max, answer_max };
         // The request is handed to its connection in one of these steps, right behind the question.
-        let answer = match carrier {
-            Carrier::Pool(pool) => {
-                let (head, body) = patience.wait(pool.ask(request)).await??.into_parts();
-                let source =
-                    if sent.is_none() { body.into_source() } else { body.into_running_source(send_max) };
-                http::Response::from_parts(head, source)
-            }
-            Carrier::Client(client) => {
+        let answer = match request {
+            Carried::Pool(pool, sending) => patience.wait(pool.ask(sending, send_max)).await??,
+            Carried::Client(client, request) => {
                 let answer = patience.wait(Box::pin(answer(client, *request))).await??;
                 if may_upgrade && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                     let agreed = upgrade::agreed(answer, quiet_max, tether.clone(), place);
@@ -321,37 +331,37 @@ impl Way {
             && upgrade::is_asked(&head, &body);
         let asked_host = head.headers.get(HOST).cloned();
         headers::strip_request(&mut head.headers, key_headers, encodings);
+        let identity = match pass {
+            Pass::Granted(_, identity, _) | Pass::Errand(_, identity, _) => Some(identity),
+            Pass::Open(_) => None,
+        };
+        let told = Told::new(identity, arrival, asked_host).ok_or(Fault::Internal)?;
+        frame(&mut head, &body);
+        Ok(Prepared { head, told, body, sent, may_upgrade })
+    }
+
+    /// The request to the same path and query at this upstream, for a client that writes it.
+    fn request(
+        &self,
+        mut head: request::Parts,
+        told: &Told,
+        body: Body,
+        may_upgrade: bool,
+    ) -> Result<http::Request<Body>, Refusal> {
         // At once, or the map grows twice on its way.
         head.headers.reserve(HEADERS_ADDED_MAX);
-        if let Pass::Granted(_, identity, _) | Pass::Errand(_, identity, _) = pass {
-            headers::identify(&mut head.headers, &identity).ok_or(Fault::Internal)?;
-        }
-        headers::describe(&mut head.headers, arrival, asked_host).ok_or(Fault::Internal)?;
-        frame(&mut head, &body);
+        told.each(|name, value| drop(head.headers.insert(name, value.clone())));
         if may_upgrade {
             upgrade::write(&mut head.headers);
         }
+        // The client writes the host itself.
+        let mut parts = head.uri.into_parts();
+        parts.scheme = Some(self.0.clients.scheme.clone());
+        parts.authority = Some(self.0.name.clone());
+        head.uri = Uri::from_parts(parts).map_err(|_| Denial::Invalid(Invalid::Target))?;
         head.version = Version::HTTP_11;
         head.extensions.clear();
-        Ok(Prepared { request: Box::new(http::Request::from_parts(head, body)), sent, may_upgrade })
-    }
-
-    /// Has a request go to the same path and query at this upstream.
-    fn address(&self, request: &mut http::Request<Body>, carrier: Carrier<'_>) -> Result<(), Refusal> {
-        let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        match carrier {
-            Carrier::Pool(pool) => {
-                (parts.scheme, parts.authority) = (None, None);
-                request.headers_mut().insert(HOST, pool.host.clone());
-            }
-            // This one writes the host itself.
-            Carrier::Client(_) => {
-                parts.scheme = Some(self.0.clients.scheme.clone());
-                parts.authority = Some(self.0.name.clone());
-            }
-        }
-        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Denial::Invalid(Invalid::Target))?;
-        Ok(())
+        Ok(http::Request::from_parts(head, body))
     }
 
     fn received(

@@ -8,7 +8,9 @@
 //! Never here: decoding of any content encoding, or a body without an end.
 
 use std::any::Any;
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -46,13 +48,25 @@ pub enum BodyError {
     Late,
     /// Its sender broke off, or framed it wrongly.
     #[error("the body broke off")]
-    Broken(#[from] hyper::Error),
+    Broken(#[source] Box<dyn Error + Send + Sync>),
     /// What it was let through on no longer stands.
     #[error("the body was cut off: {} holds now", .0.name())]
     Untethered(Denial),
     /// An event of it could not be let through.
     #[error("an event of the stream could not be let through")]
     Event,
+}
+
+impl From<hyper::Error> for BodyError {
+    fn from(error: hyper::Error) -> Self {
+        Self::Broken(Box::new(error))
+    }
+}
+
+impl From<io::Error> for BodyError {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(Box::new(error))
+    }
 }
 
 /// What a body that did not arrive whole makes of its request.
@@ -136,10 +150,12 @@ impl http_body::Body for Body {
 
 /// Where a relayed body comes from.
 pub enum Source {
+    /// Bytes that have come already.
+    Arrived(Bytes),
     /// A connection that runs by itself.
     Incoming(Incoming),
     /// A connection that runs while its body is asked for.
-    Driven(Box<dyn http_body::Body<Data = Bytes, Error = hyper::Error> + Send + Sync + Unpin>),
+    Driven(Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + Unpin>),
 }
 
 impl From<Incoming> for Source {
@@ -156,20 +172,25 @@ impl fmt::Debug for Source {
 
 impl http_body::Body for Source {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            Self::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Arrived(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Arrived(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Incoming(incoming) => {
+                Pin::new(incoming).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
             Self::Driven(driven) => Pin::new(driven).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Arrived(bytes) => bytes.is_empty(),
             Self::Incoming(incoming) => incoming.is_end_stream(),
             Self::Driven(driven) => driven.is_end_stream(),
         }
@@ -177,6 +198,7 @@ impl http_body::Body for Source {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Arrived(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(incoming) => incoming.size_hint(),
             Self::Driven(driven) => driven.size_hint(),
         }
@@ -282,7 +304,7 @@ impl Relayed {
                         return Poll::Ready(Some(self.within(data)));
                     }
                 }
-                Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken.into()))),
+                Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
                     let tether = self.tether.as_ref();

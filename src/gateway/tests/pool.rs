@@ -211,3 +211,50 @@ async fn an_answer_that_comes_before_its_request_has_gone_stops_neither() {
     near_end.cancel();
     near.await.unwrap();
 }
+
+#[tokio::test]
+async fn an_answer_that_streams_while_its_request_is_still_sent_waits_for_nobody_to_be_read() {
+    const BYTES: usize = 90_000;
+    let (upstream, mut arriving) = in_memory(UpstreamOptions::default());
+    let (address, near_end, near) = gate(upstream.clone()).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let mut client = socket.connect(address).await.unwrap();
+    let head = format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {BYTES}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut far = arriving.recv().await.unwrap();
+    let mut got = Vec::new();
+    while !got.ends_with(b"\r\n\r\n") {
+        assert!(far.read_buf(&mut got).await.unwrap() > 0);
+    }
+    far.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+    // Until every buffer between here and the client, who reads nothing, is full.
+    let chunk = [&b"2000\r\n"[..], &[b'x'; 0x2000], b"\r\n"].concat();
+    let (mut written, mut chunks) = (0, 0);
+    while let Ok(more) = tokio::time::timeout(Duration::from_millis(300), far.write(&chunk[written..])).await
+    {
+        written += more.unwrap();
+        if written == chunk.len() {
+            (written, chunks) = (0, chunks + 1);
+        }
+    }
+    let body = vec![b'y'; BYTES];
+    client.write_all(&body).await.unwrap();
+    let mut came = vec![0; BYTES];
+    far.read_exact(&mut came).await.unwrap();
+    assert_eq!(came, body);
+    let ending = async {
+        far.write_all(&chunk[written..]).await.unwrap();
+        far.write_all(b"0\r\n\r\n").await.unwrap();
+        far
+    };
+    let mut seen = Vec::new();
+    let (far, read) = tokio::join!(ending, client.read_to_end(&mut seen));
+    read.unwrap();
+    assert!(seen.starts_with(b"HTTP/1.1 200 OK\r\n") && seen.ends_with(b"\r\n0\r\n\r\n"));
+    let came = memchr::memchr_iter(b'x', &seen).count();
+    assert!(came >= (chunks + 1) * 0x2000, "{came} of {chunks} chunks");
+    sees_its_end(far).await;
+    near_end.cancel();
+    near.await.unwrap();
+}
