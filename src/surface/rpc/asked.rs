@@ -86,8 +86,9 @@ impl Asked {
 
 fn by_class(message: &RpcMessage<'_>, door: &RpcDoor) -> Option<ByClass> {
     let tool = Some(message).filter(|message| message.method() == Some("tools/call"))?.tool_name().ok()?;
-    let meta = message.meta_without("progressToken");
-    door.asks_for_class(&tool).then(|| ByClass { tool: tool.into_owned(), meta })
+    // Most tools are mapped by their names, and then nobody asks for the rest.
+    door.asks_for_class(&tool)
+        .then(|| ByClass { tool: tool.into_owned(), meta: message.meta_without("progressToken") })
 }
 
 /// What a message asks for.

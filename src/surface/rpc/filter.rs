@@ -80,14 +80,14 @@ impl Sight {
         requirement.is_some_and(|requirement| reach.covers(&requirement))
     }
 
-    /// Whether an answer of these headers and this size is read.
+    /// Whether an answer that is no stream, of these headers and this size, is read.
     fn reads(&self, headers: &HeaderMap, declared_bytes: Option<u64>) -> bool {
         match self.expected {
             Expected::List => true,
             // A document that is too large for a list is none.
             Expected::Else { in_session } => {
                 let may_fit = declared_bytes.is_none_or(|bytes| bytes <= TOOL_LIST_BYTES_MAX);
-                is_event_stream(headers) || (in_session && is_json(headers) && may_fit)
+                in_session && is_json(headers) && may_fit
             }
         }
     }
@@ -125,7 +125,7 @@ pub(super) async fn shown(
     let (mut parts, body) = response.into_parts();
     let declared_bytes = body.size_hint().exact();
     let is_streamed = is_event_stream(&parts.headers);
-    let Some(sight) = sight.filter(|sight| sight.reads(&parts.headers, declared_bytes)) else {
+    let Some(sight) = sight.filter(|sight| is_streamed || sight.reads(&parts.headers, declared_bytes)) else {
         let is_passing = is_streamed && parts.status.is_success() && !body.is_end_stream();
         let body = if is_passing { passing(body, Events::new) } else { body };
         return Ok(Response::from_parts(parts, body));
