@@ -16,12 +16,16 @@ mod loom_tests {
 
     use loom::thread;
 
+    use super::{AtomicU64, Ordering};
     use crate::domain::counts::MeterRow;
+    use crate::domain::hash::Fingerprint;
+    use crate::domain::id::KeyId;
     use crate::domain::meter::PeriodMeter;
     use crate::domain::meter::lease::MeterReceipt;
     use crate::domain::meter::ledger::{Ledger, MeterTerms};
     use crate::domain::meter::thresholds::Thresholds;
     use crate::domain::period::Period;
+    use crate::domain::proof::{ProofCell, TextName, samples::proof_of};
     use crate::domain::rate::Rate;
     use crate::domain::rate::bucket::Bucket;
     use crate::domain::time::{Mono, Wall};
@@ -104,5 +108,37 @@ mod loom_tests {
             let sold = (0..3).filter(|_| ledger.sell(1).map(MeterReceipt::keep).is_some()).count();
             assert_eq!((sold, ledger.spent()), (2, 300));
         });
+    }
+
+    /// What stands beside a proof is what was put with it, whether the same text is proven anew or another one comes.
+    #[test]
+    fn loom_a_proof_that_is_found_while_it_is_replaced_is_one_that_was_put() {
+        for next in [3, 2] {
+            let mut model = loom::model::Builder::new();
+            // All interleavings take minutes and showed nothing more.
+            model.preemption_bound = Some(3);
+            model.check(move || replaced_by(next));
+        }
+    }
+
+    fn replaced_by(next: u64) {
+        let name =
+            |number: u64| TextName::of(&Fingerprint::from_bytes([u8::try_from(number % 2).unwrap(); 32]));
+        let proof = |number: u64| proof_of(KeyId::from_u128((u128::from(number) << 64) | u128::from(number)));
+        let place = Arc::new((ProofCell::default(), AtomicU64::new(0)));
+        let put = move |(cell, beside): &(ProofCell, AtomicU64), number: u64| {
+            cell.put(name(number), proof(number), || beside.store(number, Ordering::SeqCst));
+        };
+        put(&place, 1);
+        let replacing = thread::spawn({
+            let place = Arc::clone(&place);
+            move || put(&place, next)
+        });
+        if let Ok(Some((found, with))) = place.0.find(name(1), || place.1.load(Ordering::SeqCst)) {
+            assert!(with == 1 || with == 3, "{with}");
+            assert_eq!(found, proof(with));
+        }
+        replacing.join().unwrap();
+        assert_eq!(place.0.find(name(next), || ()), Ok(Some((proof(next), ()))));
     }
 }

@@ -3,9 +3,13 @@
 //! A [`Proof`] is made only here, by a stored fingerprint, by the digest of an imported key or by the slow hash.
 //! It compares the whole text, whatever the key was found by. It names the key, and the secret by its epoch;
 //! whether key and secret are still good is read from the live record on every request, never remembered in a
-//! proof.
+//! proof. A [`ProofCell`] keeps one, so that it comes out for the same text alone.
 //!
 //! Never here: a cache of proofs, or on which thread a comparison runs.
+
+mod cell;
+
+pub use cell::{IsChanging, ProofCell, TextName};
 
 use super::hash::{Fingerprint, SecretId, SlowHashMemory};
 use super::id::KeyId;
