@@ -329,8 +329,8 @@ pub(super) fn rates_of<'a>(case: &Case<'a>) -> Option<&'a Rates> {
     case.key.terms.rate.as_ref().or(case.workspace.rate.as_ref())
 }
 
-pub(super) const fn shared_rate_of<'a>(case: &Case<'a>) -> Option<&'a Rate> {
-    case.workspace.shared_rate.as_ref()
+pub(super) fn shared_rate_of<'a>(case: &Case<'a>) -> Option<&'a Rate> {
+    case.workspace.shared_rate.as_deref()
 }
 
 /// What [`pace`] and [`pace_route`] would say, taking nothing.

@@ -37,13 +37,14 @@ impl End {
     }
 }
 
-/// What the checks read of one secret.
+/// What the checks read of one secret. In this order, since the first two are what every check reads.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(super) struct LiveSecret {
     pub(super) epoch: u32,
     has_end: bool,
-    pub(super) created_at: Wall,
     pub(super) end: End,
+    pub(super) created_at: Wall,
 }
 
 impl LiveSecret {
@@ -52,17 +53,19 @@ impl LiveSecret {
     }
 }
 
-/// What the checks read of a key, compiled from its record. What many keys have alike lies apart.
+/// What the checks read of a key, compiled from its record. What many keys have alike lies apart; the rest in the order
+/// of how often it is read, so that most checks need the first part alone.
 #[derive(Debug)]
+#[repr(C)]
 pub struct KeyFacts {
     pub(super) id: KeyId,
-    version: u64,
+    pub(super) terms: Arc<KeyTerms>,
+    revoked: End,
+    pub(super) expiry: End,
     newest: Option<LiveSecret>,
     /// The one before, while it overlaps.
     before: Option<Box<LiveSecret>>,
-    revoked: End,
-    pub(super) expiry: End,
-    pub(super) terms: Arc<KeyTerms>,
+    version: u64,
 }
 
 /// What a key may do and under which conditions: the part of its facts that is the same for many keys, so that one
@@ -84,8 +87,8 @@ impl KeyFacts {
         let mut secrets = record.secrets.iter().rev().take(SECRETS_MAX).map(|secret| LiveSecret {
             epoch: secret.epoch,
             has_end: secret.ends_at.is_some(),
-            created_at: secret.created_at,
             end: End::of(secret.ends_at),
+            created_at: secret.created_at,
         });
         Self {
             id: record.id,
@@ -103,6 +106,12 @@ impl KeyFacts {
                 scopes: scopes.join(" "),
             }),
         }
+    }
+
+    /// Looks at the last of what most checks read, for whoever will need it at once.
+    #[inline]
+    pub fn is_near(&self) -> bool {
+        self.newest.is_some_and(|secret| secret.has_end)
     }
 
     /// The key.
@@ -173,20 +182,21 @@ impl KeyFacts {
 /// What a meter sells that nobody knows, or on a plan that nobody knows.
 const NOTHING: MeterTerms = MeterTerms { limit: Some(0), admitted: Some(0) };
 
-/// What the checks read of a workspace, compiled from its record.
+/// What the checks read of a workspace, compiled from its record; what most of them read comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub struct WorkspaceFacts {
     pub(super) id: WorkspaceId,
-    version: u64,
     pub(super) status: WorkspaceStatus,
-    plan: String,
     pub(super) paid: bool,
+    /// Of all its keys together; apart, since few have one.
+    pub(super) shared_rate: Option<Box<Rate>>,
     /// Of each of its keys.
     pub(super) rate: Option<Rates>,
-    /// Of all its keys together.
-    pub(super) shared_rate: Option<Rate>,
     meters: Vec<MeterTerms>,
     anchor: Wall,
+    version: u64,
+    plan: String,
 }
 
 impl WorkspaceFacts {
@@ -210,10 +220,18 @@ impl WorkspaceFacts {
                 .or(plan.and_then(|plan| plan.rate.as_ref()))
                 .or(profile.rate.as_ref())
                 .cloned(),
-            shared_rate: record.overrides.workspace_rate.or(plan.and_then(|plan| plan.workspace_rate)),
+            shared_rate: (record.overrides.workspace_rate)
+                .or(plan.and_then(|plan| plan.workspace_rate))
+                .map(Box::new),
             meters: profile.meters.iter().enumerate().map(terms).collect(),
             anchor: record.billing_anchor,
         }
+    }
+
+    /// Looks at the last of what most checks read, for whoever will need it at once.
+    #[inline]
+    pub const fn is_near(&self) -> bool {
+        self.shared_rate.is_none()
     }
 
     /// The workspace.

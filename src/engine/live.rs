@@ -10,6 +10,6 @@ mod key;
 mod meters;
 mod workspace;
 
-pub(super) use key::{CachedProof, LiveKey, awaits};
+pub(super) use key::{CachedProof, KeyHold, LiveKey, awaits};
 pub(super) use meters::{Asked, NotSold};
 pub(super) use workspace::LiveWorkspace;

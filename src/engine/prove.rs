@@ -111,8 +111,8 @@ impl Engine {
                 let is_by_fingerprint = matches!(compared, Compared::Proven(_));
                 let is_news = is_by_fingerprint && is_news(record, proof.epoch(), keyring.made_by());
                 let slot = self.place_or_load(loaded).await.map_err(|error| credential_fault(&error))?;
-                let proven = CachedProof { proof, key: of_profile(slot, profile)? };
-                self.proofs.insert(&fingerprint, proven.clone());
+                let proven = CachedProof { proof, key: of_profile(slot, profile)?.into() };
+                self.proofs.insert(&fingerprint, &proven);
                 if is_news {
                     self.learn(&proven, keyring.stored(fingerprint));
                 }
@@ -136,8 +136,8 @@ impl Engine {
                     unsure.iter().find(|record| record.id == proof.key()).ok_or(Fault::Credential)?;
                 // Read again: what was read before the wait may be old.
                 let slot = self.fill_key(record).await.map_err(|error| credential_fault(&error))?;
-                let proven = CachedProof { proof, key: of_profile(slot, profile)? };
-                self.proofs.insert(&fingerprint, proven.clone());
+                let proven = CachedProof { proof, key: of_profile(slot, profile)?.into() };
+                self.proofs.insert(&fingerprint, &proven);
                 if landing.is_first_home() {
                     self.remember(record, &proven, presented, keyring.stored(fingerprint));
                 }

@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 
-/// The value.
+/// The value. In this order, so that the flag lies beside what comes first in the value.
+#[repr(C)]
 pub(super) struct Seldom<T> {
-    first: T,
     is_replaced: AtomicBool,
     newest: ArcSwapOption<T>,
+    first: T,
 }
 
 /// The value as it was when it was asked for.
@@ -28,10 +29,11 @@ pub(super) struct Present<'a, T> {
 impl<T> Seldom<T> {
     /// The first value.
     pub(super) const fn new(first: T) -> Self {
-        Self { first, is_replaced: AtomicBool::new(false), newest: ArcSwapOption::const_empty() }
+        Self { is_replaced: AtomicBool::new(false), newest: ArcSwapOption::const_empty(), first }
     }
 
     /// The first value, whatever came after it.
+    #[inline]
     pub(super) const fn first(&self) -> &T {
         &self.first
     }
@@ -42,9 +44,15 @@ impl<T> Seldom<T> {
     }
 
     /// The present value.
+    #[inline]
     pub(super) fn load(&self) -> Present<'_, T> {
-        let is_replaced = self.is_replaced.load(Ordering::SeqCst);
-        Present { first: &self.first, newest: is_replaced.then(|| self.newest.load()) }
+        Present { first: &self.first, newest: self.is_replaced().then(|| self.newest.load()) }
+    }
+
+    /// Whether another one took the place of the first.
+    #[inline]
+    pub(super) fn is_replaced(&self) -> bool {
+        self.is_replaced.load(Ordering::SeqCst)
     }
 
     /// Puts `newer` in the place of the present value, if `replaces` says so of that one.
@@ -61,6 +69,7 @@ impl<T> Seldom<T> {
 impl<T> Deref for Present<'_, T> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
         let newest = self.newest.as_ref().and_then(|newest| newest.as_deref());
         newest.unwrap_or(self.first)

@@ -10,8 +10,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::Guard;
+
 use super::Engine;
-use super::live::{CachedProof, LiveKey, LiveWorkspace};
+use super::live::{CachedProof, KeyHold, LiveKey, LiveWorkspace};
 use super::signing::Signature;
 use super::tally::Door;
 use super::tether::TetherParts;
@@ -60,7 +62,7 @@ impl fmt::Debug for Attempt<'_> {
 #[derive(Debug)]
 pub struct Granted {
     grant: Grant,
-    key: Arc<LiveKey>,
+    key: KeyHold,
     address: Option<IpAddr>,
     marks: LimitMarks,
     quota: Option<Quota>,
@@ -88,7 +90,7 @@ impl Granted {
     }
 
     /// Its living state.
-    pub(super) const fn live_key(&self) -> &Arc<LiveKey> {
+    pub(super) fn live_key(&self) -> &Arc<LiveKey> {
         &self.key
     }
 
@@ -105,7 +107,7 @@ impl Granted {
     /// The grant, and what it hangs on from now on, for the gateway.
     pub fn into_parts(self) -> (Grant, Tether) {
         let parts = TetherParts { proof: self.grant.proof(), address: self.address };
-        (self.grant, parts.to(self.key))
+        (self.grant, parts.to(Guard::into_inner(self.key)))
     }
 }
 
@@ -318,7 +320,7 @@ impl Engine {
         let signer = credential.as_ref().ok().map(|text| Signer::new(proven.proof, text));
         let stands = self.stands(&proven, address);
         stands.map_err(|refusal| (Some(Arc::clone(&proven.key)), refusal))?;
-        Ok(Caller::new(door, address, proven, signer))
+        Ok(Caller::new(door, address, proven.kept(), signer))
     }
 
     /// What an identified caller's wait hangs on, while more is read for it.
@@ -394,7 +396,9 @@ impl Engine {
                 told.quota = quota;
                 Ok(grant)
             }
-            Ok(Decided::Outran(admission)) => return Err(Box::new(Outran { proven, told, now, admission })),
+            Ok(Decided::Outran(admission)) => {
+                return Err(Box::new(Outran { proven: proven.kept(), told, now, admission }));
+            }
             Err(refusal) => Err(refusal),
         };
         Ok(self.count(asked, proven, told, outcome))

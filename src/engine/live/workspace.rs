@@ -16,23 +16,24 @@ use crate::domain::record::{WorkspaceRecord, WorkspaceStatus};
 use crate::domain::time::Wall;
 use crate::store::StoreError;
 
-/// One workspace's living state.
+/// One workspace's living state; what a verify reads comes first, side by side.
 #[derive(Debug)]
+#[repr(C)]
 pub(in crate::engine) struct LiveWorkspace {
     /// The number of the last suspension that began and whose end is open, 0 when there is none: set before
     /// its commit, cleared when it, or a status that was set later, was committed. The facts say what the
     /// record says.
     suspending: AtomicU64,
-    /// Numbers the changes of the status in the order in which they began.
-    status_changes: AtomicU64,
     /// Set by a deletion before its commit; never cleared.
     deleted: AtomicBool,
     dirty: AtomicBool,
-    pub(in crate::engine) facts: Seldom<WorkspaceFacts>,
-    pub(in crate::engine) meters: LiveMeters,
+    pub(in crate::engine) profile: Arc<Profile>,
     /// The bucket that all its keys share; full at each start.
     pub(in crate::engine) bucket: Bucket,
-    pub(in crate::engine) profile: Arc<Profile>,
+    pub(in crate::engine) facts: Seldom<WorkspaceFacts>,
+    pub(in crate::engine) meters: LiveMeters,
+    /// Numbers the changes of the status in the order in which they began.
+    status_changes: AtomicU64,
     /// What its keys' tethers go by.
     pub(in crate::engine) clock: Clock,
 }
@@ -58,6 +59,12 @@ impl LiveWorkspace {
             profile,
             clock,
         }
+    }
+
+    /// Looks at the lines of memory that a verify will need, for whoever will need them at once.
+    #[inline]
+    pub(in crate::engine) fn is_near(&self) -> bool {
+        self.is_deleted() ^ self.facts.first().is_near()
     }
 
     /// Denies all its keys from here on, whatever becomes of the commit. Gives this change's number.

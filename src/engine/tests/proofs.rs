@@ -29,7 +29,7 @@ async fn a_cache_of_ten_thousand_stays_bounded_under_two_hundred_thousand_and_ke
     let [proof, _] = two_proofs(&World::new()).await;
     let proofs = Proofs::new(10_000);
     for number in 0..200_000 {
-        proofs.insert(&fingerprint(number), proof.clone());
+        proofs.insert(&fingerprint(number), &proof);
         assert!(proofs.find(&fingerprint(7)).is_some() || number < 7, "at {number}");
     }
     assert!((9_900..=10_240).contains(&proofs.len()), "{}", proofs.len());
@@ -42,7 +42,7 @@ async fn of_four_fifths_as_many_proofs_as_there_are_places_all_but_a_few_are_kep
     let [proof, _] = two_proofs(&World::new()).await;
     let proofs = Proofs::new(10_000);
     for number in 0..8_000 {
-        proofs.insert(&fingerprint(number), proof.clone());
+        proofs.insert(&fingerprint(number), &proof);
     }
     let kept = (0..8_000).filter(|number| proofs.find(&fingerprint(*number)).is_some()).count();
     assert!(kept >= 7_840, "all but 2 in a hundred: {kept}");
@@ -53,7 +53,7 @@ async fn a_small_cache_uses_all_of_its_places() {
     let [proof, _] = two_proofs(&World::new()).await;
     let proofs = Proofs::new(160);
     for number in 0..80 {
-        proofs.insert(&fingerprint(number), proof.clone());
+        proofs.insert(&fingerprint(number), &proof);
     }
     assert!((0..80).all(|number| proofs.find(&fingerprint(number)).is_some()));
 }
@@ -62,8 +62,8 @@ async fn a_small_cache_uses_all_of_its_places() {
 async fn a_newer_proof_of_a_text_replaces_the_older_one() {
     let [one, other] = two_proofs(&World::new()).await;
     let proofs = Proofs::new(100);
-    proofs.insert(&fingerprint(1), one);
-    proofs.insert(&fingerprint(1), other.clone());
+    proofs.insert(&fingerprint(1), &one);
+    proofs.insert(&fingerprint(1), &other);
     assert_eq!(proofs.find(&fingerprint(1)).unwrap().proof, other.proof);
     assert_eq!(proofs.len(), 1);
 }
@@ -74,7 +74,7 @@ async fn a_cache_of_no_places_keeps_nothing_and_one_of_a_few_keeps_a_few() {
     for places in [0, 1, 3, 64, 256, 512] {
         let proofs = Proofs::new(places);
         for number in 0..20_000 {
-            proofs.insert(&fingerprint(number), proof.clone());
+            proofs.insert(&fingerprint(number), &proof);
         }
         assert_eq!(proofs.len(), places);
         assert_eq!(proofs.find(&fingerprint(19_999)).is_some(), places > 0);
@@ -94,7 +94,7 @@ async fn threads_that_find_and_insert_get_each_text_its_own_proof() {
                     let own = &two[usize::try_from(number % 2).unwrap()];
                     match proofs.find(&fingerprint(number)) {
                         Some(found) => assert_eq!(found.proof, own.proof),
-                        None => proofs.insert(&fingerprint(number), own.clone()),
+                        None => proofs.insert(&fingerprint(number), own),
                     }
                 }
             });
