@@ -26,15 +26,31 @@ use crate::domain::proof::Compared;
 use crate::domain::record::{KeyRecord, KeySecret};
 use crate::store::Snapshot;
 
+/// What is known of a text without a wait.
+pub(super) enum AtOnce<'a> {
+    /// It is this key.
+    Proven(CachedProof),
+    /// It may be one; only the file can tell.
+    Unsure(PresentedKey<'a>),
+}
+
 impl Engine {
-    /// The key that a credential is known to be.
+    /// The key that a credential is, as far as that is known without a wait.
     #[inline]
-    pub(super) fn proven_before(
+    pub(super) fn prove_at_once<'a>(
         &self,
-        credential: &Result<&[u8], Denial>,
+        credential: &Result<&'a [u8], Denial>,
         profile: &Arc<Profile>,
-    ) -> Option<CachedProof> {
-        let text = credential.as_ref().ok()?;
+    ) -> Result<AtOnce<'a>, Refusal> {
+        let text = *credential.as_ref().map_err(Clone::clone)?;
+        match self.proven_before(text, profile) {
+            Some(known) => Ok(AtOnce::Proven(known)),
+            None => self.read_anew(text, profile),
+        }
+    }
+
+    #[inline]
+    fn proven_before(&self, text: &[u8], profile: &Arc<Profile>) -> Option<CachedProof> {
         // What does not even look like one of our own is read first, which costs less than a fingerprint.
         let body = text.strip_prefix(profile.tag.as_str().as_bytes())?;
         if body.len() != BODY_LEN {
@@ -44,27 +60,8 @@ impl Engine {
         self.proofs.find(&fingerprint).filter(|known| opens(known, profile))
     }
 
-    /// Finds the key that a credential is: from the cache, or by comparison.
-    pub(super) async fn prove(
-        &self,
-        credential: &Result<&[u8], Denial>,
-        profile: &Arc<Profile>,
-        address: Option<IpAddr>,
-    ) -> Result<CachedProof, Refusal> {
-        match self.proven_before(credential, profile) {
-            Some(known) => Ok(known),
-            None => self.prove_anew(credential, profile, address).await,
-        }
-    }
-
-    /// The same of one that is not known to be a key, as far as its own form tells.
-    pub(super) async fn prove_anew(
-        &self,
-        credential: &Result<&[u8], Denial>,
-        profile: &Arc<Profile>,
-        address: Option<IpAddr>,
-    ) -> Result<CachedProof, Refusal> {
-        let text = credential.as_ref().map_err(Clone::clone)?;
+    /// Reads a text that is not known to be a key, as far as its own form tells.
+    fn read_anew<'a>(&self, text: &'a [u8], profile: &Arc<Profile>) -> Result<AtOnce<'a>, Refusal> {
         let presented = PresentedKey::parse(&profile.tag, text)
             .or_else(|| PresentedKey::legacy(text, &self.legacy.shapes_of(&profile.name)))
             .ok_or(Denial::Malformed)?;
@@ -72,15 +69,39 @@ impl Engine {
         let made = keyring.stored(keyring.fingerprint(&presented));
         drop(keyring);
         if let Some(known) = self.proofs.find(&made.fingerprint).filter(|known| opens(known, profile)) {
-            return Ok(known);
+            return Ok(AtOnce::Proven(known));
         }
         let shapes = self.legacy.shapes_of(&profile.name);
         let presented = presented.or_legacy(&shapes);
         if !self.may_be_key(profile, &presented, &shapes, &made) {
             return Err(Denial::Unknown.into());
         }
-        // Boxed, since it is rare and large: what most requests carry stays small.
-        Box::pin(self.prove_from_file(profile, &presented, &shapes, AskedBy::Caller(address))).await
+        Ok(AtOnce::Unsure(presented))
+    }
+
+    /// Finds the key that a credential is: from the cache, or by comparison.
+    pub(super) async fn prove(
+        &self,
+        credential: &Result<&[u8], Denial>,
+        profile: &Arc<Profile>,
+        address: Option<IpAddr>,
+    ) -> Result<CachedProof, Refusal> {
+        match self.prove_at_once(credential, profile)? {
+            AtOnce::Proven(known) => Ok(known),
+            // Boxed, since it is rare and large: what most requests carry stays small.
+            AtOnce::Unsure(presented) => Box::pin(self.prove_late(presented, profile, address)).await,
+        }
+    }
+
+    /// The same of what only the file can tell.
+    pub(super) async fn prove_late(
+        &self,
+        presented: PresentedKey<'_>,
+        profile: &Arc<Profile>,
+        address: Option<IpAddr>,
+    ) -> Result<CachedProof, Refusal> {
+        let shapes = self.legacy.shapes_of(&profile.name);
+        self.prove_from_file(profile, &presented, &shapes, AskedBy::Caller(address)).await
     }
 
     /// Compares with what the file has, and remembers the proof.

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::verify::{Caller, Granted};
+use super::outcome::Granted;
+use super::verify::Caller;
 use super::{Engine, origin};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::profile::Profile;

@@ -8,7 +8,8 @@
 
 use super::Engine;
 use super::live::CachedProof;
-use super::verify::{Caller, Refused, Told, early_denial, take_token, told_of};
+use super::outcome::{Refused, Told};
+use super::verify::{Caller, early_denial, take_token};
 use crate::domain::decision::{
     Case, Standing, has_token, pace_route, pace_unread, standing, standing_signed, stands_but_for_signature,
 };
@@ -71,7 +72,7 @@ impl Engine {
             told.is_counted = true;
             let token = token.map_or_else(|| take_token(proof.epoch(), &key, case, pace), Ok)?;
             // Nothing is known of what it wanted, so no route's bucket is asked.
-            told_of(&mut told, token.and_then(|token| pace_route(token, case, None))).map(drop)
+            told.note(token.and_then(|token| pace_route(token, case, None))).map(drop)
         });
         let refusal = passed.map_or_else(Refusal::Denied, |()| refusal.into());
         let refused = Err::<(), _>(refusal.clone());

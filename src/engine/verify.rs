@@ -10,29 +10,28 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::Guard;
-
 use super::Engine;
-use super::live::{CachedProof, KeyHold, LiveKey, LiveWorkspace};
+use super::live::{CachedProof, LiveKey, LiveWorkspace};
+use super::outcome::{Granted, Refused, Told};
+use super::prove::AtOnce;
 use super::signing::Signature;
 use super::tally::Door;
 use super::tether::TetherParts;
 use crate::domain::decision::{
-    Admission, CallerToken, Case, Grant, Metered, RateReceipt, Wanted, allowed, may, pace, pace_route,
-    refused_before_route, rehearse, standing, stands_but_for_signature,
+    Admission, CallerToken, Case, Grant, Metered, Wanted, allowed, pace, pace_route, refused_before_route,
+    rehearse, standing, stands_but_for_signature,
 };
 use crate::domain::denial::{Denial, Refusal};
 use crate::domain::id::{KeyId, WorkspaceId};
+use crate::domain::key::PresentedKey;
 use crate::domain::meter::ledger::Ledger;
 use crate::domain::meter::{PeriodMeter, Quota};
-use crate::domain::permission::PermissionBits;
-use crate::domain::profile::{MeterNo, Profile, Requirement};
+use crate::domain::profile::{MeterNo, Profile};
 use crate::domain::rate::Rates;
 use crate::domain::rate::bucket::TooFast;
-use crate::domain::rate::state::{LimitMarks, LimitStates};
 use crate::domain::signature::Signer;
 use crate::domain::tether::Tether;
-use crate::domain::time::{Now, Wall};
+use crate::domain::time::Now;
 use crate::domain::usage::Place;
 
 /// One thing that a caller wants.
@@ -51,111 +50,17 @@ pub struct Attempt<'a> {
     pub cost: u64,
 }
 
+impl Attempt<'_> {
+    fn asked(&self) -> Asked<'_> {
+        let Self { door, wanted, address, cost, .. } = self;
+        Asked { door: *door, place: wanted.place(), address: *address, wanted, cost: *cost }
+    }
+}
+
 /// Without the credential.
 impl fmt::Debug for Attempt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Attempt of {:?} at {:?}", self.wanted, self.door)
-    }
-}
-
-/// A grant and the key behind it.
-#[derive(Debug)]
-pub struct Granted {
-    grant: Grant,
-    key: KeyHold,
-    address: Option<IpAddr>,
-    marks: LimitMarks,
-    quota: Option<Quota>,
-}
-
-impl Granted {
-    /// The key.
-    pub const fn key(&self) -> KeyId {
-        self.grant.key()
-    }
-
-    /// The account.
-    pub const fn workspace(&self) -> WorkspaceId {
-        self.grant.workspace()
-    }
-
-    /// Where the caller's rates stood when it was granted, and its month once it was.
-    pub fn limit_states(&self) -> LimitStates {
-        self.marks.states(self.quota)
-    }
-
-    /// The time by which it was decided.
-    pub const fn decided_at(&self) -> Wall {
-        self.grant.decided_at()
-    }
-
-    /// Its living state.
-    pub(super) fn live_key(&self) -> &Arc<LiveKey> {
-        &self.key
-    }
-
-    /// What the key holds of its profile's catalogue at this moment.
-    pub fn permissions(&self) -> PermissionBits {
-        self.key.facts.load().permissions()
-    }
-
-    /// The predicate that decides what the key may do, for lists that show only that.
-    pub fn reach(&self) -> Reach {
-        Reach(Arc::clone(&self.key))
-    }
-
-    /// The grant, and what it hangs on from now on, for the gateway.
-    pub fn into_parts(self) -> (Grant, Tether) {
-        let parts = TetherParts { proof: self.grant.proof(), address: self.address };
-        (self.grant, parts.to(Guard::into_inner(self.key)))
-    }
-}
-
-/// A refusal, and where the caller's rates stood, when it came as far as them.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refused {
-    /// The refusal.
-    pub refusal: Refusal,
-    limits: Option<Box<(LimitMarks, Option<Quota>)>>,
-}
-
-impl From<Refusal> for Refused {
-    /// A refusal that came before the rate was looked at.
-    fn from(refusal: Refusal) -> Self {
-        Self { refusal, limits: None }
-    }
-}
-
-impl Refused {
-    pub(super) fn new(refusal: Refusal, told: Told) -> Self {
-        let is_told = !told.marks.is_empty() || told.quota.is_some();
-        Self { refusal, limits: is_told.then(|| Box::new((told.marks, told.quota))) }
-    }
-
-    /// Where the caller's rates stood; empty for whoever proved nothing, and without a rate.
-    pub fn limit_states(&self) -> LimitStates {
-        self.limits.as_deref().map(|(marks, quota)| marks.states(*quota)).unwrap_or_default()
-    }
-
-    /// The word of the denial or fault.
-    pub fn name(&self) -> &'static str {
-        self.refusal.name()
-    }
-}
-
-/// What is known of a decision beside its outcome.
-pub(super) struct Told {
-    /// When it was made.
-    at: Wall,
-    /// Whether it changed what is counted of the key.
-    pub(super) is_counted: bool,
-    marks: LimitMarks,
-    quota: Option<Quota>,
-}
-
-impl Told {
-    pub(super) fn at(at: Wall) -> Self {
-        Self { at, is_counted: false, marks: LimitMarks::default(), quota: None }
     }
 }
 
@@ -167,6 +72,13 @@ struct Asked<'a> {
     address: Option<IpAddr>,
     wanted: &'a Wanted,
     cost: u64,
+}
+
+/// An attempt that something must be waited for.
+enum Late<'a> {
+    /// Only the file can tell whether it is a key.
+    Unproven(PresentedKey<'a>),
+    Outran(Box<Outran>),
 }
 
 /// A call that outran the lease, on its way to the books.
@@ -182,22 +94,6 @@ enum Decided {
     Granted(Grant, Option<Quota>),
     /// The lease was outrun.
     Outran(Metered),
-}
-
-/// What a key may do, as far as permission and plan go.
-#[derive(Debug)]
-pub struct Reach(Arc<LiveKey>);
-
-impl Reach {
-    /// Whose it is.
-    pub fn key(&self) -> KeyId {
-        self.0.facts.load().id()
-    }
-
-    /// Whether a call that asks this much would pass permission and plan at this moment.
-    pub fn covers(&self, requirement: &Requirement) -> bool {
-        may(&self.0.facts.load(), &self.0.workspace.facts.load(), requirement).is_ok()
-    }
 }
 
 /// A proven key in good standing, before it was asked what it wants.
@@ -242,26 +138,50 @@ impl Caller {
 impl Engine {
     /// Decides one attempt and spends what it costs.
     pub async fn verify(&self, attempt: Attempt<'_>) -> Result<Granted, Refused> {
-        let Attempt { door, profile, credential, wanted, address, cost } = &attempt;
-        let proven = match self.proven_before(credential, profile) {
-            Some(proven) => Ok(proven),
-            None => self.prove_anew(credential, profile, *address).await,
-        };
-        match proven {
-            Ok(proven) => {
-                let place = wanted.place();
-                let asked = Asked { door: *door, place, address: *address, wanted, cost: *cost };
-                match self.settle(&asked, proven, None, &Signature::NotSent) {
-                    Ok(outcome) => outcome,
-                    Err(outran) => Box::pin(self.settle_late(&asked, *outran)).await,
+        match self.verify_at_once(&attempt) {
+            Ok(outcome) => outcome,
+            // In a room of its own, as all that few requests need: the others do not carry it along.
+            Err(late) => Box::pin(self.verify_late(&attempt, late)).await,
+        }
+    }
+
+    /// The same as far as it goes without a wait, which is all the way for nearly every attempt.
+    fn verify_at_once<'a>(&self, attempt: &Attempt<'a>) -> Result<Result<Granted, Refused>, Late<'a>> {
+        match self.prove_at_once(&attempt.credential, attempt.profile) {
+            Ok(AtOnce::Proven(proven)) => self.settle_unsigned(attempt, proven).map_err(Late::Outran),
+            Ok(AtOnce::Unsure(presented)) => Err(Late::Unproven(presented)),
+            Err(refusal) => Ok(Err(self.refused_unproven(attempt, refusal))),
+        }
+    }
+
+    async fn verify_late(&self, attempt: &Attempt<'_>, late: Late<'_>) -> Result<Granted, Refused> {
+        let settled = match late {
+            Late::Outran(outran) => Err(outran),
+            Late::Unproven(presented) => {
+                match self.prove_late(presented, attempt.profile, attempt.address).await {
+                    Ok(proven) => self.settle_unsigned(attempt, proven),
+                    Err(refusal) => return Err(self.refused_unproven(attempt, refusal)),
                 }
             }
-            Err(refusal) => {
-                let outcome = Err::<Granted, _>(refusal);
-                self.tally.count(*door, &outcome);
-                outcome.map_err(Refused::from)
-            }
+        };
+        match settled {
+            Ok(outcome) => outcome,
+            Err(outran) => self.settle_late(&attempt.asked(), *outran).await,
         }
+    }
+
+    #[inline]
+    fn settle_unsigned(
+        &self,
+        attempt: &Attempt<'_>,
+        proven: CachedProof,
+    ) -> Result<Result<Granted, Refused>, Box<Outran>> {
+        self.settle(&attempt.asked(), proven, None, &Signature::NotSent)
+    }
+
+    fn refused_unproven(&self, attempt: &Attempt<'_>, refusal: Refusal) -> Refused {
+        self.tally.count(attempt.door, &Err::<(), _>(refusal.clone()));
+        refusal.into()
     }
 
     /// Proves a credential and checks its standing but for a signature, for a door that must read more before it
@@ -425,10 +345,7 @@ impl Engine {
         self.note_usage(&key, asked.place, told.at, &outcome, told.is_counted);
         self.tally.count(asked.door, &outcome);
         match outcome {
-            Ok(grant) => {
-                let Told { marks, quota, .. } = told;
-                Ok(Granted { grant, key, address: asked.address, marks, quota })
-            }
+            Ok(grant) => Ok(Granted::new(grant, key, asked.address, told)),
             Err(refusal) => Err(Refused::new(refusal, told)),
         }
     }
@@ -456,7 +373,7 @@ impl Engine {
                 Err(refused_before_route(refused, case, route.as_ref()))
             }
         };
-        let token = told_of(told, paid)?;
+        let token = told.note(paid)?;
         match allowed(standing, token, case, wanted)? {
             Admission::Unmetered(admission) => Ok(Decided::Granted(admission.grant(), None)),
             Admission::Metered(admission) => Ok(self.sell(key, case, admission, cost)),
@@ -528,24 +445,6 @@ fn quota_of(
 pub(super) fn take_token<T>(epoch: u32, key: &LiveKey, case: &Case<'_>, pace: impl FnOnce() -> T) -> T {
     key.touch(epoch, case.now.wall);
     pace()
-}
-
-/// Notes where the rates stand, whatever came of them.
-#[inline]
-pub(super) fn told_of(
-    told: &mut Told,
-    paid: Result<(RateReceipt, LimitMarks), TooFast>,
-) -> Result<RateReceipt, Denial> {
-    match paid {
-        Ok((receipt, marks)) => {
-            told.marks = marks;
-            Ok(receipt)
-        }
-        Err(refused) => {
-            told.marks = refused.marks;
-            Err(Denial::Rate { retry_after_nanos: refused.retry_after_nanos })
-        }
-    }
 }
 
 /// What a revoke, a deletion or a suspension says before its commit.

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::Engine;
 use super::super::live::LiveKey;
+use super::super::outcome::Granted;
 use super::super::thread_number::thread_number;
-use super::super::verify::Granted;
 use crate::domain::denial::Refusal;
 use crate::domain::id::KeyId;
 use crate::domain::time::Wall;
