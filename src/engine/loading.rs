@@ -25,7 +25,7 @@ use crate::store::{Snapshot, StoreError};
 impl Engine {
     /// The newest record of a workspace.
     pub async fn workspace(&self, id: WorkspaceId) -> Result<WorkspaceRecord, ChangeRefused> {
-        let read = self.read(move |store| store.workspace(id)).await;
+        let read = self.look_up(|file| file.workspace(id)).await;
         read.map_err(|error| read_failed(&error))?.ok_or(ChangeRefused::NoSuchWorkspace)
     }
 
@@ -34,7 +34,7 @@ impl Engine {
         if let Some(slot) = self.slots.key(id) {
             return Ok(slot);
         }
-        let record = self.read(move |store| store.key(id)).await.map_err(|error| read_failed(&error))?;
+        let record = self.look_up(|file| file.key(id)).await.map_err(|error| read_failed(&error))?;
         let record = record.ok_or(ChangeRefused::NoSuchKey)?;
         self.fill_key(&record)
             .await
@@ -56,11 +56,8 @@ impl Engine {
     async fn load_key(&self, id: KeyId) -> Result<Option<Arc<LiveKey>>, StoreError> {
         loop {
             let loader = self.loader();
-            let read =
-                move |file: &Snapshot| file.key(id)?.map(|record| loader.load(file, record)).transpose();
-            let Some(found) = self.read(move |store| store.at_one_instant(read)).await? else {
-                return Ok(None);
-            };
+            let read = |file: &Snapshot| file.key(id)?.map(|record| loader.load(file, record)).transpose();
+            let Some(found) = self.look_up(read).await? else { return Ok(None) };
             if let Ok(slot) = self.place_key(found) {
                 return Ok(slot);
             }
@@ -75,17 +72,16 @@ impl Engine {
         if let Some(slot) = self.slots.workspace(record.id) {
             return Ok(Some(slot));
         }
-        let (loader, record) = (self.loader(), record.clone());
-        let read = move |file: &Snapshot| Ok(loader.home_of(file, record));
-        let home = self.read(move |store| store.at_one_instant(read)).await?;
+        let loader = self.loader();
+        let home = self.look_up(|file| Ok(loader.home_of(file, record.clone()))).await?;
         Ok(self.place_workspace(home))
     }
 
     /// What readers of the file need of this engine.
-    pub(super) fn loader(&self) -> Loader {
+    pub(super) fn loader(&self) -> Loader<'_> {
         Loader {
-            slots: Arc::clone(&self.slots),
-            profiles: Arc::clone(&self.profiles),
+            slots: &self.slots,
+            profiles: &self.profiles,
             now: self.clock.now().wall,
             ticket: self.slots.ticket(),
         }
@@ -149,16 +145,16 @@ enum Home {
     },
 }
 
-/// Reads what slots are filled with, on the threads that read.
-pub(super) struct Loader {
-    slots: Arc<Slots>,
-    profiles: Arc<HashMap<String, Arc<Profile>>>,
+/// Reads what slots are filled with.
+pub(super) struct Loader<'a> {
+    slots: &'a Slots,
+    profiles: &'a HashMap<String, Arc<Profile>>,
     now: Wall,
     /// Taken before anything is read.
     ticket: LoadTicket,
 }
 
-impl Loader {
+impl Loader<'_> {
     /// The rest of what the slot of this key is filled with.
     pub(super) fn load(&self, file: &Snapshot, record: KeyRecord) -> Result<Loaded, StoreError> {
         let counters = file.key_counters(record.id)?;

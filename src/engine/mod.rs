@@ -62,7 +62,7 @@ use crate::domain::key::PresentedKey;
 use crate::domain::profile::{Profile, Public};
 use crate::domain::rate::Rate;
 use crate::domain::rate::bucket::Bucket;
-use crate::store::{Store, StoreError};
+use crate::store::{Snapshot, Store, StoreError};
 
 pub use changes::{
     ChangeRefused, CreatedKey, CreatedWorkspace, InstallSecretNames, NewKey, NewWorkspace, RotatedKey, mint,
@@ -136,7 +136,7 @@ const KEYLESS_ADDRESSES_MAX: usize = 20_000;
 pub struct Engine {
     store: Store,
     clock: Clock,
-    profiles: Arc<HashMap<String, Arc<Profile>>>,
+    profiles: HashMap<String, Arc<Profile>>,
     keyring: Seldom<Arc<Keyring>>,
     known: Arc<Known>,
     assertions: Assertions,
@@ -189,7 +189,7 @@ impl Engine {
         Ok(Arc::new(Self {
             store,
             clock,
-            profiles: Arc::new(profiles),
+            profiles,
             keyring: Seldom::new(Arc::new(keyring)),
             known,
             assertions: Assertions::new(&secrets).map_err(std::io::Error::other)?,
@@ -292,7 +292,18 @@ impl Engine {
         self.slow_hash.stop();
     }
 
-    /// Runs a read of the file on the threads made for blocking work, a bounded number at a time.
+    /// Looks a few records up, a bounded number of look-ups at a time, right where the request runs: what memory has
+    /// is read at once, which takes less than to wake another thread, and the store waits for the disk aside.
+    async fn look_up<T>(
+        &self,
+        read: impl FnOnce(&Snapshot) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        // The semaphore is never closed.
+        let Ok(_turn) = self.reads.acquire().await else { return Err(StoreError::Closed) };
+        self.store.at_one_instant(read)
+    }
+
+    /// Runs a longer read of the file on the threads made for blocking work, as many at a time.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,

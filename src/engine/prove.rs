@@ -117,7 +117,7 @@ impl Engine {
         let fingerprint = keyring.fingerprint(presented);
         let handles = handles_of(presented.text(), &profile.name, shapes, fingerprint);
         let mut unsure = Vec::new();
-        for loaded in self.candidates(profile, presented, handles).await? {
+        for loaded in self.candidates(profile, presented, &handles).await? {
             let record = &loaded.record;
             let fingerprint_of = |maker| keyring.fingerprint_by(maker, presented, fingerprint);
             let is_known = |maker| keyring.names().any(|name| name == maker);
@@ -173,18 +173,20 @@ impl Engine {
         &self,
         profile: &Profile,
         presented: &PresentedKey<'_>,
-        handles: Vec<Handle>,
+        handles: &[Handle],
     ) -> Result<Vec<Loaded>, Refusal> {
-        let (prefix, name, loader) = (presented.prefix(), profile.name.clone(), self.loader());
-        let read = move |file: &Snapshot| {
-            let mut found = prefix.map_or(Ok(Vec::new()), |prefix| file.keys_by_prefix(prefix))?;
-            let elsewhere = file.keys_by_handles(&handles)?;
-            let known: Vec<_> = found.iter().map(|record| record.id).collect();
-            let elsewhere = elsewhere.into_iter().filter(|record| !known.contains(&record.id));
-            found.extend(elsewhere.filter(|record| is_taken_at(record, &name)));
+        let loader = self.loader();
+        let read = |file: &Snapshot| {
+            let mut found =
+                presented.prefix().map_or(Ok(Vec::new()), |prefix| file.keys_by_prefix(prefix))?;
+            for record in file.keys_by_handles(handles)? {
+                if !found.iter().any(|known| known.id == record.id) && is_taken_at(&record, &profile.name) {
+                    found.push(record);
+                }
+            }
             found.into_iter().map(|record| loader.load(file, record)).collect()
         };
-        let read = self.read(move |store| store.at_one_instant(read)).await;
+        let read = self.look_up(read).await;
         Ok(read.map_err(|error| credential_fault(&error))?)
     }
 }

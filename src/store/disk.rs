@@ -9,16 +9,20 @@
 //! Never here: when a database is given up or taken (healing).
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::ops::{Bound, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use arc_swap::ArcSwapOption;
 use redb::{BackendError, Database, DatabaseError, ReadTransaction, StorageBackend, StorageError};
 
 use super::error::StoreError;
 use super::overlay::Overlay;
+use super::page_cache;
+use super::snapshot::Committed;
 
 /// The part of the file that redb's header lies in, and nothing else.
 const HEAD_BYTES: usize = 4096;
@@ -29,6 +33,8 @@ pub(super) type Probe = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
 /// The file.
 pub(super) struct Disk {
     file: Box<dyn StorageBackend>,
+    /// The same file, where one can be asked for what is in memory.
+    in_memory: Option<File>,
     probe: Probe,
     cache_bytes: usize,
     /// Whether the lock is held, for every database to come.
@@ -45,9 +51,14 @@ struct Head {
 }
 
 impl Disk {
-    pub(super) fn new(file: impl StorageBackend, probe: Probe, cache_bytes: usize) -> Arc<Self> {
+    pub(super) fn new(
+        file: impl StorageBackend,
+        in_memory: Option<File>,
+        probe: Probe,
+        cache_bytes: usize,
+    ) -> Arc<Self> {
         let (is_taken, head) = (AtomicBool::default(), Mutex::default());
-        Arc::new(Self { file: Box::new(file), probe, cache_bytes, is_taken, head })
+        Arc::new(Self { file: Box::new(file), in_memory, probe, cache_bytes, is_taken, head })
     }
 
     /// Opens a database that reads and writes the file.
@@ -55,7 +66,7 @@ impl Disk {
         let (handle, watch, is_alive) = self.handle();
         let database = open_database(handle, self.cache_bytes)?;
         self.is_taken.store(true, Ordering::Relaxed);
-        Ok(Open { database, watch, is_stand_in: false, is_alive, readers: AtomicUsize::new(0) })
+        Ok(Open::new(database, watch, is_alive, false))
     }
 
     /// Opens a database that shows what the last good commit left, and keeps to itself what is written to it.
@@ -64,7 +75,7 @@ impl Disk {
         let overlay = Overlay::new(handle).map_err(StorageError::Io)?;
         overlay.write(0, &self.head().kept).map_err(StorageError::Io)?;
         let database = open_database(overlay, self.cache_bytes)?;
-        Ok(Open { database, watch, is_stand_in: true, is_alive, readers: AtomicUsize::new(0) })
+        Ok(Open::new(database, watch, is_alive, true))
     }
 
     fn handle(self: &Arc<Self>) -> (Handle, Arc<Watch>, Weak<()>) {
@@ -84,6 +95,14 @@ impl Disk {
         let Head { now, kept } = &mut *head;
         kept.clone_from(now);
         Ok(())
+    }
+
+    /// Reads what is in memory at once. What is not is waited for, and other tasks of this thread go on elsewhere.
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.in_memory.as_ref().is_some_and(|file| page_cache::read_at_once(file, offset, out)) {
+            return Ok(());
+        }
+        page_cache::wait(|| self.file.read(offset, out))
     }
 
     /// Tries whether the disk takes writes, with a file of its own.
@@ -152,9 +171,28 @@ pub(super) struct Open {
     /// Dead once nothing reads through it any more.
     is_alive: Weak<()>,
     readers: AtomicUsize,
+    /// What the last commit left.
+    shown: ArcSwapOption<Committed>,
 }
 
 impl Open {
+    fn new(database: Database, watch: Arc<Watch>, is_alive: Weak<()>, is_stand_in: bool) -> Self {
+        let (readers, shown) = (AtomicUsize::new(0), ArcSwapOption::empty());
+        Self { database, watch, is_stand_in, is_alive, readers, shown }
+    }
+
+    /// Shows what the last commit left to all who begin to read from here on. To be called behind each commit, by
+    /// whoever made it and before anybody is told: readers then share one transaction, and meet none of the locks
+    /// that redb holds while it grows its file or writes its header.
+    pub(super) fn show_last_commit(&self) {
+        // Where that fails, whoever reads begins for himself, and is told why.
+        self.shown.store(Committed::read(&self.database).ok().map(Arc::new));
+    }
+
+    fn last_commit(&self) -> Result<Arc<Committed>, StoreError> {
+        self.shown.load_full().map_or_else(|| Committed::read(&self.database).map(Arc::new), Ok)
+    }
+
     /// Whether what is written to it reaches the file.
     pub(super) fn takes_writes(&self) -> bool {
         !self.is_stand_in && !self.watch.has_failed()
@@ -171,16 +209,21 @@ impl Open {
     }
 }
 
-/// A transaction that reads; to be kept for as long as its tables.
+/// Somebody who reads what one commit left; to be kept for as long as its tables.
 pub(super) struct Reading {
-    txn: ReadTransaction,
+    committed: Arc<Committed>,
     open: Arc<Open>,
 }
 
 impl Reading {
-    pub(super) fn new(txn: ReadTransaction, open: Arc<Open>) -> Self {
+    pub(super) fn begin(open: Arc<Open>) -> Result<Self, StoreError> {
+        let committed = open.last_commit()?;
         open.readers.fetch_add(1, Ordering::SeqCst);
-        Self { txn, open }
+        Ok(Self { committed, open })
+    }
+
+    pub(super) fn committed(&self) -> &Committed {
+        &self.committed
     }
 }
 
@@ -188,7 +231,7 @@ impl Deref for Reading {
     type Target = ReadTransaction;
 
     fn deref(&self) -> &ReadTransaction {
-        &self.txn
+        self.committed.txn()
     }
 }
 
@@ -287,7 +330,7 @@ impl StorageBackend for Handle {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.watch.note(Failed::Read, self.disk.file.read(offset, out))
+        self.watch.note(Failed::Read, self.disk.read(offset, out))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -37,7 +37,10 @@ pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<(Arc<Disk>, Open),
     }
     look(path, cache_bytes)?;
     let beside = path.to_owned();
-    let disk = Disk::new(backend_of(path, existing(path)?)?, Box::new(move || probe(&beside)), cache_bytes);
+    let file = existing(path)?;
+    let in_memory = file.try_clone().map_err(StoreError::file("open", path))?;
+    let backend = backend_of(path, file)?;
+    let disk = Disk::new(backend, Some(in_memory), Box::new(move || probe(&beside)), cache_bytes);
     let open = open_over(path, &disk)?;
     Ok((disk, open))
 }

@@ -116,7 +116,10 @@ impl Shared {
 
     fn put_stand_in(&self) {
         match self.disk.open_stand_in() {
-            Ok(stand_in) => self.replace(Arc::new(stand_in)),
+            Ok(stand_in) => {
+                stand_in.show_last_commit();
+                self.replace(Arc::new(stand_in));
+            }
             Err(error) => {
                 tracing::error!(error = %Causes(&error), "the store can be read from memory alone");
             }
@@ -182,6 +185,7 @@ impl Shared {
         self.disk.probe().map_err(redb::StorageError::Io).map_err(io("write a probe beside its file"))?;
         self.disk.undo().map_err(redb::StorageError::Io).map_err(io("undo what failed"))?;
         let open = Arc::new(self.disk.open().map_err(StoreError::database("open its file anew"))?);
+        open.show_last_commit();
         self.watch(&open);
         self.replace(Arc::clone(&open));
         // A commit frees what the one before it could reach; so nobody may be reading by then who does not read

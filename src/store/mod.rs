@@ -21,6 +21,7 @@ mod install_secrets;
 mod meters;
 mod migrations;
 mod overlay;
+mod page_cache;
 pub mod private_file;
 mod queue;
 mod reads;
@@ -48,8 +49,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
-
-use redb::ReadableDatabase;
 
 use self::changes::{CHANGE_ROWS_MAX, Done, WORKSPACE_CHANGE_ROWS_MAX};
 use self::disk::{Disk, Open, Reading};
@@ -155,6 +154,7 @@ impl Store {
     /// Starts the writer of an open database.
     fn over(disk: Arc<Disk>, open: Open) -> io::Result<Self> {
         let open = Arc::new(open);
+        open.show_last_commit();
         let shared = Arc::new(Shared {
             disk,
             open: RwLock::new(Some(Arc::clone(&open))),
@@ -331,8 +331,7 @@ impl Shared {
         loop {
             let open = self.current()?;
             // Not under the lock: a write that fails at this moment may hold it up, and wants the lock.
-            let begun = open.database.begin_read().map_err(StoreError::database("begin to read"));
-            let reading = begun.map(|txn| Reading::new(txn, Arc::clone(&open)));
+            let reading = Reading::begin(Arc::clone(&open));
             // What was begun over a database that was given up meanwhile is begun again.
             if self.is_in_use(&open) || reading.is_err() && self.current().is_err() {
                 return reading;

@@ -175,6 +175,7 @@ fn write(shared: &Shared, open: &Open, group: &mut Vec<Box<dyn Job>>) -> Result<
         return txn.abort().map_err(StoreError::database("end a transaction"));
     }
     txn.commit().map_err(StoreError::database("commit a transaction"))?;
+    open.show_last_commit();
     shared.disk.keep_head().map_err(redb::StorageError::Io).map_err(StoreError::database("read its head"))?;
     shared.illness.commit_was_good();
     shared.commits.fetch_add(1, Ordering::Relaxed);

@@ -171,7 +171,7 @@ impl Platter {
     pub(super) fn open(&self) -> Result<Store, StoreError> {
         let probe = self.clone();
         let probe = move || probe.state().pass();
-        let disk = Disk::new(self.clone(), Box::new(probe), 1 << 20);
+        let disk = Disk::new(self.clone(), None, Box::new(probe), 1 << 20);
         let open = file::open_over(&path(), &disk)?;
         let store = Store::over(disk, open).unwrap();
         store.seal_with(AuditSealer::new(&[1; 32]));
