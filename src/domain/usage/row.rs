@@ -20,7 +20,8 @@ type Word = Cow<'static, str>;
 /// Counts by place.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UsageRow {
-    places: BTreeMap<String, PlaceUsage>,
+    /// In the order of their names. Most rows have one or two, and a map would ask for the room of eleven.
+    places: Vec<(Box<str>, PlaceUsage)>,
 }
 
 /// Counts at one place.
@@ -37,14 +38,15 @@ pub struct PlaceUsage {
 impl UsageRow {
     /// A row of these places, as it was written down.
     pub fn of(places: impl IntoIterator<Item = (String, PlaceUsage)>) -> Self {
-        Self { places: places.into_iter().collect() }
+        let by_name: BTreeMap<_, _> = places.into_iter().collect();
+        Self { places: by_name.into_iter().map(|(place, usage)| (place.into(), usage)).collect() }
     }
 
     /// Counts `count` more.
     pub fn note(&mut self, place: &str, outcome: UsageOutcome, count: u64) {
         match outcome {
-            UsageOutcome::Valid => add(&mut self.cell(place, |at| at.valid > 0).valid, count),
-            UsageOutcome::Refused(refusal) => self.add_refused(place, refusal.name().into(), count),
+            UsageOutcome::Valid => self.add_valid(place, count),
+            UsageOutcome::Refused(refusal) => self.add_refused(place, &refusal.name().into(), count),
             UsageOutcome::Answered(answer) => self.add_answer(place, answer.name().into(), count),
         }
     }
@@ -53,10 +55,10 @@ impl UsageRow {
     pub fn merge(&mut self, other: &Self) {
         for (place, usage) in &other.places {
             if usage.valid > 0 {
-                add(&mut self.cell(place, |at| at.valid > 0).valid, usage.valid);
+                self.add_valid(place, usage.valid);
             }
             for (word, count) in &usage.refused {
-                self.add_refused(place, word.clone(), *count);
+                self.add_refused(place, word, *count);
             }
             for (word, count) in &usage.answers {
                 self.add_answer(place, word.clone(), *count);
@@ -66,13 +68,13 @@ impl UsageRow {
 
     /// The places, by name.
     pub fn places(&self) -> impl Iterator<Item = (&str, &PlaceUsage)> {
-        self.places.iter().map(|(place, usage)| (place.as_str(), usage))
+        self.places.iter().map(|(place, usage)| (&**place, usage))
     }
 
     /// All places together.
     pub fn total(&self) -> PlaceUsage {
         let mut total = PlaceUsage::default();
-        for usage in self.places.values() {
+        for (_, usage) in &self.places {
             add(&mut total.valid, usage.valid);
             for (word, count) in &usage.refused {
                 add(total.refused.entry(word.clone()).or_default(), *count);
@@ -84,25 +86,53 @@ impl UsageRow {
         total
     }
 
-    fn add_refused(&mut self, place: &str, word: Word, count: u64) {
-        let at = self.cell(place, |at| at.refused.contains_key(&word));
-        add(at.refused.entry(word).or_default(), count);
+    fn add_valid(&mut self, place: &str, count: u64) {
+        self.at(place, |at| at.valid > 0, |at| add(&mut at.valid, count));
+    }
+
+    fn add_refused(&mut self, place: &str, word: &Word, count: u64) {
+        let has = |at: &PlaceUsage| at.refused.contains_key(word);
+        self.at(place, has, |at| add(at.refused.entry(word.clone()).or_default(), count));
     }
 
     /// An answer goes where its grant went, as far as the place has a name here.
     fn add_answer(&mut self, place: &str, word: Word, count: u64) {
-        add(self.cell(place, |_| true).answers.entry(word).or_default(), count);
+        self.at(place, |_| true, |at| add(at.answers.entry(word).or_default(), count));
     }
 
-    /// The place that a count goes to: the named one when it has this cell already or there is room for it.
-    fn cell(&mut self, place: &str, has: impl FnOnce(&PlaceUsage) -> bool) -> &mut PlaceUsage {
+    /// Counts at the named place when that has this cell already or there is room for it, else at `other`.
+    fn at(
+        &mut self,
+        place: &str,
+        has: impl FnOnce(&PlaceUsage) -> bool,
+        count: impl FnOnce(&mut PlaceUsage),
+    ) {
+        let known = self.find(place).ok().and_then(|at| self.places.get(at));
         let fits =
-            place == OTHER_PLACE || self.places.get(place).is_some_and(has) || self.cells() < CELLS_MAX;
-        self.places.entry(if fits { place } else { OTHER_PLACE }.to_owned()).or_default()
+            place == OTHER_PLACE || known.is_some_and(|(_, usage)| has(usage)) || self.cells() < CELLS_MAX;
+        let place = if fits { place } else { OTHER_PLACE };
+        match self.find(place) {
+            Ok(at) => {
+                if let Some((_, usage)) = self.places.get_mut(at) {
+                    count(usage);
+                }
+            }
+            Err(at) => {
+                let mut usage = PlaceUsage::default();
+                count(&mut usage);
+                self.places.reserve_exact(1);
+                self.places.insert(at, (place.into(), usage));
+            }
+        }
+    }
+
+    /// Where a place stands, or would.
+    fn find(&self, place: &str) -> Result<usize, usize> {
+        self.places.binary_search_by(|(known, _)| (**known).cmp(place))
     }
 
     fn cells(&self) -> usize {
-        let named = self.places.iter().filter(|(place, _)| *place != OTHER_PLACE);
+        let named = self.places.iter().filter(|(place, _)| **place != *OTHER_PLACE);
         named.map(|(_, at)| (usize::from(at.valid > 0) + at.refused.len()).max(1)).sum()
     }
 }
