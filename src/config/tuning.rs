@@ -19,7 +19,7 @@ use crate::domain::rate::Rate;
 
 const PROOFS: usize = 100_000;
 const PROOFS_MOST: u64 = 10_000_000;
-const STORE_BYTES: u64 = 64 << 20;
+const STORE_BYTES: u64 = 16 << 20;
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// OWASP's least for argon2id, as [`SlowHashCost::DEFAULT`]; less is not for sale.
 const MEMORY_KIB: u32 = 19_456;

@@ -71,10 +71,11 @@ pub struct StoreOptions {
 }
 
 impl Default for StoreOptions {
-    /// 64 MiB: warm requests never read the file, so this only has to hold the upper levels of the trees (a
-    /// million keys are a few hundred MB on disk). redb's own default is 1 GiB.
+    /// 16 MiB: warm requests never read the file, so this only has to hold the upper levels of the trees, which of
+    /// a million keys take 5, and what one transaction writes. What else is read the system has in memory, a
+    /// microsecond away. redb's own default is 1 GiB.
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20 }
+        Self { cache_bytes: 16 << 20 }
     }
 }
 
