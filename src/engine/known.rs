@@ -20,7 +20,7 @@ use crate::domain::hash::{Fingerprint, SecretId, StoredFingerprint};
 use crate::domain::key::PresentedKey;
 use crate::domain::legacy::{Handle, LegacyShape, handles_of};
 use crate::domain::profile::Profile;
-use crate::domain::record::KeyRecord;
+use crate::domain::record::{KeyRecord, KeySecret};
 use crate::store::{ChangeError, Store};
 
 /// Parts of a set, each with a lock for those who add: growing one part moves a sixty-fourth.
@@ -91,12 +91,12 @@ impl Known {
         // First the one that a walk fills: once that is whole, it is the other one as well.
         let sets = [self.filling.load_full(), self.whole.load_full()];
         for pieces in sets.iter().flatten() {
-            self.add_to(pieces, record);
+            self.add_to(pieces, &record.secrets);
         }
     }
 
-    fn add_to(&self, pieces: &Pieces, record: &KeyRecord) {
-        for secret in &record.secrets {
+    fn add_to(&self, pieces: &Pieces, secrets: &[KeySecret]) {
+        for secret in secrets {
             if secret.imported.is_some() {
                 for handle in secret.handles() {
                     pieces.add(self.piece_of_handle(&handle));
@@ -196,7 +196,8 @@ impl Engine {
         let mut after = None;
         loop {
             let (known, pieces) = (Arc::clone(&self.known), Arc::clone(&walk.pieces));
-            let step = move |store: &Store| store.walk_keys(after, |record| known.add_to(&pieces, record));
+            let step =
+                move |store: &Store| store.walk_secrets(after, |secrets| known.add_to(&pieces, secrets));
             after = self.read(step).await?;
             if after.is_none() {
                 return Ok(walk.finish());

@@ -18,7 +18,7 @@ use super::tables::{KEYS, WriteTables};
 use super::{Store, codec};
 use crate::domain::audit::AuditEntry;
 use crate::domain::id::KeyId;
-use crate::domain::record::KeyRecord;
+use crate::domain::record::{KeyRecord, KeySecret};
 
 /// The most rows that one key of a batch writes: its record, two prefixes, two makers.
 const ROWS_PER_KEY_MAX: usize = 5;
@@ -80,12 +80,12 @@ impl Store {
         keys.len().map_err(StoreError::database("count keys"))
     }
 
-    /// Shows the next records behind `after` to `each`. Behind which key the next step begins; `None` at the end. One
-    /// that cannot be read ends the walk with its error.
-    pub fn walk_keys(
+    /// Shows the secrets of the next keys behind `after` to `each`. Behind which key the next step begins; `None` at
+    /// the end. Those that cannot be read end the walk with their error.
+    pub fn walk_secrets(
         &self,
         after: Option<KeyId>,
-        mut each: impl FnMut(&KeyRecord),
+        mut each: impl FnMut(&[KeySecret]),
     ) -> Result<Option<KeyId>, StoreError> {
         let txn = self.begin_read()?;
         let keys = txn.open_table(KEYS).map_err(StoreError::database("walk over keys"))?;
@@ -95,7 +95,7 @@ impl Store {
         for (met, row) in rows.enumerate() {
             let (id, bytes) = row.map_err(StoreError::database("walk over keys"))?;
             let id = KeyId::from_u128(id.value());
-            each(&codec::key::from_bytes(id, bytes.value())?);
+            each(&codec::key::secrets_from_bytes(id, bytes.value())?);
             if met + 1 >= WALK_RECORDS_MAX {
                 return Ok(Some(id));
             }

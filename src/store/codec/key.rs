@@ -52,6 +52,12 @@ struct KeyTwin {
     more_rates: Vec<RateTwin>,
 }
 
+/// The secrets of a [`KeyTwin`]; what else is in the record is passed over.
+#[derive(Deserialize)]
+struct SecretsTwin {
+    secrets: Vec<SecretTwin>,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SecretTwin {
@@ -158,6 +164,13 @@ pub fn from_bytes(id: KeyId, bytes: &[u8]) -> Result<KeyRecord, StoreError> {
         require_signature: twin.require_signature,
         signature_replay: if twin.takes_replays { SignatureReplay::Window } else { SignatureReplay::Once },
     })
+}
+
+/// Reads the secrets of this key alone, which takes half the time.
+pub(in crate::store) fn secrets_from_bytes(id: KeyId, bytes: &[u8]) -> Result<Vec<KeySecret>, StoreError> {
+    let place = Place { table: TABLE, key: &id };
+    let SecretsTwin { secrets } = decode(place, bytes)?;
+    secrets.into_iter().map(|secret| secret.into_domain(place)).collect()
 }
 
 impl SecretTwin {
