@@ -24,8 +24,9 @@ use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::legacy::{Handle, LegacyShape, SLOW_KEYS_PER_HEAD_MAX, ShapesRefused, take_on};
 use crate::domain::record::{KeyRecord, KeySecret, WorkspaceStatus};
 
-/// The most records of one batch: at four or five rows each, a few milliseconds of the writer's time.
-pub const IMPORT_BATCH_MAX: usize = 100;
+/// The most records of one batch: at four or five rows each, a millisecond or two of the writer's time, since that is
+/// what a revoke may have to wait for.
+pub const IMPORT_BATCH_MAX: usize = 64;
 
 /// One key of an import: its record, with one secret, and what its text looks like.
 #[derive(Clone, Debug)]
@@ -150,8 +151,10 @@ fn import(
     if count == 0 {
         return Ok(Done { value: ImportDone { outcomes, shapes: Vec::new() }, wrote: false });
     }
-    let mut root = blake3::Hasher::new();
-    for (key, _) in taken() {
+    // Ids grow with time: what is added at the end of a table alone leaves no page half full.
+    let mut by_id: Vec<_> = taken().map(|(key, _)| key).collect();
+    by_id.sort_unstable_by_key(|key| key.record.id.as_u128());
+    for key in by_id {
         put_key(tables, None, &key.record)?;
         let elsewhere = key.record.secrets.iter().filter(|secret| secret.imported.is_some());
         for source in elsewhere.map(|secret| source_row(secret.hash.as_phc())) {
@@ -160,6 +163,9 @@ fn import(
                 .insert((source.as_slice(), key.record.id.as_u128()), ())
                 .map_err(StoreError::database("write the index of handles"))?;
         }
+    }
+    let mut root = blake3::Hasher::new();
+    for (key, _) in taken() {
         root.update(&root_bytes(&key.record)?);
     }
     for (profile, all) in &shapes {
@@ -177,7 +183,7 @@ fn import(
 /// guesses on.
 fn root_bytes(record: &KeyRecord) -> Result<Vec<u8>, StoreError> {
     let mut bytes = record.id.as_u128().to_be_bytes().to_vec();
-    bytes.extend(codec::key::to_bytes(&KeyRecord { secrets: Vec::new(), ..record.clone() })?);
+    bytes.extend(codec::key::to_bytes_without_secrets(record)?);
     for secret in &record.secrets {
         bytes.extend(secret.prefix.as_bytes());
         bytes.extend(secret.hash.kind().name().as_bytes());
@@ -260,6 +266,8 @@ struct Plan<'a, W, H, S> {
     workspaces: &'a W,
     handles: Option<&'a H>,
     known_shapes: Option<&'a S>,
+    /// The profiles of workspaces that were asked for, `None` of those that take no key.
+    profiles: HashMap<WorkspaceId, Option<String>>,
     shapes: HashMap<String, KnownShapes>,
     /// How many keys earlier in the batch stand under a row.
     added: HashMap<Vec<u8>, usize>,
@@ -277,7 +285,8 @@ where
     S: ReadableTable<&'static str, &'static [u8]>,
 {
     fn new(workspaces: &'a W, handles: Option<&'a H>, known_shapes: Option<&'a S>) -> Self {
-        Self { workspaces, handles, known_shapes, shapes: HashMap::new(), added: HashMap::new() }
+        let (profiles, shapes, added) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { workspaces, handles, known_shapes, profiles, shapes, added }
     }
 
     fn judge(&mut self, case: &ImportCase) -> Result<ImportOutcome, StoreError> {
@@ -308,11 +317,16 @@ where
         Ok(ImportOutcome::Taken)
     }
 
-    fn profile_of(&self, id: WorkspaceId) -> Result<Option<String>, StoreError> {
+    fn profile_of(&mut self, id: WorkspaceId) -> Result<Option<String>, StoreError> {
+        if let Some(known) = self.profiles.get(&id) {
+            return Ok(known.clone());
+        }
         let row = self.workspaces.get(id.as_u128()).map_err(StoreError::database("read a workspace"))?;
         let workspace = row.map(|bytes| codec::workspace::from_bytes(id, bytes.value())).transpose()?;
         let workspace = workspace.filter(|workspace| workspace.status != WorkspaceStatus::Deleted);
-        Ok(workspace.map(|workspace| workspace.profile))
+        let profile = workspace.map(|workspace| workspace.profile);
+        self.profiles.insert(id, profile.clone());
+        Ok(profile)
     }
 
     /// How many keys stand under a row, those earlier in the batch among them.

@@ -91,6 +91,15 @@ struct ImportedTwin {
 
 /// Writes a key down.
 pub fn to_bytes(record: &KeyRecord) -> Result<Vec<u8>, StoreError> {
+    bytes_of(record, &record.secrets)
+}
+
+/// The same as if it had no secrets.
+pub(in crate::store) fn to_bytes_without_secrets(record: &KeyRecord) -> Result<Vec<u8>, StoreError> {
+    bytes_of(record, &[])
+}
+
+fn bytes_of(record: &KeyRecord, secrets: &[KeySecret]) -> Result<Vec<u8>, StoreError> {
     let (rate, more_rates) = rates_to_twins(record.rate.as_ref());
     encode(&KeyTwin {
         version: record.version,
@@ -98,7 +107,7 @@ pub fn to_bytes(record: &KeyRecord) -> Result<Vec<u8>, StoreError> {
         name: record.name.as_ref().map(|name| name.as_str().to_owned()),
         description: record.description.clone(),
         permissions: record.permissions.iter().map(|held| held.as_str().to_owned()).collect(),
-        secrets: record.secrets.iter().map(SecretTwin::from).collect(),
+        secrets: secrets.iter().map(SecretTwin::from).collect(),
         created_us: record.created_at.micros(),
         expires_us: record.expires_at.map(Wall::micros),
         revoked_us: record.revoked_at.map(Wall::micros),
