@@ -248,7 +248,9 @@ impl fmt::Debug for StoredHash {
 fn of_phc(text: &str) -> Result<Form, HashRefused> {
     let read = |kind| PasswordHash::new(text).map_err(|_| HashRefused::Malformed { kind });
     match text.split('$').nth(1) {
-        Some("argon2id") => Argon2id::read(&read(HashKind::Argon2id)?).map(Form::Argon2id),
+        Some("argon2id") => Argon2id::read_own(text)
+            .unwrap_or_else(|| Argon2id::read(&read(HashKind::Argon2id)?))
+            .map(Form::Argon2id),
         Some("scrypt") => Scrypt::read(&read(HashKind::Scrypt)?).map(Form::Scrypt),
         _ => Err(HashRefused::UnknownForm),
     }

@@ -220,6 +220,29 @@ proptest! {
     }
 
     #[test]
+    fn our_own_form_is_read_as_any_other_reader_of_it_does(
+        costs in proptest::collection::vec(prop_oneof![0u32..20, 19_000u32..70_000, any::<u32>()], 3),
+        place in 0usize..120,
+        byte in prop_oneof![Just(b'0'), Just(b'$'), Just(b','), Just(b'+'), any::<u8>()],
+        is_damaged in any::<bool>(),
+    ) {
+        let [memory, passes, lanes] = [costs[0], costs[1] % 6, costs[2] % 6];
+        let tail = &ARGON2ID[ARGON2ID.find("$c29t").unwrap()..];
+        let mut text = format!("$argon2id$v=19$m={memory},t={passes},p={lanes}{tail}").into_bytes();
+        if is_damaged {
+            let place = place % text.len();
+            text[place] = byte;
+        }
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let any = PasswordHash::new(&text).map_err(|_| ()).and_then(|phc| Argon2id::read(&phc).map_err(|_| ()));
+        if let Some(own) = Argon2id::read_own(&text) {
+            prop_assert!(own.map_err(|_| ()) == any, "{}", text);
+        } else {
+            prop_assert!(is_damaged || [memory, passes, lanes].contains(&0), "{}", text);
+        }
+    }
+
+    #[test]
     fn no_damage_makes_the_parser_panic_or_a_run_too_dear(
         which in 0usize..5,
         place in 0usize..120,
