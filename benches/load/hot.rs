@@ -122,7 +122,7 @@ pub(crate) fn many_keys(bench: &Bench) {
 
 /// Very many keys are stored, and many or all of them in use.
 pub(crate) fn stored_keys(bench: &Bench) {
-    let files = Files::imported(&bench.runtime, bench.dir("stored"), bench.scale.keys_stored);
+    let files = Files::imported(bench.dir("stored"), bench.scale.keys_stored);
     let stored = in_words(files.keys.len());
     for in_use in [bench.scale.keys_in_use, bench.scale.keys_stored] {
         // The cache promises half of its size.

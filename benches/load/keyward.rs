@@ -75,10 +75,10 @@ impl Files {
     }
 
     /// Very many keys, out of files that are made once and kept; beside them there are none.
-    pub(crate) fn imported(runtime: &Runtime, dir: PathBuf, count: usize) -> Self {
+    pub(crate) fn imported(dir: PathBuf, count: usize) -> Self {
         std::fs::create_dir_all(&dir).unwrap();
         let tag = Tag::parse("sk_live_").unwrap();
-        let kept = imported::copied(runtime, &tag, count);
+        let kept = imported::copied(&tag, count);
         let keys = (0..count).map(|number| imported::raw_key(&tag, number).reveal().to_owned()).collect();
         let none = String::new;
         Self {

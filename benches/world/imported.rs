@@ -9,6 +9,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use keyward::domain::audit::{Actor, AuditAction, AuditEntry, Subject};
 use keyward::domain::hash::{Fingerprinter, StoredFingerprint, StoredHash};
@@ -23,17 +24,18 @@ use keyward::domain::record::{
 use keyward::domain::time::Wall;
 use keyward::engine::InstallSecrets;
 use keyward::store::{IMPORT_BATCH_MAX, ImportedKey, Store};
-use tokio::runtime::Runtime;
 
 use super::{SECRET_FILE, STORE_FILE, World, engine, open_store, profile};
 
 /// Keys of one workspace.
 pub(crate) const KEYS_PER_WORKSPACE: usize = 100;
 /// Changed with what the file holds, so that an older one is not taken.
-const EDITION: &str = "1";
+const EDITION: &str = "2";
 /// Batches, and workspaces, that wait for the writer at once.
 const BATCHES: usize = 512;
 const WORKSPACES: usize = 2_048;
+/// More than there are workspaces.
+const LATER: usize = 1 << 24;
 /// When everything was made.
 const MADE_AT: i64 = 1_790_000_000;
 
@@ -48,7 +50,7 @@ impl World {
     pub(crate) fn imported_with(count: usize, proofs_max: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let profile = profile();
-        let dir = copied(&runtime, &profile.tag, count);
+        let dir = copied(&profile.tag, count);
         let store = open_store(&dir);
         let secret = InstallSecrets::read(&dir.path().join(SECRET_FILE)).unwrap().unwrap();
         let engine = engine(&store, &profile, secret, proofs_max);
@@ -58,23 +60,25 @@ impl World {
 }
 
 /// A copy of the kept files of `count` keys, in the form of a data directory.
-pub(crate) fn copied(runtime: &Runtime, tag: &Tag, count: usize) -> tempfile::TempDir {
-    let kept = kept_files(runtime, tag, count);
+pub(crate) fn copied(tag: &Tag, count: usize) -> tempfile::TempDir {
+    let kept = kept_files(tag, count);
     // On the same disk as the kept ones, and gone with the world.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     // A data directory is its owner's alone.
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    for name in [STORE_FILE, SECRET_FILE] {
-        fs::copy(kept.join(name), dir.path().join(name)).unwrap();
-    }
+    // Its holes stay holes: what a file takes of the disk is asked.
+    let mut copy = Command::new("cp");
+    copy.args(["--sparse=always", "--preserve=mode"])
+        .args([STORE_FILE, SECRET_FILE].map(|name| kept.join(name)));
+    assert!(copy.arg(dir.path()).status().unwrap().success());
     dir
 }
 
-fn kept_files(runtime: &Runtime, tag: &Tag, count: usize) -> PathBuf {
+fn kept_files(tag: &Tag, count: usize) -> PathBuf {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("keys-{EDITION}-{count}"));
     if !kept.exists() {
         let draft = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        make(runtime, draft.path(), tag, count);
+        make(draft.path(), tag, count);
         // Whole or not at all; a bench that runs beside this one may have been first.
         let draft = draft.keep();
         if fs::rename(&draft, &kept).is_err() {
@@ -84,7 +88,10 @@ fn kept_files(runtime: &Runtime, tag: &Tag, count: usize) -> PathBuf {
     kept
 }
 
-fn make(runtime: &Runtime, dir: &Path, tag: &Tag, count: usize) {
+/// In the order of ids, as keys are made in the course of time.
+fn make(dir: &Path, tag: &Tag, count: usize) {
+    // On one thread tasks begin in the order in which they are spawned.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let secret = InstallSecrets::create(&dir.join(SECRET_FILE)).unwrap();
     let store = Store::open(&dir.join(STORE_FILE), keyward::store::StoreOptions::default()).unwrap();
     secret.seal(&store);
@@ -136,7 +143,10 @@ pub(crate) fn raw_key(tag: &Tag, number: usize) -> RawKey {
 /// The id of a key.
 pub(crate) fn key_id(number: usize) -> KeyId {
     let random = blake3::hash(&number.to_le_bytes());
-    KeyId::new(millis(number), *random.as_bytes().first_chunk().unwrap())
+    // Default keys come first.
+    let is_default = number.is_multiple_of(KEYS_PER_WORKSPACE);
+    let place = if is_default { number / KEYS_PER_WORKSPACE } else { LATER + number };
+    KeyId::new(millis(place), *random.as_bytes().first_chunk().unwrap())
 }
 
 fn workspace_id(number: usize) -> WorkspaceId {
