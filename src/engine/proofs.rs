@@ -108,13 +108,12 @@ impl Proofs {
     pub(super) fn find(&self, fingerprint: &Fingerprint) -> Option<CachedProof> {
         let name = TextName::of(fingerprint);
         let segment = self.segment_of(name)?.get()?;
-        segment.places_of(name).find_map(|place| match place.find(name) {
-            Ok(found) => found,
-            Err(IsChanging) => {
+        segment.places_of(name).find_map(|place| {
+            place.find(name).unwrap_or_else(|IsChanging| {
                 // Until it is replaced. Whoever meets the next change as well finds nothing, which is only slower.
                 drop(segment.lock());
                 place.find(name).unwrap_or(None)
-            }
+            })
         })
     }
 
