@@ -2,16 +2,18 @@
 //!
 //! The writer appends a row inside the change's own transaction and seals it there, so rows are numbered
 //! without gaps and each counts in the one before. A change that cannot be sealed is not made. A row that
-//! cannot be read stops no change: the next one counts in what it can, and a check of the log tells it.
+//! cannot be read stops no change: the next one counts in what it can, and a check of the log tells it. The log's own
+//! hashes cover more than a row's checksum does, so both look at rows as they are.
 //!
 //! Never here: a row changed or removed.
 
 use std::sync::{Arc, PoisonError};
 
-use redb::{ReadableTable, Table};
+use redb::ReadableTable;
 
-use super::error::StoreError;
+use super::error::{Failed, StoreError};
 use super::install_secrets::note_maker;
+use super::rows::Rows;
 use super::tables::{AUDIT, WriteTables};
 use super::{PAGE_MAX, Store, codec};
 use crate::domain::audit::chain::{AuditChain, SealedRow};
@@ -37,8 +39,8 @@ impl Store {
     /// The audit rows behind number `after`, at most `limit` and never more than [`PAGE_MAX`].
     pub fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
         let txn = self.begin_read()?;
-        let audit = txn.open_table(AUDIT).map_err(reading())?;
-        let rows = audit.range(after.saturating_add(1)..).map_err(reading())?;
+        let audit = txn.open_table(&AUDIT).map_err(reading())?;
+        let rows = audit.records_in(after.saturating_add(1)..).map_err(reading())?;
         rows.take(limit.min(PAGE_MAX))
             .map(|row| {
                 let (seq, bytes) = row.map_err(reading())?;
@@ -52,7 +54,7 @@ impl Store {
     /// The newest audit row; `None` when there is none.
     pub fn audit_head(&self) -> Result<Option<AuditHead>, StoreError> {
         let txn = self.begin_read()?;
-        let audit = txn.open_table(AUDIT).map_err(reading())?;
+        let audit = txn.open_table(&AUDIT).map_err(reading())?;
         head(&audit)
     }
 
@@ -61,13 +63,13 @@ impl Store {
     pub fn check_audit(&self, chain: &mut AuditChain, to: u64) -> Result<bool, StoreError> {
         let sealers = self.0.shared.sealers.read().unwrap_or_else(PoisonError::into_inner).clone();
         let txn = self.begin_read()?;
-        let audit = txn.open_table(AUDIT).map_err(reading())?;
+        let audit = txn.open_table(&AUDIT).map_err(reading())?;
         let first = chain.met().saturating_add(1);
         if first > to {
             return Ok(false);
         }
         let mut rows = 0;
-        for row in audit.range(first..=to).map_err(reading())?.take(PAGE_MAX) {
+        for row in audit.unchecked_in(first..=to).map_err(reading())?.take(PAGE_MAX) {
             let (seq, bytes) = row.map_err(reading())?;
             match split(seq.value(), bytes.value()) {
                 Some(row) => chain.meet(&row, &sealers),
@@ -88,16 +90,18 @@ pub(super) fn append_audit(tables: &mut WriteTables<'_>, entry: &AuditEntry) -> 
     let seq = before.seq + 1;
     let hash = before.hash.next(seq, sealer.made_by(), &record);
     let row = SealedRow { seq, made_by: sealer.made_by(), hash, seal: sealer.seal(&hash), record: &record };
-    put(&mut tables.audit, &row)?;
+    put(tables, &row)?;
     note_maker(tables, sealer.made_by())
 }
 
 /// Writes a row down as it is.
-pub(super) fn put(audit: &mut Table<'_, u64, &'static [u8]>, row: &SealedRow<'_>) -> Result<(), StoreError> {
-    let bytes =
-        [row.made_by.as_bytes().as_slice(), row.hash.as_bytes(), row.seal.as_bytes(), row.record].concat();
-    audit.insert(row.seq, bytes.as_slice()).map_err(StoreError::database("write the audit log"))?;
-    Ok(())
+fn put(tables: &mut WriteTables<'_>, row: &SealedRow<'_>) -> Result<(), StoreError> {
+    tables.audit.insert(row.seq, &to_bytes(row)).map_err(StoreError::database("write the audit log"))
+}
+
+/// A row's bytes, but for its number.
+pub(super) fn to_bytes(row: &SealedRow<'_>) -> Vec<u8> {
+    [row.made_by.as_bytes().as_slice(), row.hash.as_bytes(), row.seal.as_bytes(), row.record].concat()
 }
 
 /// Takes a row apart; `None` when it is too short.
@@ -116,9 +120,12 @@ fn split(seq: u64, bytes: &[u8]) -> Option<SealedRow<'_>> {
 
 /// The newest row. One too short to have a hash counts as the chain's start, as it does when the log is
 /// checked.
-fn head(audit: &impl ReadableTable<u64, &'static [u8]>) -> Result<Option<AuditHead>, StoreError> {
-    let last = audit.last().map_err(reading())?;
-    Ok(last.map(|(seq, bytes)| {
+fn head<T>(audit: &Rows<T>) -> Result<Option<AuditHead>, StoreError>
+where
+    T: ReadableTable<u64, &'static [u8]>,
+{
+    let last = audit.unchecked_in::<u64, u64>(..).map_err(reading())?.next_back();
+    Ok(last.transpose().map_err(reading())?.map(|(seq, bytes)| {
         let seq = seq.value();
         let hash = split(seq, bytes.value()).map_or(AuditHash::START, |row| row.hash);
         AuditHead { seq, hash }
@@ -129,6 +136,6 @@ fn too_short(seq: u64) -> StoreError {
     StoreError::Corrupt { table: "audit", key: seq.to_string(), what: "it is too short to be a row" }
 }
 
-fn reading<E: Into<redb::Error>>() -> impl FnOnce(E) -> StoreError {
+fn reading<E: Failed>() -> impl FnOnce(E) -> StoreError {
     StoreError::database("read the audit log")
 }

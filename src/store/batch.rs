@@ -8,8 +8,6 @@
 
 use std::ops::Bound;
 
-use redb::ReadableTableMetadata;
-
 use super::audit::append_audit;
 use super::changes::{self, Done};
 use super::error::{ChangeError, StoreError};
@@ -52,15 +50,19 @@ impl Store {
     /// The next keys behind `after` that have a stored fingerprint.
     pub fn walk_fingerprints(&self, after: Option<KeyId>) -> Result<Walked, StoreError> {
         let txn = self.begin_read()?;
-        let keys = txn.open_table(KEYS).map_err(StoreError::database("walk over keys"))?;
+        let keys = txn.open_table(&KEYS).map_err(StoreError::database("walk over keys"))?;
         let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_u128()));
-        let rows =
-            keys.range::<u128>((start, Bound::Unbounded)).map_err(StoreError::database("walk over keys"))?;
+        let rows = keys
+            .records_in::<u128, u128>((start, Bound::Unbounded))
+            .map_err(StoreError::database("walk over keys"))?;
         let mut walked = Walked { found: Vec::new(), go_on_after: None };
         for (met, row) in rows.enumerate() {
-            let (id, bytes) = row.map_err(StoreError::database("walk over keys"))?;
-            let id = KeyId::from_u128(id.value());
             // One that cannot be read has told so when it was used, and stays as it is.
+            let (id, bytes) = match row.map_err(StoreError::database("walk over keys")) {
+                Err(error) if error.is_of_one_record() => continue,
+                row => row?,
+            };
+            let id = KeyId::from_u128(id.value());
             let record = codec::key::from_bytes(id, bytes.value());
             if record.is_ok_and(|record| record.secrets.iter().any(|secret| secret.fingerprint.is_some())) {
                 walked.found.push(id);
@@ -76,7 +78,7 @@ impl Store {
     /// How many keys there are, revoked ones among them.
     pub fn keys_total(&self) -> Result<u64, StoreError> {
         let txn = self.begin_read()?;
-        let keys = txn.open_table(KEYS).map_err(StoreError::database("count keys"))?;
+        let keys = txn.open_table(&KEYS).map_err(StoreError::database("count keys"))?;
         keys.len().map_err(StoreError::database("count keys"))
     }
 
@@ -88,10 +90,11 @@ impl Store {
         mut each: impl FnMut(&[KeySecret]),
     ) -> Result<Option<KeyId>, StoreError> {
         let txn = self.begin_read()?;
-        let keys = txn.open_table(KEYS).map_err(StoreError::database("walk over keys"))?;
+        let keys = txn.open_table(&KEYS).map_err(StoreError::database("walk over keys"))?;
         let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_u128()));
-        let rows =
-            keys.range::<u128>((start, Bound::Unbounded)).map_err(StoreError::database("walk over keys"))?;
+        let rows = keys
+            .records_in::<u128, u128>((start, Bound::Unbounded))
+            .map_err(StoreError::database("walk over keys"))?;
         for (met, row) in rows.enumerate() {
             let (id, bytes) = row.map_err(StoreError::database("walk over keys"))?;
             let id = KeyId::from_u128(id.value());

@@ -9,21 +9,19 @@
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use redb::ReadableTable;
-
 use super::audit::append_audit;
 use super::codec;
 use super::error::{ChangeError, StoreError};
 use super::imports::put_handles;
 use super::install_secrets::note_maker;
 use super::meters::{MeterRows, StoredMeters};
-use super::tables::WriteTables;
+use super::rows::Record;
+use super::tables::{WriteTables, meter_place};
 use crate::domain::audit::AuditEntry;
 use crate::domain::audit::differences;
 use crate::domain::counts::{KeyCounters, MeterCount};
 use crate::domain::id::{KeyId, WorkspaceId};
 use crate::domain::key::Prefix;
-use crate::domain::period::PeriodIndex;
 use crate::domain::profile::METERS_MAX;
 use crate::domain::record::{KeyRecord, WorkspaceRecord, WorkspaceStatus};
 
@@ -150,7 +148,7 @@ pub(super) fn checkpoint(
         let bytes = codec::counts::counters_to_bytes(counters)?;
         tables
             .key_counters
-            .insert(id.as_u128(), bytes.as_slice())
+            .insert(id.as_u128(), &bytes)
             .map_err(StoreError::database("write a key's counters"))?;
     }
     Ok(Done { value: (), wrote: !counters.is_empty() })
@@ -159,19 +157,19 @@ pub(super) fn checkpoint(
 pub(super) fn put_meters(tables: &mut WriteTables<'_>, meters: &[MeterCount]) -> Result<(), StoreError> {
     for count in meters {
         let bytes = codec::counts::meter_to_bytes(&count.row)?;
-        let row = (count.workspace.as_u128(), count.meter.as_str(), count.period);
-        tables.meters.insert(row, bytes.as_slice()).map_err(StoreError::database("write a meter"))?;
+        let place = meter_place(count.workspace, &count.meter, count.period);
+        tables.meters.insert(place.as_slice(), &bytes).map_err(StoreError::database("write a meter"))?;
     }
     Ok(())
 }
 
 fn remove_meters(tables: &mut WriteTables<'_>, workspace: WorkspaceId) -> Result<(), StoreError> {
-    let first = |id: u128| (id, "", PeriodIndex::MIN);
-    let id = workspace.as_u128();
-    let behind = id.checked_add(1).map_or(Bound::Unbounded, |next| Bound::Excluded(first(next)));
+    let first = workspace.as_u128().to_be_bytes();
+    let behind = workspace.as_u128().checked_add(1).map(u128::to_be_bytes);
+    let behind = behind.as_ref().map_or(Bound::Unbounded, |next| Bound::Excluded(next.as_slice()));
     tables
         .meters
-        .retain_in((Bound::Included(first(id)), behind), |_, _| false)
+        .remove_in::<&[u8]>((Bound::Included(first.as_slice()), behind))
         .map_err(StoreError::database("remove the meters of a moved anchor"))
 }
 
@@ -186,17 +184,18 @@ fn prefixes(key: &KeyRecord) -> impl Iterator<Item = Prefix> {
 }
 
 fn check_new_key(tables: &WriteTables<'_>, new: &KeyRecord) -> Result<(), ChangeError> {
-    let taken = tables.keys.get(new.id.as_u128()).map_err(StoreError::database("read a key"))?;
-    if taken.is_some() {
+    if key_row(tables, new.id)?.is_some() {
         return Err(ChangeError::Exists);
     }
     prefixes(new).try_for_each(|prefix| check_prefix_is_free(tables, prefix))
 }
 
 fn check_prefix_is_free(tables: &WriteTables<'_>, prefix: Prefix) -> Result<(), ChangeError> {
-    let all = (*prefix.as_bytes(), 0)..=(*prefix.as_bytes(), u128::MAX);
-    let mut known =
-        tables.keys_by_prefix.range(all).map_err(StoreError::database("read the index of prefixes"))?;
+    let (first, last) = ((*prefix.as_bytes(), 0), (*prefix.as_bytes(), u128::MAX));
+    let mut known = tables
+        .keys_by_prefix
+        .keys_between(&first, &last)
+        .map_err(StoreError::database("read the index of prefixes"))?;
     if known.next().is_some() { Err(ChangeError::PrefixTaken) } else { Ok(()) }
 }
 
@@ -211,17 +210,16 @@ fn workspace(tables: &WriteTables<'_>, id: WorkspaceId) -> Result<Option<Workspa
 }
 
 pub(super) fn key(tables: &WriteTables<'_>, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
-    let row = tables.keys.get(id.as_u128()).map_err(StoreError::database("read a key"))?;
-    row.map(|bytes| codec::key::from_bytes(id, bytes.value())).transpose()
+    key_row(tables, id)?.map(|bytes| codec::key::from_bytes(id, bytes.value())).transpose()
+}
+
+fn key_row<'a>(tables: &'a WriteTables<'_>, id: KeyId) -> Result<Option<Record<'a>>, StoreError> {
+    tables.keys.get(id.as_u128()).map_err(StoreError::database("read a key"))
 }
 
 fn put_workspace(tables: &mut WriteTables<'_>, new: &WorkspaceRecord) -> Result<(), StoreError> {
     let bytes = codec::workspace::to_bytes(new)?;
-    tables
-        .workspaces
-        .insert(new.id.as_u128(), bytes.as_slice())
-        .map_err(StoreError::database("write a workspace"))?;
-    Ok(())
+    tables.workspaces.insert(new.id.as_u128(), &bytes).map_err(StoreError::database("write a workspace"))
 }
 
 /// Writes a key and its index rows over those of `old`. It does not ask whether a prefix is taken: keys that
@@ -236,7 +234,7 @@ pub(super) fn put_key(
     }
     let id = new.id.as_u128();
     let bytes = codec::key::to_bytes(new)?;
-    tables.keys.insert(id, bytes.as_slice()).map_err(StoreError::database("write a key"))?;
+    tables.keys.insert(id, &bytes).map_err(StoreError::database("write a key"))?;
     for gone in old.into_iter().flat_map(prefixes).filter(|prefix| !prefixes(new).any(|kept| kept == *prefix))
     {
         tables
@@ -247,14 +245,14 @@ pub(super) fn put_key(
     for prefix in prefixes(new) {
         tables
             .keys_by_prefix
-            .insert((*prefix.as_bytes(), id), ())
+            .add((*prefix.as_bytes(), id))
             .map_err(StoreError::database("write the index of prefixes"))?;
     }
     put_handles(tables, old, new)?;
     if old.is_none() {
         tables
             .keys_by_workspace
-            .insert((new.workspace.as_u128(), id), ())
+            .add((new.workspace.as_u128(), id))
             .map_err(StoreError::database("write the index of workspaces"))?;
     }
     for stored in new.secrets.iter().filter_map(|secret| secret.fingerprint.as_ref()) {

@@ -10,7 +10,7 @@ use super::audit::append_audit;
 use super::changes::{CHANGE_ROWS_MAX, Done};
 use super::error::{ChangeError, StoreError};
 use super::queue::Lane;
-use super::tables::{CLOCK_MARK_ROW, META, WriteTables};
+use super::tables::{CLOCK_MARK_ROW, MARKS, WriteTables};
 use crate::domain::audit::AuditEntry;
 use crate::domain::time::Wall;
 
@@ -18,10 +18,15 @@ impl Store {
     /// The mark; `None` in a file that never had one.
     pub fn clock_mark(&self) -> Result<Option<Wall>, StoreError> {
         let txn = self.begin_read()?;
-        let meta = txn.open_table(META).map_err(StoreError::database("read the mark of the clock"))?;
-        let row = meta.get(CLOCK_MARK_ROW).map_err(StoreError::database("read the mark of the clock"))?;
-        let mark = |micros: u64| Wall::from_micros(i64::try_from(micros).unwrap_or(i64::MAX));
-        Ok(row.map(|row| mark(row.value())))
+        let marks = txn.open_table(&MARKS).map_err(StoreError::database("read the mark of the clock"))?;
+        let row = marks.get(CLOCK_MARK_ROW).map_err(StoreError::database("read the mark of the clock"))?;
+        let Some(row) = row else { return Ok(None) };
+        let micros = row.value().try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Corrupt {
+            table: "marks",
+            key: "clock".to_owned(),
+            what: "it is no number of eight bytes",
+        })?;
+        Ok(Some(Wall::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))))
     }
 
     /// Sets the mark where the machine's clock is believed, by an operator's word.
@@ -48,8 +53,7 @@ impl Store {
 pub(super) fn put(tables: &mut WriteTables<'_>, mark: Wall) -> Result<(), StoreError> {
     let micros = u64::try_from(mark.micros()).unwrap_or(0);
     tables
-        .meta
-        .insert(CLOCK_MARK_ROW, micros)
-        .map_err(StoreError::database("write the mark of the clock"))?;
-    Ok(())
+        .marks
+        .insert(CLOCK_MARK_ROW, &micros.to_be_bytes())
+        .map_err(StoreError::database("write the mark of the clock"))
 }

@@ -11,17 +11,21 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::ops::{Bound, Deref};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
-use redb::{BackendError, Database, DatabaseError, ReadTransaction, StorageBackend, StorageError};
+use redb::{
+    BackendError, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, StorageBackend,
+    StorageError, TableError, TransactionError, WriteTransaction,
+};
 
 use super::error::StoreError;
 use super::overlay::Overlay;
 use super::page_cache;
+use super::rows::{Definition, Rows};
 use super::snapshot::Committed;
 
 /// The part of the file that redb's header lies in, and nothing else.
@@ -154,17 +158,47 @@ impl fmt::Debug for Disk {
 pub(super) fn open_database(
     backend: impl StorageBackend,
     cache_bytes: usize,
-) -> Result<Database, DatabaseError> {
+) -> Result<Contained, DatabaseError> {
     // A file that was cut or overwritten may make redb panic while it opens it; that is a damaged file, too.
-    catch_unwind(AssertUnwindSafe(|| {
-        Database::builder().set_cache_size(cache_bytes).create_with_backend(backend)
-    }))
-    .unwrap_or_else(|_| Err(StorageError::Corrupted("it broke off while opening".to_owned()).into()))
+    let open = || Database::builder().set_cache_size(cache_bytes).create_with_backend(backend);
+    let opened = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err(broke_off("opening")));
+    Ok(Contained(Some(opened?)))
+}
+
+fn broke_off(while_it: &str) -> DatabaseError {
+    StorageError::Corrupted(format!("it broke off while {while_it}")).into()
+}
+
+/// A database that ends without a panic: redb reads and writes when it closes one, and may meet a page that makes no
+/// sense.
+pub(super) struct Contained(Option<Database>);
+
+impl Contained {
+    pub(super) fn begin_read(&self) -> Result<ReadTransaction, TransactionError> {
+        self.0.as_ref().ok_or(StorageError::DatabaseClosed)?.begin_read()
+    }
+
+    pub(super) fn begin_write(&self) -> Result<WriteTransaction, TransactionError> {
+        self.0.as_ref().ok_or(StorageError::DatabaseClosed)?.begin_write()
+    }
+
+    pub(super) fn close(mut self) -> Result<(), DatabaseError> {
+        let Some(database) = self.0.take() else { return Ok(()) };
+        catch_unwind(AssertUnwindSafe(|| database.close())).unwrap_or_else(|_| Err(broke_off("closing")))
+    }
+}
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        // What was not closed is repaired by the next start.
+        let database = self.0.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
 }
 
 /// A database over the file.
 pub(super) struct Open {
-    pub(super) database: Database,
+    pub(super) database: Contained,
     pub(super) watch: Arc<Watch>,
     /// Whether what is written to it is lost.
     is_stand_in: bool,
@@ -176,7 +210,7 @@ pub(super) struct Open {
 }
 
 impl Open {
-    fn new(database: Database, watch: Arc<Watch>, is_alive: Weak<()>, is_stand_in: bool) -> Self {
+    fn new(database: Contained, watch: Arc<Watch>, is_alive: Weak<()>, is_stand_in: bool) -> Self {
         let (readers, shown) = (AtomicUsize::new(0), ArcSwapOption::empty());
         Self { database, watch, is_stand_in, is_alive, readers, shown }
     }
@@ -225,13 +259,13 @@ impl Reading {
     pub(super) fn committed(&self) -> &Committed {
         &self.committed
     }
-}
 
-impl Deref for Reading {
-    type Target = ReadTransaction;
-
-    fn deref(&self) -> &ReadTransaction {
-        self.committed.txn()
+    /// Opens a table.
+    pub(super) fn open_table<K: redb::Key + 'static, V: redb::Value + 'static>(
+        &self,
+        definition: &Definition<K, V>,
+    ) -> Result<Rows<ReadOnlyTable<K, V>>, TableError> {
+        definition.read(self.committed.txn())
     }
 }
 

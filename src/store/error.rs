@@ -99,6 +99,9 @@ pub enum StoreError {
         /// What is wrong with it; never its content.
         what: &'static str,
     },
+    /// A table of the file is gone, so nothing that is not found in it can be believed.
+    #[error("the store is damaged: a table is missing; restore it from a backup")]
+    TablesMissing,
     /// The database refused an operation, most often for an I/O error.
     #[error("the store could not {operation}")]
     Database {
@@ -123,9 +126,9 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Wraps a redb error under the name of the operation that met it.
-    pub(super) fn database<E: Into<redb::Error>>(operation: &'static str) -> impl FnOnce(E) -> Self {
-        move |error| Self::Database { operation, cause: Arc::new(error.into()) }
+    /// Wraps what failed below the store under the name of the operation that met it.
+    pub(super) fn database<E: Failed>(operation: &'static str) -> impl FnOnce(E) -> Self {
+        move |error| error.during(operation)
     }
 
     /// Wraps a file error.
@@ -136,6 +139,18 @@ impl StoreError {
     /// Whether this speaks of one record alone, so that its neighbours are none the worse.
     pub(super) const fn is_of_one_record(&self) -> bool {
         matches!(self, Self::Corrupt { .. } | Self::NewerFormat { .. })
+    }
+}
+
+/// What can fail below the store.
+pub(super) trait Failed {
+    /// The same, as the store tells it.
+    fn during(self, operation: &'static str) -> StoreError;
+}
+
+impl<E: Into<redb::Error>> Failed for E {
+    fn during(self, operation: &'static str) -> StoreError {
+        StoreError::Database { operation, cause: Arc::new(self.into()) }
     }
 }
 

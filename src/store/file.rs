@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use redb::backends::FileBackend;
-use redb::{Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError, TableError};
+use redb::{DatabaseError, StorageBackend, StorageError, TableError};
 
-use super::disk::{Disk, Open, open_database};
+use super::disk::{Contained, Disk, Open, open_database};
 use super::error::StoreError;
 use super::migrations;
 use super::overlay::Overlay;
@@ -50,6 +50,9 @@ pub(super) fn open_over(path: &Path, disk: &Arc<Disk>) -> Result<Open, StoreErro
     let open = disk.open().map_err(|error| opening_failed(path, error))?;
     let found = check_schema(path, &open.database)?;
     migrations::run(&open.database, found)?;
+    let txn = open.database.begin_read().map_err(StoreError::database("open its tables"))?;
+    tables::check(&txn)?;
+    drop(txn);
     disk.keep_head().map_err(StoreError::file("read", path))?;
     Ok(open)
 }
@@ -138,7 +141,7 @@ fn opening_failed(path: &Path, error: DatabaseError) -> StoreError {
 }
 
 /// The schema of a file that this program knows.
-fn check_schema(path: &Path, database: &Database) -> Result<u64, StoreError> {
+fn check_schema(path: &Path, database: &Contained) -> Result<u64, StoreError> {
     let not_ours = |found| StoreError::NotOurs { path: path.to_owned(), found };
     let txn = database.begin_read().map_err(StoreError::database("read its schema version"))?;
     let meta = txn.open_table(META).map_err(|error| match error {
@@ -157,6 +160,8 @@ fn check_schema(path: &Path, database: &Database) -> Result<u64, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use redb::Database;
+
     use super::*;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
@@ -233,7 +238,7 @@ mod tests {
         for file in [path, crashed] {
             let before = fs::read(&file).unwrap();
             let error = open_fails(&file);
-            assert!(matches!(error, StoreError::NewerSchema { found: 4, expected: 3, .. }), "{error}");
+            assert!(matches!(error, StoreError::NewerSchema { found: 5, expected: 4, .. }), "{error}");
             assert!(fs::read(&file).unwrap() == before, "the file was written to");
         }
     }

@@ -15,7 +15,7 @@ use super::audit::append_audit;
 use super::changes::{Done, put_key};
 use super::error::{ChangeError, StoreError};
 use super::queue::{GROUP_ROWS_MAX, Lane};
-use super::snapshot::existing;
+use super::rows::{Rows, Sum};
 use super::tables::{KEYS_BY_HANDLE, LEGACY_SHAPES, WORKSPACES, WriteTables};
 use super::{Store, codec};
 use crate::domain::audit::AuditEntry;
@@ -109,10 +109,12 @@ impl Store {
     /// What [`Store::import`] would do with records of any number, as of the last commit.
     pub fn import_rehearsed(&self, records: &[ImportCase]) -> Result<Vec<ImportOutcome>, StoreError> {
         let txn = self.begin_read()?;
-        let workspaces = txn.open_table(WORKSPACES).map_err(StoreError::database("read a workspace"))?;
-        let handles = existing(txn.open_table(KEYS_BY_HANDLE), "read the index of handles")?;
-        let shapes = existing(txn.open_table(LEGACY_SHAPES), "read the legacy shapes")?;
-        let mut plan = Plan::new(&workspaces, handles.as_ref(), shapes.as_ref());
+        let workspaces = txn.open_table(&WORKSPACES).map_err(StoreError::database("read a workspace"))?;
+        let handles =
+            txn.open_table(&KEYS_BY_HANDLE).map_err(StoreError::database("read the index of handles"))?;
+        let shapes =
+            txn.open_table(&LEGACY_SHAPES).map_err(StoreError::database("read the legacy shapes"))?;
+        let mut plan = Plan::new(&workspaces, &handles, &shapes);
         records.iter().map(|case| plan.judge(case)).collect()
     }
 
@@ -125,13 +127,13 @@ impl Store {
     /// The legacy shapes of every profile that has some.
     pub fn legacy_shapes(&self) -> Result<Vec<(String, Vec<LegacyShape>)>, StoreError> {
         let txn = self.begin_read()?;
-        let table = existing(txn.open_table(LEGACY_SHAPES), "read the legacy shapes")?;
-        let Some(table) = table else { return Ok(Vec::new()) };
-        let rows = table.iter().map_err(StoreError::database("read the legacy shapes"))?;
+        let table = txn.open_table(&LEGACY_SHAPES).map_err(StoreError::database("read the legacy shapes"))?;
+        let rows = table.records().map_err(StoreError::database("read the legacy shapes"))?;
         rows.map(|row| {
             let (profile, bytes) = row.map_err(StoreError::database("read the legacy shapes"))?;
-            let profile = profile.value();
-            Ok((profile.to_owned(), codec::shapes::from_bytes(profile, bytes.value())?))
+            let profile = String::from_utf8_lossy(profile.value()).into_owned();
+            let shapes = codec::shapes::from_bytes(&profile, bytes.value())?;
+            Ok((profile, shapes))
         })
         .collect()
     }
@@ -142,7 +144,7 @@ fn import(
     batch: &[ImportedKey],
     audit: impl FnOnce(u32, [u8; 32]) -> AuditEntry,
 ) -> Result<Done<ImportDone>, ChangeError> {
-    let mut plan = Plan::new(&tables.workspaces, Some(&tables.keys_by_handle), Some(&tables.legacy_shapes));
+    let mut plan = Plan::new(&tables.workspaces, &tables.keys_by_handle, &tables.legacy_shapes);
     let outcomes = batch.iter().map(|key| plan.judge(&key.into())).collect::<Result<Vec<_>, _>>()?;
     let shapes: Vec<_> = plan.shapes.into_iter().filter(|(_, known)| known.is_changed).collect();
     let shapes: Vec<_> = shapes.into_iter().map(|(profile, known)| (profile, known.all)).collect();
@@ -160,7 +162,7 @@ fn import(
         for source in elsewhere.map(|secret| source_row(secret.hash.as_phc())) {
             tables
                 .keys_by_handle
-                .insert((source.as_slice(), key.record.id.as_u128()), ())
+                .add((source.as_slice(), key.record.id.as_u128()))
                 .map_err(StoreError::database("write the index of handles"))?;
         }
     }
@@ -172,7 +174,7 @@ fn import(
         let bytes = codec::shapes::to_bytes(all)?;
         tables
             .legacy_shapes
-            .insert(profile.as_str(), bytes.as_slice())
+            .insert(profile.as_bytes(), &bytes)
             .map_err(StoreError::database("write the legacy shapes"))?;
     }
     append_audit(tables, &audit(count, *root.finalize().as_bytes()))?;
@@ -212,7 +214,7 @@ pub(super) fn put_handles(
     for added in after.difference(&before) {
         tables
             .keys_by_handle
-            .insert((added.as_slice(), id), ())
+            .add((added.as_slice(), id))
             .map_err(StoreError::database("write the index of handles"))?;
     }
     Ok(())
@@ -234,26 +236,26 @@ fn source_row(hash: &str) -> Vec<u8> {
     [&[4], blake3::hash(hash.as_bytes()).as_bytes().as_slice()].concat()
 }
 
+/// The index of handles, to be read or written.
+pub(super) trait ByHandle: ReadableTable<(&'static [u8], u128), Sum> {}
+
+impl<T: ReadableTable<(&'static [u8], u128), Sum>> ByHandle for T {}
+
 /// Ids under one row of the index, a bounded number of them.
-fn ids_under(
-    index: &impl ReadableTable<(&'static [u8], u128), ()>,
-    row: &[u8],
-) -> Result<Vec<KeyId>, StoreError> {
+fn ids_under<T: ByHandle>(index: &Rows<T>, row: &[u8]) -> Result<Vec<KeyId>, StoreError> {
     let failed = "read the index of handles";
-    let rows = index.range((row, 0)..=(row, u128::MAX)).map_err(StoreError::database(failed))?;
+    let (first, last) = ((row, 0), (row, u128::MAX));
+    let rows = index.keys_between(&first, &last).map_err(StoreError::database(failed))?;
     rows.take(SLOW_KEYS_PER_HEAD_MAX)
         .map(|found| {
-            let (place, _) = found.map_err(StoreError::database(failed))?;
+            let place = found.map_err(StoreError::database(failed))?;
             Ok(KeyId::from_u128(place.value().1))
         })
         .collect()
 }
 
 /// The keys that any of these handles leads to.
-pub(super) fn ids_of(
-    index: &impl ReadableTable<(&'static [u8], u128), ()>,
-    handles: &[Handle],
-) -> Result<Vec<KeyId>, StoreError> {
+pub(super) fn ids_of<T: ByHandle>(index: &Rows<T>, handles: &[Handle]) -> Result<Vec<KeyId>, StoreError> {
     let mut found = Vec::new();
     for handle in handles {
         found.extend(ids_under(index, &row_of(handle))?);
@@ -263,9 +265,9 @@ pub(super) fn ids_of(
 
 /// Judges records one after another, each as if those before it were written.
 struct Plan<'a, W, H, S> {
-    workspaces: &'a W,
-    handles: Option<&'a H>,
-    known_shapes: Option<&'a S>,
+    workspaces: &'a Rows<W>,
+    handles: &'a Rows<H>,
+    known_shapes: &'a Rows<S>,
     /// The profiles of workspaces that were asked for, `None` of those that take no key.
     profiles: HashMap<WorkspaceId, Option<String>>,
     shapes: HashMap<String, KnownShapes>,
@@ -281,10 +283,10 @@ struct KnownShapes {
 impl<'a, W, H, S> Plan<'a, W, H, S>
 where
     W: ReadableTable<u128, &'static [u8]>,
-    H: ReadableTable<(&'static [u8], u128), ()>,
-    S: ReadableTable<&'static str, &'static [u8]>,
+    H: ByHandle,
+    S: ReadableTable<&'static [u8], &'static [u8]>,
 {
-    fn new(workspaces: &'a W, handles: Option<&'a H>, known_shapes: Option<&'a S>) -> Self {
+    fn new(workspaces: &'a Rows<W>, handles: &'a Rows<H>, known_shapes: &'a Rows<S>) -> Self {
         let (profiles, shapes, added) = (HashMap::new(), HashMap::new(), HashMap::new());
         Self { workspaces, handles, known_shapes, profiles, shapes, added }
     }
@@ -331,14 +333,14 @@ where
 
     /// How many keys stand under a row, those earlier in the batch among them.
     fn count(&self, row: &[u8]) -> Result<usize, StoreError> {
-        let stored = self.handles.map_or(Ok(0), |index| ids_under(index, row).map(|ids| ids.len()))?;
+        let stored = ids_under(self.handles, row)?.len();
         Ok(stored + self.added.get(row).copied().unwrap_or(0))
     }
 
     fn shapes_of(&mut self, profile: &str) -> Result<&mut KnownShapes, StoreError> {
         if !self.shapes.contains_key(profile) {
-            let row = self.known_shapes.map(|table| table.get(profile)).transpose();
-            let row = row.map_err(StoreError::database("read the legacy shapes"))?.flatten();
+            let row = self.known_shapes.get(profile.as_bytes());
+            let row = row.map_err(StoreError::database("read the legacy shapes"))?;
             let all = row.map(|bytes| codec::shapes::from_bytes(profile, bytes.value())).transpose()?;
             let known = KnownShapes { all: all.unwrap_or_default(), is_changed: false };
             self.shapes.insert(profile.to_owned(), known);

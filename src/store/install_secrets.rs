@@ -6,8 +6,6 @@
 //!
 //! Never here: a secret.
 
-use redb::ReadableTable;
-
 use super::Store;
 use super::audit::append_audit;
 use super::changes::{CHANGE_ROWS_MAX, Done};
@@ -23,13 +21,13 @@ impl Store {
     pub fn install_secret_names(&self) -> Result<Vec<SecretId>, StoreError> {
         let txn = self.begin_read()?;
         let names =
-            txn.open_table(MAKERS).map_err(StoreError::database("read the names of install secrets"))?;
+            txn.open_table(&MAKERS).map_err(StoreError::database("read the names of install secrets"))?;
         names
-            .iter()
+            .keys()
             .map_err(StoreError::database("read the names of install secrets"))?
-            .map(|row| {
-                let (id, _) = row.map_err(StoreError::database("read the names of install secrets"))?;
-                Ok(SecretId::from_bytes(id.value()))
+            .map(|name| {
+                let name = name.map_err(StoreError::database("read the names of install secrets"))?;
+                Ok(SecretId::from_bytes(name.value()))
             })
             .collect()
     }
@@ -55,13 +53,12 @@ fn note_install_secret(
 pub(super) fn note_maker(tables: &mut WriteTables<'_>, name: SecretId) -> Result<(), StoreError> {
     let is_known = tables
         .makers
-        .get(*name.as_bytes())
-        .map_err(StoreError::database("read the names of install secrets"))?
-        .is_some();
+        .has(*name.as_bytes())
+        .map_err(StoreError::database("read the names of install secrets"))?;
     if !is_known {
         tables
             .makers
-            .insert(*name.as_bytes(), ())
+            .add(*name.as_bytes())
             .map_err(StoreError::database("write the names of install secrets"))?;
     }
     Ok(())

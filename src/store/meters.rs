@@ -8,13 +8,11 @@
 
 use std::sync::Arc;
 
-use redb::ReadableTable;
-
 use super::changes::{Done, put_meters};
 use super::codec;
 use super::error::{ChangeError, StoreError};
 use super::queue::Lane;
-use super::tables::WriteTables;
+use super::tables::{WriteTables, meter_place};
 use super::writer::Change;
 use super::{Store, queue};
 use crate::domain::counts::{MeterCount, MeterRow};
@@ -46,8 +44,8 @@ impl StoredMeters<'_, '_> {
         meter: &str,
         period: PeriodIndex,
     ) -> Result<Option<MeterRow>, StoreError> {
-        let place = (workspace.as_u128(), meter, period);
-        let row = self.0.meters.get(place).map_err(StoreError::database("read a meter"))?;
+        let place = meter_place(workspace, meter, period);
+        let row = self.0.meters.get(place.as_slice()).map_err(StoreError::database("read a meter"))?;
         row.map(|bytes| codec::counts::meter_from_bytes(workspace, meter, period, bytes.value())).transpose()
     }
 }

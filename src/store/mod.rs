@@ -26,6 +26,7 @@ pub mod private_file;
 mod queue;
 mod reads;
 mod replays;
+mod rows;
 mod snapshot;
 mod tables;
 #[cfg(test)]

@@ -6,9 +6,10 @@
 //!
 //! Never here: a transaction that outlives its method. A long one keeps every replaced page in the file.
 
-use redb::{ReadOnlyTable, ReadableTable};
+use redb::ReadOnlyTable;
 
 use super::error::StoreError;
+use super::rows::{Record, Rows};
 use super::tables::{KEY_COUNTERS, KEYS, KEYS_BY_WORKSPACE, WORKSPACES};
 use super::{Store, codec};
 use crate::domain::counts::{KeyCounters, MeterRow};
@@ -94,11 +95,12 @@ impl Store {
         page: Page,
     ) -> Result<Listed<WorkspaceRecord>, StoreError> {
         let txn = self.begin_read()?;
-        let workspaces = txn.open_table(WORKSPACES).map_err(StoreError::database("list workspaces"))?;
+        let workspaces = txn.open_table(&WORKSPACES).map_err(StoreError::database("list workspaces"))?;
         let mut listing = Listing::new(page);
-        for row in workspaces.iter().map_err(StoreError::database("list workspaces"))? {
-            let (id, bytes) = row.map_err(StoreError::database("list workspaces"))?;
-            let record = codec::workspace::from_bytes(WorkspaceId::from_u128(id.value()), bytes.value());
+        for row in workspaces.records().map_err(StoreError::database("list workspaces"))? {
+            let record = row.map_err(StoreError::database("list workspaces")).and_then(|(id, bytes)| {
+                codec::workspace::from_bytes(WorkspaceId::from_u128(id.value()), bytes.value())
+            });
             let left_out = |record: &WorkspaceRecord| {
                 let fits = filter
                     .status
@@ -115,13 +117,14 @@ impl Store {
     /// Lists keys.
     pub fn keys(&self, filter: &KeyFilter<'_>, page: Page) -> Result<Listed<KeyRecord>, StoreError> {
         let txn = self.begin_read()?;
-        let keys = txn.open_table(KEYS).map_err(StoreError::database("list keys"))?;
-        let index = txn.open_table(KEYS_BY_WORKSPACE).map_err(StoreError::database("list keys"))?;
-        let counters = txn.open_table(KEY_COUNTERS).map_err(StoreError::database("list keys"))?;
+        let keys = txn.open_table(&KEYS).map_err(StoreError::database("list keys"))?;
+        let index = txn.open_table(&KEYS_BY_WORKSPACE).map_err(StoreError::database("list keys"))?;
+        let counters = txn.open_table(&KEY_COUNTERS).map_err(StoreError::database("list keys"))?;
         let mut listing = Listing::new(page);
-        let mut meet = |id: KeyId, bytes: &[u8]| match filter.condition {
-            Some(condition) => {
-                let met = codec::key::from_bytes(id, bytes)
+        let mut meet = |row: Result<(KeyId, Record<'_>), StoreError>| match (row, filter.condition) {
+            (Err(error), _) => listing.meet(Err(error)),
+            (Ok((id, bytes)), Some(condition)) => {
+                let met = codec::key::from_bytes(id, bytes.value())
                     .and_then(|record| Ok((record, key_counters(&counters, id)?.unwrap_or_default())));
                 match met {
                     Ok((record, counted)) if condition(&record, counted) => listing.meet(Ok(record)),
@@ -129,8 +132,10 @@ impl Store {
                     Err(error) => listing.meet(Err(error)),
                 }
             }
-            None if listing.is_in_page() => listing.meet(codec::key::from_bytes(id, bytes)),
-            None => {
+            (Ok((id, bytes)), None) if listing.is_in_page() => {
+                listing.meet(codec::key::from_bytes(id, bytes.value()))
+            }
+            (Ok(_), None) => {
                 listing.pass_over();
                 Ok(())
             }
@@ -139,26 +144,26 @@ impl Store {
             if filter.leave_out_workspace == Some(workspace) {
                 return Ok(listing.listed);
             }
-            let all = (workspace.as_u128(), 0)..=(workspace.as_u128(), u128::MAX);
-            for row in index.range(all).map_err(StoreError::database("list keys"))? {
-                let (place, _) = row.map_err(StoreError::database("list keys"))?;
-                let id = KeyId::from_u128(place.value().1);
-                let bytes = keys.get(id.as_u128()).map_err(StoreError::database("list keys"))?;
-                meet(id, bytes.ok_or_else(|| dangling("keys_by_workspace", id))?.value())?;
+            let (first, last) = ((workspace.as_u128(), 0), (workspace.as_u128(), u128::MAX));
+            for row in index.keys_between(&first, &last).map_err(StoreError::database("list keys"))? {
+                meet(row.map_err(StoreError::database("list keys")).and_then(|place| {
+                    let id = KeyId::from_u128(place.value().1);
+                    let bytes = keys.get(id.as_u128()).map_err(StoreError::database("list keys"))?;
+                    Ok((id, bytes.ok_or_else(|| dangling("keys_by_workspace", id))?))
+                }))?;
             }
             return Ok(listing.listed);
         }
-        for row in keys.iter().map_err(StoreError::database("list keys"))? {
-            let (id, bytes) = row.map_err(StoreError::database("list keys"))?;
-            let left_out = match filter.leave_out_workspace {
-                Some(workspace) => index
-                    .get((workspace.as_u128(), id.value()))
-                    .map_err(StoreError::database("list keys"))?
-                    .is_some(),
-                None => false,
+        for row in keys.records().map_err(StoreError::database("list keys"))? {
+            let row = row.map_err(StoreError::database("list keys"));
+            let left_out = match (&row, filter.leave_out_workspace) {
+                (Ok((id, _)), Some(workspace)) => {
+                    index.has((workspace.as_u128(), id.value())).map_err(StoreError::database("list keys"))?
+                }
+                _ => false,
             };
             if !left_out {
-                meet(KeyId::from_u128(id.value()), bytes.value())?;
+                meet(row.map(|(id, bytes)| (KeyId::from_u128(id.value()), bytes)))?;
             }
         }
         Ok(listing.listed)
@@ -181,7 +186,7 @@ impl Store {
 }
 
 pub(super) fn key(
-    keys: &ReadOnlyTable<u128, &'static [u8]>,
+    keys: &Rows<ReadOnlyTable<u128, &'static [u8]>>,
     id: KeyId,
 ) -> Result<Option<KeyRecord>, StoreError> {
     let row = keys.get(id.as_u128()).map_err(StoreError::database("read a key"))?;
@@ -190,7 +195,7 @@ pub(super) fn key(
 
 /// The key that a row of the index `table` leads to.
 pub(super) fn indexed_key(
-    keys: &ReadOnlyTable<u128, &'static [u8]>,
+    keys: &Rows<ReadOnlyTable<u128, &'static [u8]>>,
     table: &'static str,
     id: KeyId,
 ) -> Result<KeyRecord, StoreError> {
@@ -198,7 +203,7 @@ pub(super) fn indexed_key(
 }
 
 pub(super) fn key_counters(
-    counters: &ReadOnlyTable<u128, &'static [u8]>,
+    counters: &Rows<ReadOnlyTable<u128, &'static [u8]>>,
     id: KeyId,
 ) -> Result<Option<KeyCounters>, StoreError> {
     let row = counters.get(id.as_u128()).map_err(StoreError::database("read a key's counters"))?;

@@ -1,11 +1,9 @@
 //! The signatures that were taken, from a clean stop to the next start.
 //!
 //! A stop writes all of them, in pieces; a start takes them out again in one transaction. That there is no
-//! piece at all tells a start that the last stop was none.
+//! piece at all tells a start that the last stop was none, and so does one that cannot be read.
 //!
 //! Never here: how long a signature counts.
-
-use redb::ReadableTable;
 
 use super::Store;
 use super::changes::Done;
@@ -13,6 +11,7 @@ use super::codec;
 use super::error::{ChangeError, StoreError};
 use super::queue::Lane;
 use super::tables::WriteTables;
+use crate::domain::causes::Causes;
 use crate::domain::replays::SavedReplays;
 use crate::domain::signature::UsedSignature;
 
@@ -40,21 +39,24 @@ fn save(tables: &mut WriteTables<'_>, saved: &SavedReplays) -> Result<Done<()>, 
         let bytes = codec::replays::to_bytes(piece, saved.let_go_through)?;
         tables
             .replays
-            .insert(number, bytes.as_slice())
+            .insert(number, &bytes)
             .map_err(StoreError::database("write the signatures that were taken"))?;
     }
     Ok(Done { value: (), wrote: true })
 }
 
 fn take(tables: &mut WriteTables<'_>) -> Result<Done<Option<SavedReplays>>, ChangeError> {
-    let mut saved: Option<SavedReplays> = None;
-    for row in tables.replays.iter().map_err(StoreError::database("read the signatures that were taken"))? {
-        let (number, bytes) = row.map_err(StoreError::database("read the signatures that were taken"))?;
-        let piece = codec::replays::from_bytes(number.value(), bytes.value())?;
-        let saved = saved.get_or_insert_default();
-        saved.used.extend(piece.used);
-        saved.let_go_through = saved.let_go_through.max(piece.let_go_through);
-    }
+    let saved = match saved(tables) {
+        Err(error) if error.is_of_one_record() => {
+            tracing::error!(
+                error = %Causes(&error),
+                "the signatures that the last stop saved cannot be read; it counts as none"
+            );
+            remove_all(tables)?;
+            return Ok(Done { value: None, wrote: true });
+        }
+        saved => saved?,
+    };
     if saved.is_some() {
         remove_all(tables)?;
     }
@@ -62,6 +64,20 @@ fn take(tables: &mut WriteTables<'_>) -> Result<Done<Option<SavedReplays>>, Chan
     Ok(Done { value: saved, wrote })
 }
 
+fn saved(tables: &WriteTables<'_>) -> Result<Option<SavedReplays>, StoreError> {
+    let mut saved: Option<SavedReplays> = None;
+    for row in
+        tables.replays.records().map_err(StoreError::database("read the signatures that were taken"))?
+    {
+        let (number, bytes) = row.map_err(StoreError::database("read the signatures that were taken"))?;
+        let piece = codec::replays::from_bytes(number.value(), bytes.value())?;
+        let saved = saved.get_or_insert_default();
+        saved.used.extend(piece.used);
+        saved.let_go_through = saved.let_go_through.max(piece.let_go_through);
+    }
+    Ok(saved)
+}
+
 fn remove_all(tables: &mut WriteTables<'_>) -> Result<(), StoreError> {
-    tables.replays.retain(|_, _| false).map_err(StoreError::database("remove the signatures that were taken"))
+    tables.replays.remove_in::<u32>(..).map_err(StoreError::database("remove the signatures that were taken"))
 }

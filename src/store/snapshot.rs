@@ -5,12 +5,13 @@
 //!
 //! Never here: a transaction that outlives the call it was begun for.
 
-use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableError, Value};
+use redb::{ReadOnlyTable, ReadTransaction, Value};
 
-use super::disk::Reading;
+use super::disk::{Contained, Reading};
 use super::error::StoreError;
 use super::reads::{indexed_key, key, key_counters};
-use super::tables::{KEY_COUNTERS, KEYS, KEYS_BY_HANDLE, KEYS_BY_PREFIX, METERS, WORKSPACES};
+use super::rows::{Definition, Rows, Sum};
+use super::tables::{KEY_COUNTERS, KEYS, KEYS_BY_HANDLE, KEYS_BY_PREFIX, METERS, WORKSPACES, meter_place};
 use super::{CANDIDATES_MAX, Store, codec, imports};
 use crate::domain::counts::{KeyCounters, MeterRow};
 use crate::domain::id::{KeyId, WorkspaceId};
@@ -22,28 +23,30 @@ use crate::domain::record::{KeyRecord, WorkspaceRecord};
 /// The file as of one commit.
 pub struct Snapshot(Reading);
 
+type Lookup<K, V> = Rows<ReadOnlyTable<K, V>>;
+
 /// What one commit left: one transaction for all who read until the next commit, with the tables of look-ups open.
 pub(super) struct Committed {
     txn: ReadTransaction,
-    keys: ReadOnlyTable<u128, &'static [u8]>,
-    keys_by_prefix: ReadOnlyTable<([u8; 8], u128), ()>,
-    keys_by_handle: Option<ReadOnlyTable<(&'static [u8], u128), ()>>,
-    key_counters: ReadOnlyTable<u128, &'static [u8]>,
-    workspaces: ReadOnlyTable<u128, &'static [u8]>,
-    meters: ReadOnlyTable<(u128, &'static str, u32), &'static [u8]>,
+    keys: Lookup<u128, &'static [u8]>,
+    keys_by_prefix: Lookup<([u8; 8], u128), Sum>,
+    keys_by_handle: Lookup<(&'static [u8], u128), Sum>,
+    key_counters: Lookup<u128, &'static [u8]>,
+    workspaces: Lookup<u128, &'static [u8]>,
+    meters: Lookup<&'static [u8], &'static [u8]>,
 }
 
 impl Committed {
     /// What the last commit of a database left.
-    pub(super) fn read(database: &Database) -> Result<Self, StoreError> {
+    pub(super) fn read(database: &Contained) -> Result<Self, StoreError> {
         let txn = database.begin_read().map_err(StoreError::database("begin to read"))?;
         Ok(Self {
-            keys: table(&txn, KEYS, "read a key")?,
-            keys_by_prefix: table(&txn, KEYS_BY_PREFIX, "read the index of prefixes")?,
-            keys_by_handle: existing(txn.open_table(KEYS_BY_HANDLE), "read the index of handles")?,
-            key_counters: table(&txn, KEY_COUNTERS, "read a key's counters")?,
-            workspaces: table(&txn, WORKSPACES, "read a workspace")?,
-            meters: table(&txn, METERS, "read a meter")?,
+            keys: table(&txn, &KEYS, "read a key")?,
+            keys_by_prefix: table(&txn, &KEYS_BY_PREFIX, "read the index of prefixes")?,
+            keys_by_handle: table(&txn, &KEYS_BY_HANDLE, "read the index of handles")?,
+            key_counters: table(&txn, &KEY_COUNTERS, "read a key's counters")?,
+            workspaces: table(&txn, &WORKSPACES, "read a workspace")?,
+            meters: table(&txn, &METERS, "read a meter")?,
             txn,
         })
     }
@@ -73,11 +76,11 @@ impl Snapshot {
     pub fn keys_by_prefix(&self, prefix: Prefix) -> Result<Vec<KeyRecord>, StoreError> {
         let failed = "read the index of prefixes";
         let Committed { keys, keys_by_prefix, .. } = self.0.committed();
-        let all = (*prefix.as_bytes(), 0)..=(*prefix.as_bytes(), u128::MAX);
-        let rows = keys_by_prefix.range(all).map_err(StoreError::database(failed))?;
+        let (first, last) = ((*prefix.as_bytes(), 0), (*prefix.as_bytes(), u128::MAX));
+        let rows = keys_by_prefix.keys_between(&first, &last).map_err(StoreError::database(failed))?;
         rows.take(CANDIDATES_MAX)
             .map(|row| {
-                let (place, _) = row.map_err(StoreError::database(failed))?;
+                let place = row.map_err(StoreError::database(failed))?;
                 indexed_key(keys, "keys_by_prefix", KeyId::from_u128(place.value().1))
             })
             .collect()
@@ -85,8 +88,7 @@ impl Snapshot {
 
     /// The keys that any of these handles leads to, in their order and each once.
     pub fn keys_by_handles(&self, handles: &[Handle]) -> Result<Vec<KeyRecord>, StoreError> {
-        let Committed { keys, keys_by_handle, .. } = self.0.committed();
-        let Some(index) = keys_by_handle else { return Ok(Vec::new()) };
+        let Committed { keys, keys_by_handle: index, .. } = self.0.committed();
         let mut found: Vec<KeyRecord> = Vec::new();
         for id in imports::ids_of(index, handles)? {
             if !found.iter().any(|record| record.id == id) {
@@ -115,28 +117,17 @@ impl Snapshot {
         meter: &str,
         period: PeriodIndex,
     ) -> Result<Option<MeterRow>, StoreError> {
-        let meters = &self.0.committed().meters;
+        let place = meter_place(workspace, meter, period);
         let row =
-            meters.get((workspace.as_u128(), meter, period)).map_err(StoreError::database("read a meter"))?;
+            self.0.committed().meters.get(place.as_slice()).map_err(StoreError::database("read a meter"))?;
         row.map(|bytes| codec::counts::meter_from_bytes(workspace, meter, period, bytes.value())).transpose()
     }
 }
 
 fn table<K: redb::Key + 'static, V: Value + 'static>(
     txn: &ReadTransaction,
-    definition: TableDefinition<'_, K, V>,
+    definition: &Definition<K, V>,
     operation: &'static str,
-) -> Result<ReadOnlyTable<K, V>, StoreError> {
-    txn.open_table(definition).map_err(StoreError::database(operation))
-}
-
-/// A table that a file of an older version may not have yet.
-pub(super) fn existing<K: redb::Key + 'static, V: Value + 'static>(
-    opened: Result<ReadOnlyTable<K, V>, TableError>,
-    operation: &'static str,
-) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
-    match opened {
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        opened => opened.map(Some).map_err(StoreError::database(operation)),
-    }
+) -> Result<Lookup<K, V>, StoreError> {
+    definition.read(txn).map_err(StoreError::database(operation))
 }

@@ -19,6 +19,7 @@ mod imports;
 mod lookup;
 #[cfg(test)]
 mod moved_anchor;
+mod older;
 #[cfg(test)]
 mod order;
 mod platter;
@@ -298,7 +299,7 @@ async fn a_checkpoint_saved_twice_is_as_if_saved_once() {
     assert_eq!(used(&room.store, SYSTEM, "ai", 2), Some(20));
     assert_eq!(used(&room.store, SYSTEM, "a", 2), None);
     assert_eq!(room.audit_rows(), [1]);
-    let rows = |txn: &WriteTransaction| txn.open_table(tables::KEY_COUNTERS).unwrap().len().unwrap();
+    let rows = |txn: &WriteTransaction| tables::KEY_COUNTERS.write(txn).unwrap().len().unwrap();
     room.edited(|txn| assert_eq!(rows(txn), 1_000));
 }
 

@@ -1,22 +1,23 @@
 //! Usage on disk: a row for each key and hour, and for each key and day what its hours were once they are old.
 //!
 //! An hour's row is saved as an absolute value; saving it twice is harmless. It becomes part of its day and goes
-//! in the same transaction, so that each count is in one of the two tables at every instant. A file that has
-//! neither table yet reads as empty.
+//! in the same transaction, so that each count is in one of the two tables at every instant.
 //!
 //! Never here: which hours are old (engine).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
+use redb::{ReadOnlyTable, ReadableTable};
 
 use super::Store;
 use super::changes::Done;
 use super::codec::{self, Place};
+use super::disk::Reading;
 use super::error::{ChangeError, StoreError};
 use super::queue::{CHECKPOINT_ROWS_MAX, Lane};
-use super::tables::{USAGE_DAYS, USAGE_HOURS, UsageTable, WriteTables};
+use super::rows::Rows;
+use super::tables::{USAGE_DAYS, USAGE_HOURS, UsageTable, WriteRecords, WriteTables};
 use crate::domain::causes::Causes;
 use crate::domain::id::KeyId;
 use crate::domain::usage::{HOURS_OF_DAY, UsageRow};
@@ -29,7 +30,7 @@ const ROLLED_HOURS_MAX: usize = CHECKPOINT_ROWS_MAX / 2;
 /// A row of hours: its hour and key, and what it counts.
 pub type HourRow = ((u32, KeyId), UsageRow);
 
-type ReadTable = ReadOnlyTable<(u32, u128), &'static [u8]>;
+type ReadTable = Rows<ReadOnlyTable<(u32, u128), &'static [u8]>>;
 
 /// What one key did, hour by hour and day by day, as it is on disk.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -51,7 +52,7 @@ impl Store {
                 let bytes = codec::usage::to_bytes(row)?;
                 tables
                     .usage_hours
-                    .insert((*hour, key.as_u128()), bytes.as_slice())
+                    .insert((*hour, key.as_u128()), &bytes)
                     .map_err(StoreError::database("write a row of usage"))?;
             }
             Ok(Done { value: (), wrote: !rows.is_empty() })
@@ -63,7 +64,7 @@ impl Store {
     /// comes after it must be counted all the same.
     pub fn usage_rows(&self, wanted: &[(u32, KeyId)]) -> Result<Vec<HourRow>, StoreError> {
         let txn = self.begin_read()?;
-        let Some(hours) = table(&txn, USAGE_HOURS)? else { return Ok(Vec::new()) };
+        let hours = table(&txn, &USAGE_HOURS)?;
         let mut rows = Vec::new();
         for (hour, key) in wanted {
             match row(&hours, "usage_hours", *hour, *key) {
@@ -82,13 +83,15 @@ impl Store {
         days: Range<u32>,
     ) -> Result<StoredUsage, StoreError> {
         let txn = self.begin_read()?;
-        let read = |definition, name, wanted: Range<u32>| -> Result<_, StoreError> {
-            let Some(table) = table(&txn, definition)? else { return Ok(Vec::new()) };
+        let read = |definition: &UsageTable, name, wanted: Range<u32>| -> Result<_, StoreError> {
+            let table = table(&txn, definition)?;
             // Rows of all keys stand between the first and the last one of the table.
             let failed = || StoreError::database("read a row of usage");
-            let first = table.first().map_err(failed())?.map(|(place, _)| place.value().0);
-            let last = table.last().map_err(failed())?.map(|(place, _)| place.value().0);
-            let (Some(first), Some(last)) = (first, last) else { return Ok(Vec::new()) };
+            let mut rows = table.unchecked_in::<_, (u32, u128)>(..).map_err(failed())?;
+            let first = rows.next().transpose().map_err(failed())?.map(|(place, _)| place.value().0);
+            let last = rows.next_back().transpose().map_err(failed())?.map(|(place, _)| place.value().0);
+            let Some(first) = first else { return Ok(Vec::new()) };
+            let last = last.unwrap_or(first);
             let kept = wanted.start.max(first)..wanted.end.min(last.saturating_add(1));
             kept.filter_map(|number| {
                 row(&table, name, number, key).transpose().map(|row| row.map(|row| (number, row)))
@@ -96,8 +99,8 @@ impl Store {
             .collect()
         };
         Ok(StoredUsage {
-            hours: read(USAGE_HOURS, "usage_hours", hours)?,
-            days: read(USAGE_DAYS, "usage_days", days)?,
+            hours: read(&USAGE_HOURS, "usage_hours", hours)?,
+            days: read(&USAGE_DAYS, "usage_days", days)?,
         })
     }
 
@@ -115,47 +118,53 @@ impl Store {
 
 fn roll_up(tables: &mut WriteTables<'_>, before: u32) -> Result<usize, StoreError> {
     let mut days: BTreeMap<(u32, KeyId), UsageRow> = BTreeMap::new();
-    let mut rolled = Vec::new();
-    let failed = || StoreError::database("roll up usage");
-    for hour_row in tables.usage_hours.range((0, 0)..(before, 0)).map_err(failed())?.take(ROLLED_HOURS_MAX) {
-        let (place, bytes) = hour_row.map_err(failed())?;
-        let (hour, key) = (place.value().0, KeyId::from_u128(place.value().1));
-        rolled.push((hour, key));
-        match read_row("usage_hours", hour, key, bytes.value()) {
-            Ok(row) => days.entry((hour / HOURS_OF_DAY, key)).or_default().merge(&row),
+    let rolled = oldest(&tables.usage_hours, before, ROLLED_HOURS_MAX)?;
+    for (hour, key) in &rolled {
+        match row(&tables.usage_hours, "usage_hours", *hour, KeyId::from_u128(*key)) {
+            Ok(row) => {
+                let day = (hour / HOURS_OF_DAY, KeyId::from_u128(*key));
+                days.entry(day).or_default().merge(&row.unwrap_or_default());
+            }
             Err(error) => give_up(error)?,
         }
     }
-    for ((day, key), row) in days {
-        let place = (day, key.as_u128());
-        let known = tables.usage_days.get(place).map_err(failed())?;
-        let mut whole = match known.map(|bytes| read_row("usage_days", day, key, bytes.value())).transpose() {
+    for ((day, key), row_of_hours) in days {
+        let mut whole = match row(&tables.usage_days, "usage_days", day, key) {
             Ok(known) => known.unwrap_or_default(),
             Err(error) => {
                 give_up(error)?;
                 UsageRow::default()
             }
         };
-        whole.merge(&row);
+        whole.merge(&row_of_hours);
         let bytes = codec::usage::to_bytes(&whole)?;
-        tables.usage_days.insert(place, bytes.as_slice()).map_err(failed())?;
+        let place = (day, key.as_u128());
+        tables.usage_days.insert(place, &bytes).map_err(StoreError::database("roll up usage"))?;
     }
-    for (hour, key) in &rolled {
-        tables.usage_hours.remove((*hour, key.as_u128())).map_err(failed())?;
-    }
-    Ok(rolled.len())
+    remove(&mut tables.usage_hours, &rolled)
 }
 
 fn remove_days(tables: &mut WriteTables<'_>, before: u32) -> Result<usize, StoreError> {
-    let failed = || StoreError::database("remove old usage");
-    let old = tables.usage_days.range((0, 0)..(before, 0)).map_err(failed())?.take(CHECKPOINT_ROWS_MAX);
-    let old = old
-        .map(|row| row.map(|(place, _)| place.value()).map_err(failed()))
-        .collect::<Result<Vec<_>, _>>()?;
-    for place in &old {
-        tables.usage_days.remove(*place).map_err(failed())?;
+    let old = oldest(&tables.usage_days, before, CHECKPOINT_ROWS_MAX)?;
+    remove(&mut tables.usage_days, &old)
+}
+
+/// The places of the oldest rows before an hour or a day, whatever lies there.
+fn oldest<T>(table: &Rows<T>, before: u32, rows_max: usize) -> Result<Vec<(u32, u128)>, StoreError>
+where
+    T: ReadableTable<(u32, u128), &'static [u8]>,
+{
+    let failed = || StoreError::database("find old usage");
+    let rows = table.unchecked_in((0, 0)..(before, 0)).map_err(failed())?.take(rows_max);
+    rows.map(|row| row.map(|(place, _)| place.value()).map_err(failed())).collect()
+}
+
+/// Removes the oldest rows; how many.
+fn remove(table: &mut WriteRecords<'_, (u32, u128)>, oldest: &[(u32, u128)]) -> Result<usize, StoreError> {
+    if let Some(last) = oldest.last() {
+        table.remove_in(..=*last).map_err(StoreError::database("remove old usage"))?;
     }
-    Ok(old.len())
+    Ok(oldest.len())
 }
 
 /// A row that cannot be read is given up, so that it does not stand in the way of all others; what is wrong with
@@ -168,25 +177,20 @@ fn give_up(error: StoreError) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A table that may not be there yet.
-fn table(txn: &ReadTransaction, definition: UsageTable) -> Result<Option<ReadTable>, StoreError> {
-    match txn.open_table(definition) {
-        Ok(table) => Ok(Some(table)),
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(StoreError::database("read usage")(error)),
-    }
+fn table(txn: &Reading, definition: &UsageTable) -> Result<ReadTable, StoreError> {
+    txn.open_table(definition).map_err(StoreError::database("read usage"))
 }
 
-fn row(
-    table: &ReadTable,
-    name: &'static str,
+fn row<T>(
+    rows: &Rows<T>,
+    table: &'static str,
     number: u32,
     key: KeyId,
-) -> Result<Option<UsageRow>, StoreError> {
-    let row = table.get((number, key.as_u128())).map_err(StoreError::database("read a row of usage"))?;
-    row.map(|bytes| read_row(name, number, key, bytes.value())).transpose()
-}
-
-fn read_row(table: &'static str, number: u32, key: KeyId, bytes: &[u8]) -> Result<UsageRow, StoreError> {
-    codec::usage::from_bytes(Place { table, key: &format_args!("{number} {key}") }, bytes)
+) -> Result<Option<UsageRow>, StoreError>
+where
+    T: ReadableTable<(u32, u128), &'static [u8]>,
+{
+    let row = rows.get((number, key.as_u128())).map_err(StoreError::database("read a row of usage"))?;
+    let place = Place { table, key: &format_args!("{number} {key}") };
+    row.map(|bytes| codec::usage::from_bytes(place, bytes.value())).transpose()
 }

@@ -420,11 +420,11 @@ async fn a_row_that_cannot_be_read_stops_its_meter_alone_and_is_never_written_ov
     metered.world.engine.stop();
     metered.world.store.close().unwrap();
     {
-        let meters = redb::TableDefinition::<(u128, &str, u32), &[u8]>::new("meters/1");
+        let meters = redb::TableDefinition::<&[u8], &[u8]>::new("meters/2");
         let database = redb::Database::open(metered.world.dir.path().join("k.redb")).unwrap();
         let txn = database.begin_write().unwrap();
-        let row = (metered.workspace.as_u128(), METER, 0);
-        txn.open_table(meters).unwrap().insert(row, [255, 255].as_slice()).unwrap().unwrap();
+        let row = [&metered.workspace.as_u128().to_be_bytes(), METER.as_bytes(), &[0; 4]].concat();
+        txn.open_table(meters).unwrap().insert(row.as_slice(), [255, 255].as_slice()).unwrap().unwrap();
         txn.commit().unwrap();
     }
     let metered = metered.killed();

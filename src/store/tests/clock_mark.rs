@@ -48,7 +48,8 @@ async fn an_operator_s_word_sets_the_mark_back_with_one_audit_row() {
 async fn a_mark_beyond_all_time_is_the_last_moment() {
     let room = room().await;
     let room = room.edited(|txn| {
-        txn.open_table(tables::META).unwrap().insert(tables::CLOCK_MARK_ROW, u64::MAX).unwrap();
+        let mut marks = tables::MARKS.write(txn).unwrap();
+        marks.insert(tables::CLOCK_MARK_ROW, &u64::MAX.to_be_bytes()).unwrap();
     });
     assert_eq!(room.store.clock_mark().unwrap(), Some(Wall::from_micros(i64::MAX)));
 }

@@ -148,7 +148,7 @@ async fn a_record_that_cannot_be_read_is_an_error_for_itself_and_no_other() {
     let room = room().await;
     room.create(1).await.unwrap();
     let room = room.edited(|txn| {
-        txn.open_table(tables::KEYS).unwrap().insert(0, [1, 0xC1].as_slice()).unwrap();
+        tables::KEYS.write(txn).unwrap().insert(0, &[1, 0xC1]).unwrap();
     });
     let id = KeyId::from_u128(0);
     assert!(matches!(room.store.key(id), Err(StoreError::Corrupt { table: "keys", .. })));

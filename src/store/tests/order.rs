@@ -162,9 +162,10 @@ async fn a_full_lane_refuses_at_once_and_revokes_have_their_own() {
 #[tokio::test]
 async fn a_change_that_cannot_be_written_is_never_acknowledged() {
     // A table of another shape in the place of ours makes every transaction fail, as a failing disk would.
-    let wrong: TableDefinition<'_, u64, u64> = TableDefinition::new("audit/2");
+    let wrong: TableDefinition<'_, u64, u64> = TableDefinition::new("audit/3");
     let room = room().await.edited(|txn| {
-        txn.delete_table(tables::AUDIT).unwrap();
+        let table = TableDefinition::<u64, &[u8]>::new("audit/3");
+        txn.delete_table(table).unwrap();
         txn.open_table(wrong).unwrap();
     });
     assert!(matches!(room.create(1).await, Err(ChangeError::NotDurable(StoreError::Database { .. }))));

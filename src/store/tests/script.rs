@@ -2,8 +2,6 @@
 //!
 //! Never here: a disk that fails.
 
-use redb::{ReadableTable, TableHandle};
-
 use super::super::tables::*;
 use super::platter::Platter;
 use super::*;
@@ -20,7 +18,7 @@ const MANY_SIGNATURES: u32 = 30_000;
 pub(super) const STEPS: usize = 20;
 
 /// Everything that a store holds, by table and row.
-pub(super) type Held = Vec<(String, String, Vec<u8>)>;
+pub(super) type Held = Vec<(&'static str, String, Vec<u8>)>;
 
 /// The store on a disk, as a room of which nobody needs the path.
 pub(super) async fn room_on(platter: &Platter) -> Room {
@@ -119,36 +117,34 @@ fn counters(keys: std::ops::Range<u128>) -> Vec<(KeyId, KeyCounters)> {
 pub(super) fn held(store: &Store) -> Held {
     let txn = store.begin_read().unwrap();
     let mut held = Held::new();
-    macro_rules! read {
-        ($($table:expr => $value:expr),+ $(,)?) => { $(
-            let name = $table.name().to_owned();
-            if let Ok(table) = txn.open_table($table) {
-                for row in table.iter().unwrap() {
-                    let (key, value) = row.unwrap();
-                    let value: Vec<u8> = $value(value.value());
-                    held.push((name.clone(), format!("{:?}", key.value()), value));
-                }
+    macro_rules! records {
+        ($($table:expr),+ $(,)?) => { $(
+            for row in txn.open_table(&$table).unwrap().records().unwrap() {
+                let (key, record) = row.unwrap();
+                held.push(($table.name(), format!("{:?}", key.value()), record.value().to_vec()));
             }
         )+ };
     }
-    let bytes = |value: &[u8]| value.to_vec();
-    let nothing = |()| Vec::new();
-    read! {
-        META => |value: u64| value.to_be_bytes().to_vec(),
-        WORKSPACES => bytes,
-        KEYS => bytes,
-        KEYS_BY_PREFIX => nothing,
-        KEYS_BY_WORKSPACE => nothing,
-        KEY_COUNTERS => bytes,
-        METERS => bytes,
-        AUDIT => bytes,
-        MAKERS => nothing,
-        REPLAYS => bytes,
-        KEYS_BY_HANDLE => nothing,
-        LEGACY_SHAPES => bytes,
-        USAGE_HOURS => bytes,
-        USAGE_DAYS => bytes,
+    macro_rules! indexes {
+        ($($table:expr),+ $(,)?) => { $(
+            for key in txn.open_table(&$table).unwrap().keys().unwrap() {
+                held.push(($table.name(), format!("{:?}", key.unwrap().value()), Vec::new()));
+            }
+        )+ };
     }
+    records![
+        MARKS,
+        WORKSPACES,
+        KEYS,
+        KEY_COUNTERS,
+        METERS,
+        AUDIT,
+        REPLAYS,
+        LEGACY_SHAPES,
+        USAGE_HOURS,
+        USAGE_DAYS
+    ];
+    indexes![KEYS_BY_PREFIX, KEYS_BY_WORKSPACE, MAKERS, KEYS_BY_HANDLE];
     held
 }
 

@@ -2,7 +2,10 @@
 //!
 //! Never here: what a row says (codec), or when one is old (engine).
 
-use super::super::tables::{USAGE_DAYS, USAGE_HOURS};
+use redb::TableDefinition;
+
+use super::super::tables::USAGE_HOURS;
+use super::older::put_back_to_schema_3;
 use super::*;
 use crate::domain::usage::{UsageOutcome, UsageRow};
 
@@ -17,7 +20,11 @@ fn row(count: u64) -> UsageRow {
 #[tokio::test]
 async fn a_file_from_before_usage_reads_as_empty_and_takes_it() {
     let room = room().await.edited(|txn| {
-        assert!(txn.delete_table(USAGE_HOURS).unwrap() && txn.delete_table(USAGE_DAYS).unwrap());
+        put_back_to_schema_3(txn);
+        for name in ["usage_hours/1", "usage_days/1"] {
+            let table: TableDefinition<'_, (u32, u128), &[u8]> = TableDefinition::new(name);
+            assert!(txn.delete_table(table).unwrap());
+        }
     });
     assert_eq!(room.store.usage_of(KEY, 0..9, 0..9).unwrap(), StoredUsage::default());
     assert!(room.store.usage_rows(&[(1, KEY)]).unwrap().is_empty());
@@ -34,8 +41,7 @@ async fn a_row_that_cannot_be_read_is_told_of_and_stands_in_nobodys_way() {
         room.store.save_usage(part.to_vec()).await.unwrap();
     }
     let room = room.edited(|txn| {
-        let strange: &[u8] = &[0xff];
-        txn.open_table(USAGE_HOURS).unwrap().insert((3, KEY.as_u128()), strange).unwrap();
+        USAGE_HOURS.write(txn).unwrap().insert((3, KEY.as_u128()), &[0xff]).unwrap();
     });
     assert!(matches!(room.store.usage_of(KEY, 0..9, 0..9), Err(StoreError::NewerFormat { .. })));
     let read = room.store.usage_rows(&[(2, KEY), (3, KEY), (4, KEY)]).unwrap();
