@@ -11,6 +11,7 @@ mod certificates;
 mod files;
 mod hardening;
 mod listening;
+mod memory;
 mod tasks;
 mod timekeeping;
 mod upstreams;
@@ -37,10 +38,11 @@ use crate::http::{Endpoint, ListenAddress, answer};
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::store::{ChangeError, Store, StoreError, StoreOptions};
 use crate::surface::admin::AdminSurface;
-use crate::surface::data::{DataSurface, Product};
+use crate::surface::data::{Buffers, DataSurface, Product};
 
 use certificates::Certificates;
 use listening::{Bound, bind_admin, bind_all, server_options};
+use memory::Allotment;
 use upstreams::{open_sandbox, upstream};
 
 /// The store's file in the data directory.
@@ -186,8 +188,9 @@ pub struct Running {
 /// Starts a daemon. It serves when this returns.
 pub async fn launch(settings: Settings, clock: Clock, flags: LaunchFlags) -> Result<Running, StartError> {
     files::data_dir(&settings.data_dir)?;
-    let store = open_store(&settings).await?;
-    let launched = launch_over(&store, settings, clock, flags).await;
+    let memory = Allotment::read(settings.cache.store_bytes);
+    let store = open_store(&settings, memory.store_cache_bytes).await?;
+    let launched = launch_over(&store, settings, clock, flags, memory).await;
     if launched.is_err() {
         let _ = blocking(move || store.close()).await;
     }
@@ -199,6 +202,7 @@ async fn launch_over(
     settings: Settings,
     clock: Clock,
     flags: LaunchFlags,
+    memory: Allotment,
 ) -> Result<Running, StartError> {
     timekeeping::start(store, &clock)?;
     let secrets = bootstrap::install_secrets(&settings.data_dir.join(INSTALL_SECRET_FILE), store, flags)?;
@@ -236,6 +240,7 @@ async fn launch_over(
     // Nothing is served yet, and all that can easily fail has not failed.
     engine.recover_replays().await.map_err(StartError::Replays)?;
     let trusted = Arc::new(settings.trusted_proxies);
+    let buffers = Arc::new(Buffers::new(memory.bodies_bytes_max));
     let mut surfaces = BTreeMap::new();
     let certificates = Certificates::new(bound.iter().filter_map(|bound| bound.tls.clone()));
     for Bound { socket, endpoint, tls, hosts } in bound {
@@ -247,7 +252,8 @@ async fn launch_over(
                 surfaces.entry(product.profile.name.clone()).or_insert_with(|| endpoint.clone());
             }
             let (engine, trusted) = (Arc::clone(&engine), Arc::clone(&trusted));
-            doors.push((host.hosts.clone(), DataSurface::new(engine, host.hosts, served, trusted)));
+            let surface = DataSurface::new(engine, host.hosts.clone(), served, trusted);
+            doors.push((host.hosts, surface.reading_in(Arc::clone(&buffers))));
         }
         let doors = Arc::new(VirtualHosts::new(doors));
         let options = ServerOptions { tls, ..data_options.clone() };
@@ -377,9 +383,9 @@ fn workers(wanted: usize) -> usize {
     wanted.min(most)
 }
 
-async fn open_store(settings: &Settings) -> Result<Store, StartError> {
+async fn open_store(settings: &Settings, cache_bytes: u64) -> Result<Store, StartError> {
     let path = settings.data_dir.join(STORE_FILE);
-    let cache_bytes = usize::try_from(settings.cache.store_bytes).unwrap_or(usize::MAX);
+    let cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
     let opened = blocking(move || Store::open(&path, StoreOptions { cache_bytes })).await;
     Ok(opened.ok_or(StartError::BrokeOff("the store"))??)
 }

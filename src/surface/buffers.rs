@@ -15,11 +15,11 @@ use crate::domain::denial::Fault;
 use crate::domain::id::WorkspaceId;
 use crate::http::events::EventRoom;
 
-/// Room for all bodies of proven callers together: 256 MiB, a quarter of a small machine's memory.
+/// Room for all bodies of proven callers together, where nobody says otherwise: 256 MiB.
 const PROVEN_BYTES_MAX: u64 = 256 << 20;
-/// Room for all bodies of everybody else together.
-const KEYLESS_BYTES_MAX: u64 = 32 << 20;
-/// The part of a room that one workspace or address may take.
+/// What everybody else has together beside it: an eighth.
+const KEYLESS_SHARE: u64 = 8;
+/// The part of a room that one workspace or address may take, unless it is a single body.
 const SHARE: u64 = 8;
 /// What a caller is told to wait when there is no room, in whole seconds.
 const BUSY_RETRY_SECS: u32 = 1;
@@ -35,7 +35,7 @@ pub(super) enum Holder {
 
 /// The rooms.
 #[derive(Debug)]
-pub(super) struct Buffers {
+pub struct Buffers {
     proven: Room,
     keyless: Room,
     /// For events that are not whole yet.
@@ -56,16 +56,21 @@ struct HeldBytes {
 
 impl Default for Buffers {
     fn default() -> Self {
-        let room = |bytes_max| Room { bytes_max, held: Mutex::default() };
-        Self {
-            proven: room(PROVEN_BYTES_MAX),
-            keyless: room(KEYLESS_BYTES_MAX),
-            events: EventRoom::default(),
-        }
+        Self::new(PROVEN_BYTES_MAX)
     }
 }
 
 impl Buffers {
+    /// Rooms of so many bytes for the bodies of proven callers, and an eighth of that for all others.
+    pub fn new(proven_bytes_max: u64) -> Self {
+        let room = |bytes_max| Room { bytes_max, held: Mutex::default() };
+        Self {
+            proven: room(proven_bytes_max),
+            keyless: room(proven_bytes_max / KEYLESS_SHARE),
+            events: EventRoom::default(),
+        }
+    }
+
     /// Room for a body of at most `bytes`, until what is given back is dropped.
     pub(super) fn hold(&self, holder: Holder, bytes: u64) -> Result<Held<'_>, Fault> {
         let room = match holder {
@@ -74,7 +79,9 @@ impl Buffers {
         };
         let mut held = room.lock();
         let own = held.by_holder.get(&holder).copied().unwrap_or(0);
-        if held.all + bytes > room.bytes_max || own + bytes > room.bytes_max / SHARE {
+        // In a small room a share may be less than one body; who holds nothing else is not refused for that.
+        let is_beyond_share = own > 0 && own + bytes > room.bytes_max / SHARE;
+        if held.all + bytes > room.bytes_max || is_beyond_share {
             return Err(Fault::Busy { retry_after_secs: BUSY_RETRY_SECS });
         }
         held.all += bytes;
@@ -151,6 +158,18 @@ mod tests {
         drop(held);
         assert!(buffers.hold(workspace(1), MIB).is_ok());
         assert!(buffers.proven.lock().by_holder.is_empty());
+    }
+
+    #[test]
+    fn in_a_small_room_one_body_beyond_its_share_finds_a_place_and_a_second_of_its_holder_does_not() {
+        let buffers = Buffers::new(4 * MIB);
+        let one = buffers.hold(workspace(1), MIB).unwrap();
+        assert!(buffers.hold(workspace(1), MIB).is_err(), "half a mebibyte is its share");
+        assert!(buffers.hold(workspace(2), 4 * MIB).is_err(), "there is no room for it beside another");
+        drop(one);
+        assert!(buffers.hold(workspace(2), 4 * MIB).is_ok());
+        assert!(buffers.hold(workspace(2), 5 * MIB).is_err());
+        assert!(buffers.hold(Holder::Address(None), MIB).is_err(), "an eighth is for those without a key");
     }
 
     #[test]

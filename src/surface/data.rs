@@ -13,7 +13,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{EXPECT, HeaderValue};
 use hyper::http::request::Parts;
 
-use super::buffers::Buffers;
+pub use super::buffers::Buffers;
 use super::request_id::RequestIds;
 use super::spoken::{left_of, respond};
 use super::{discovery, readable, rest, rpc};
@@ -62,7 +62,7 @@ pub struct DataSurface {
     products: Vec<Arc<Product>>,
     trusted: Arc<TrustedProxies>,
     request_ids: RequestIds,
-    buffers: Buffers,
+    buffers: Arc<Buffers>,
     older_streams: rpc::OlderStreams,
 }
 
@@ -111,9 +111,15 @@ impl DataSurface {
             products,
             trusted,
             request_ids: RequestIds::default(),
-            buffers: Buffers::default(),
+            buffers: Arc::default(),
             older_streams: rpc::OlderStreams::default(),
         }
+    }
+
+    /// The same doors, whose bodies are read in rooms that others share.
+    #[must_use]
+    pub fn reading_in(self, buffers: Arc<Buffers>) -> Self {
+        Self { buffers, ..self }
     }
 
     /// Answers one request.
