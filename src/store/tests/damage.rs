@@ -134,7 +134,10 @@ impl Told {
                 self.hidden += 1;
             }
             Some((found, truth)) => {
-                self.otherwise.push(format!("byte {at}, bit {bit}: {found:.80?}, not {truth:.80}"));
+                self.otherwise.push(format!(
+                    "byte {at}, bit {bit}: {:.80}, not {truth:.80}",
+                    found.as_deref().unwrap_or_default()
+                ));
             }
             None if found.iter().all(Option::is_some) => self.harmless += 1,
             None => self.noticed += 1,
