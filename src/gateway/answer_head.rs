@@ -60,7 +60,9 @@ impl AnswerHead {
         let coming = coming(answer.status(), &answer, is_head, is_newer)?;
         let headers = answer.headers();
         let is_doubtful = headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
-        let goes_on = coming != Coming::UntilEnd && !is_doubtful && keeps_alive(headers, is_newer);
+        // Behind a 101 nobody speaks HTTP any more.
+        let is_last = coming == Coming::UntilEnd || is_doubtful || answer.status().is_informational();
+        let goes_on = !is_last && keeps_alive(headers, is_newer);
         Ok(Some(Self { answer, coming, goes_on, length }))
     }
 
@@ -142,6 +144,7 @@ mod tests {
             ("0 200 OK\r\ncontent-length: 3\r\nconnection: keep-alive", Some((Coming::Sized(3), true))),
             ("0 200 OK\r\ntransfer-encoding: chunked", None),
             ("1 204 No\r\ncontent-length: 3", Some((Coming::Over, true))),
+            ("1 101 Switching Protocols", Some((Coming::Over, false))),
             ("1 304 No\r\ntransfer-encoding: chunked", Some((Coming::Over, true))),
             ("1 200 OK\r\ncontent-length: 3, 4", None),
             ("1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4", None),

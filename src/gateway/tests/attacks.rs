@@ -109,6 +109,7 @@ async fn f13_an_answer_that_cannot_be_read_one_way_is_broken() {
         "HTTP/2 200\r\ncontent-length: 6\r\n\r\npoison".to_owned(),
         "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\npoison"
             .to_owned(),
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n".to_owned(),
         format!("HTTP/1.1 200 OK\r\nx-a: {long}\r\n\r\n"),
         format!("HTTP/1.1 200 OK\r\n{many}\r\n"),
         "HTTP/1.1 103 Early Hints\r\nx-a: b\r\n\r\n".repeat(100) + "HTTP/1.1 200 OK\r\n\r\n",
