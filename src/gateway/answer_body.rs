@@ -125,7 +125,9 @@ fn broken<T>(why: &'static str) -> Poll<io::Result<T>> {
 
 /// The size that the line before a chunk says, in hexadecimal digits, behind which extensions may stand.
 fn size(line: &[u8]) -> Option<u64> {
-    let said = line.split(|byte| *byte == b';').next()?.trim_ascii_end();
+    let said = line.split(|byte| *byte == b';').next()?;
+    let blanks = said.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let said = said.get(..said.len() - blanks)?;
     // As many digits as fit.
     if said.is_empty() || said.len() > 16 || !said.iter().all(u8::is_ascii_hexdigit) {
         return None;
@@ -187,6 +189,10 @@ mod tests {
             (Coming::chunks(), "00000000000000003\r\nabc\r\n0\r\n\r\n", None),
             (Coming::chunks(), "fffffffffffffffff\r\nabc", None),
             (Coming::chunks(), "0\r\n\n", None),
+            (Coming::chunks(), "3\r\r\nabc\r\n0\r\n\r\n", None),
+            (Coming::chunks(), "3\x0c\r\nabc\r\n0\r\n\r\n", None),
+            (Coming::chunks(), "3;a\rb\r\nabc\r\n0\r\n\r\n", None),
+            (Coming::chunks(), "3\r\nabc\r\n0\r\na: b\rc\r\n\r\n", None),
         ] {
             for piece in [1, 2, 5, 100_000] {
                 let said = read(coming, bytes.as_bytes(), piece).await;

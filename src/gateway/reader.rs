@@ -76,6 +76,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     return Poll::Ready(Err(io::Error::other("a line that ends otherwise, or not")));
                 }
                 line.truncate(end - 1);
+                if memchr(b'\r', &line).is_some() {
+                    return Poll::Ready(Err(io::Error::other("a line that some would end earlier")));
+                }
                 return Poll::Ready(Ok(line));
             }
             if self.buffer.len() >= bytes_max {
