@@ -73,7 +73,9 @@ impl Sending {
         };
         let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let mut out = BytesMut::with_capacity(OUT_BYTES);
-        for part in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+        // Behind a host alone, a query may stand without a path.
+        let slash = if target.starts_with('/') { "" } else { "/" };
+        for part in [head.method.as_str(), " ", slash, target, " HTTP/1.1\r\n"] {
             out.extend_from_slice(part.as_bytes());
         }
         let mut say = |name: &HeaderName, value: &[u8]| {
@@ -236,13 +238,17 @@ mod tests {
         Body::Relayed(Relayed::new(source, u64::MAX, Duration::MAX))
     }
 
+    fn sending(target: &str, body: Body) -> Sending {
+        let (head, ()) = http::Request::put(target).header("x", "y").body(()).unwrap().into_parts();
+        let arrival = Arrival { address: None, is_secure: true, request_id: HeaderValue::from_static("r") };
+        let told = Told::new(None, arrival, None).unwrap();
+        Sending::new(&head, &HeaderValue::from_static("up"), &told, body)
+    }
+
     /// What goes over a connection that takes so many bytes at a time, and whether it went whole.
     async fn sent(body: Body, bytes_at_once: usize) -> (String, bool) {
         let (mut near, mut far) = duplex(bytes_at_once);
-        let (head, ()) = http::Request::put("/a?b=c").header("x", "y").body(()).unwrap().into_parts();
-        let arrival = Arrival { address: None, is_secure: true, request_id: HeaderValue::from_static("r") };
-        let told = Told::new(None, arrival, None).unwrap();
-        let mut sending = Sending::new(&head, &HeaderValue::from_static("up"), &told, body);
+        let mut sending = sending("/a?b=c", body);
         let seen = tokio::spawn(async move {
             let mut seen = String::new();
             far.read_to_string(&mut seen).await.unwrap();
@@ -292,6 +298,16 @@ mod tests {
         for pieces in [&[&b"ab"[..]][..], &[], &[b"ab", b"cd"]] {
             let (seen, whole) = sent(relayed(pieces, Some(3)), 1 << 20).await;
             assert!(!whole && !seen.contains('d'), "{seen}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_target_begins_with_a_slash_however_it_was_asked_for() {
+        for (asked, target) in
+            [("/a?b", "/a?b"), ("http://up?b", "/?b"), ("http://up", "/"), ("http://up/a", "/a")]
+        {
+            let head = sending(asked, Body::Empty).out;
+            assert!(head.starts_with(format!("PUT {target} HTTP/1.1\r\n").as_bytes()), "{asked}");
         }
     }
 }
