@@ -34,6 +34,8 @@ pub(super) struct Sending {
     body: Body,
     left: Left,
     has_begun: bool,
+    /// Whether the connection keeps some of what it took.
+    is_kept_back: bool,
     /// Whether it is a HEAD, whose answer has no body.
     pub(super) is_head: bool,
 }
@@ -93,7 +95,7 @@ impl Sending {
         }
         out.extend_from_slice(b"\r\n");
         let is_head = head.method == Method::HEAD;
-        Self { out, piece: Bytes::new(), body, left, has_begun: false, is_head }
+        Self { out, piece: Bytes::new(), body, left, has_begun: false, is_kept_back: false, is_head }
     }
 
     /// Whether any of it has gone.
@@ -103,7 +105,7 @@ impl Sending {
 
     /// Whether all of it has gone.
     pub(super) fn is_over(&self) -> bool {
-        self.left == Left::Nothing && self.out.is_empty() && self.piece.is_empty()
+        self.left == Left::Nothing && self.out.is_empty() && self.piece.is_empty() && !self.is_kept_back
     }
 
     /// Goes on as far as body and connection let it; ready when all has gone.
@@ -116,6 +118,7 @@ impl Sending {
             self.gather(cx)?;
             if self.out.is_empty() && self.piece.is_empty() {
                 ready!(Pin::new(link).poll_flush(cx))?;
+                self.is_kept_back = false;
                 return if self.left == Left::Nothing { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             let written = if self.piece.is_empty() {
@@ -128,7 +131,7 @@ impl Sending {
             if written == 0 {
                 return Poll::Ready(Err(Unsendable::Link(io::ErrorKind::WriteZero.into())));
             }
-            self.has_begun = true;
+            (self.has_begun, self.is_kept_back) = (true, true);
             let of_out = written.min(self.out.len());
             self.out.advance(of_out);
             self.piece.advance(written - of_out);
@@ -198,7 +201,7 @@ impl fmt::Debug for Sending {
 
 /// A body that is not as long as it said would end in the next request, or never.
 fn otherwise_long() -> Unsendable {
-    Unsendable::Link(io::Error::other("a body is not as long as it said"))
+    Unsendable::Body(io::Error::other("a body is not as long as it said").into())
 }
 
 #[cfg(test)]
@@ -299,6 +302,40 @@ mod tests {
             let (seen, whole) = sent(relayed(pieces, Some(3)), 1 << 20).await;
             assert!(!whole && !seen.contains('d'), "{seen}");
         }
+        // Nor does the rest of it, over another connection.
+        let mut sending = sending("/", relayed(&[b"abcd", b"xyz"], Some(3)));
+        let stopped = poll_fn(|cx| sending.poll(&mut Taking { flushes: true }, cx)).await;
+        assert!(matches!(stopped, Err(Unsendable::Body(BodyError::Broken(_)))), "{stopped:?}");
+    }
+
+    /// Takes all that it is given, and keeps it until it may flush.
+    struct Taking {
+        flushes: bool,
+    }
+
+    impl AsyncWrite for Taking {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.flushes { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_connection_took_and_keeps_has_not_gone() {
+        let mut sending = sending("/", Body::Empty);
+        let mut link = Taking { flushes: false };
+        let first = poll_fn(|cx| Poll::Ready(sending.poll(&mut link, cx).is_ready())).await;
+        assert!(!first && sending.has_begun() && !sending.is_over());
+        link.flushes = true;
+        poll_fn(|cx| sending.poll(&mut link, cx)).await.unwrap();
+        assert!(sending.is_over());
     }
 
     #[tokio::test]
