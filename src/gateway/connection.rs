@@ -9,10 +9,12 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use memchr::memmem;
+use tokio::task::coop;
 
 use super::answer_body::Coming;
 use super::answer_head::AnswerHead;
@@ -31,7 +33,7 @@ pub(super) struct Connection {
     goes_on: bool,
     /// The interim answers to the request that it has.
     interim: u32,
-    /// How much of a head was there when it was last looked at.
+    /// How much of a head was there when its end was last looked for.
     partial: usize,
 }
 
@@ -71,7 +73,9 @@ impl Connection {
     /// Whether a connection that nobody used still stands: the upstream has not closed it, and has said
     /// nothing unasked.
     pub(super) fn still_stands(&mut self) -> bool {
-        self.reader.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
+        // Asked outright: a task that did much would be told to wait, which says nothing of the connection.
+        let look = coop::unconstrained(poll_fn(|cx| self.reader.poll_fill(cx)));
+        pin!(look).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Whether the next exchange can have it, when the body of the last answer has come whole.
@@ -100,10 +104,11 @@ impl Connection {
                 }
             }
             let read = ready!(self.poll_head(sending.is_head, cx));
-            Poll::Ready(read.map_err(|error| {
-                let error = stopped.take().unwrap_or(error);
-                if sending.has_begun() { Unanswered::Broken(error) } else { Unanswered::Unsent(error) }
-            }))
+            if !sending.has_begun() {
+                let error = read.err().unwrap_or_else(|| io::Error::other("an answer to nothing"));
+                return Poll::Ready(Err(Unanswered::Unsent(error)));
+            }
+            Poll::Ready(read.map_err(|error| Unanswered::Broken(stopped.take().unwrap_or(error))))
         })
         .await
     }
@@ -112,10 +117,11 @@ impl Connection {
         loop {
             let buffer = &self.reader.buffer;
             // Looked at when something of it is there, and then not before all of it is.
-            if !buffer.is_empty() && (self.partial == 0 || ends_head(buffer, self.partial)) {
+            let may_be_whole = !buffer.is_empty() && (self.partial == 0 || ends_head(buffer, self.partial));
+            self.partial = buffer.len();
+            if may_be_whole {
                 // Most answers are there whole: one copy, of which headers and body are parts.
                 let came = Bytes::copy_from_slice(buffer);
-                self.partial = came.len();
                 if let Some(head) = AnswerHead::read(&came, is_head)? {
                     self.partial = 0;
                     self.reader.buffer.advance(head.length);
@@ -167,28 +173,71 @@ fn ends_head(buffer: &[u8], first: usize) -> bool {
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use std::pin::Pin;
     use std::time::Duration;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
 
     use crate::gateway::Arrival;
     use crate::gateway::headers::Told;
     use crate::gateway::link::{Connector, MemoryDialer};
     use crate::http::Body;
 
+    const LATE: &[u8] = b"HTTP/1.1 408 Late\r\ncontent-length: 0\r\n\r\n";
+
+    async fn connection() -> (Connection, DuplexStream) {
+        let (dialer, mut arriving) = MemoryDialer::new();
+        let link = Connector::memory(dialer, Duration::from_mins(1)).connect().await.unwrap();
+        (Connection::over(link), arriving.recv().await.unwrap())
+    }
+
+    fn sending() -> Sending {
+        let (head, ()) = http::Request::get("/a").body(()).unwrap().into_parts();
+        let arrival = Arrival { address: None, is_secure: false, request_id: HeaderValue::from_static("r") };
+        let told = Told::new(None, arrival, None).unwrap();
+        Sending::new(&head, &HeaderValue::from_static("up"), &told, Body::Empty)
+    }
+
+    #[tokio::test]
+    async fn what_a_connection_says_before_it_took_anything_is_not_an_answer() {
+        let (mut connection, mut far) = connection().await;
+        let link = &mut connection.reader.from;
+        while poll_fn(|cx| Poll::Ready(Pin::new(&mut *link).poll_write(cx, &[0; 4096]).is_ready())).await {}
+        far.write_all(LATE).await.unwrap();
+        let answered = connection.ask(&mut sending()).await;
+        assert!(matches!(answered, Err(Unanswered::Unsent(_))), "{answered:?}");
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_is_looked_at_by_a_task_that_did_much_as_well() {
+        for says in [&b""[..], LATE] {
+            let (mut connection, mut far) = connection().await;
+            far.write_all(says).await.unwrap();
+            // From here on the runtime has the task wait, whatever it asks for.
+            while coop::has_budget_remaining() {
+                coop::consume_budget().await;
+            }
+            assert_eq!(connection.still_stands(), says.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_that_comes_byte_by_byte_is_not_searched_again_from_its_start() {
+        let (mut connection, mut far) = connection().await;
+        for byte in LATE {
+            assert_eq!(connection.partial, connection.reader.buffer.len());
+            far.write_all(&[*byte]).await.unwrap();
+            let _ = poll_fn(|cx| Poll::Ready(connection.poll_head(false, cx).is_ready())).await;
+        }
+        assert_eq!((connection.partial, connection.reader.buffer.len()), (0, 0));
+    }
+
     #[tokio::test]
     async fn what_a_connection_says_that_takes_no_request_is_not_its_answer() {
         for takes_it in [true, false] {
-            let (dialer, mut arriving) = MemoryDialer::new();
-            let link = Connector::memory(dialer, Duration::from_mins(1)).connect().await.unwrap();
-            let mut far = arriving.recv().await.unwrap();
-            far.write_all(b"HTTP/1.1 408 Late\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            let (mut connection, mut far) = connection().await;
+            far.write_all(LATE).await.unwrap();
             let kept = takes_it.then_some(far);
-            let mut connection = Connection::over(link);
-            let (head, ()) = http::Request::get("/a").body(()).unwrap().into_parts();
-            let arrival =
-                Arrival { address: None, is_secure: false, request_id: HeaderValue::from_static("r") };
-            let told = Told::new(None, arrival, None).unwrap();
-            let mut sending = Sending::new(&head, &HeaderValue::from_static("up"), &told, Body::Empty);
+            let mut sending = sending();
             let answered = connection.ask(&mut sending).await;
             assert_eq!(answered.is_ok(), takes_it);
             assert_eq!(matches!(answered, Err(Unanswered::Unsent(_))), !takes_it && !sending.has_begun());
