@@ -178,7 +178,7 @@ mod tests {
     use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
 
     use crate::gateway::Arrival;
-    use crate::gateway::headers::Told;
+    use crate::gateway::headers::Introduction;
     use crate::gateway::link::{Connector, MemoryDialer};
     use crate::http::Body;
 
@@ -193,8 +193,8 @@ mod tests {
     fn sending() -> Sending {
         let (head, ()) = http::Request::get("/a").body(()).unwrap().into_parts();
         let arrival = Arrival { address: None, is_secure: false, request_id: HeaderValue::from_static("r") };
-        let told = Told::new(None, arrival, None).unwrap();
-        Sending::new(&head, &HeaderValue::from_static("up"), &told, Body::Empty)
+        let introduction = Introduction::new(None, arrival, None).unwrap();
+        Sending::new(&head, &HeaderValue::from_static("up"), &introduction, Body::Empty)
     }
 
     #[tokio::test]

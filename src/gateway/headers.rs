@@ -77,7 +77,7 @@ fn drop_also(headers: &mut HeaderMap, mut dropped: Vec<HeaderName>, ends_here: i
 
 /// What an upstream is told of a request beside what its caller said: who asks, and how it came.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct Introduction {
     identity: Option<Arc<Identity>>,
     request_id: HeaderValue,
     address: Option<HeaderValue>,
@@ -85,7 +85,7 @@ pub(super) struct Told {
     is_secure: bool,
 }
 
-impl Told {
+impl Introduction {
     /// `None` when something of it cannot stand in a header; then nothing may be forwarded.
     pub(super) fn new(
         identity: Option<Arc<Identity>>,
@@ -376,7 +376,8 @@ mod tests {
         }
         strip_request(&mut headers, &[], Encodings::AsAsked);
         let arrival = Arrival { address: None, is_secure: true, request_id: HeaderValue::from_static("r1") };
-        Told::new(None, arrival, None).unwrap().each(|name, value| drop(headers.insert(name, value.clone())));
+        let introduction = Introduction::new(None, arrival, None).unwrap();
+        introduction.each(|name, value| drop(headers.insert(name, value.clone())));
         assert_eq!(headers[FORWARDED_PROTO], "https");
         assert!(!headers.contains_key("x-custom"));
         assert_eq!(headers[REQUEST_ID], "r1");

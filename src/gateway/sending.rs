@@ -18,7 +18,7 @@ use http::{HeaderName, HeaderValue, Method, request};
 use http_body::Body as _;
 use tokio::io::AsyncWrite;
 
-use super::headers::Told;
+use super::headers::Introduction;
 use crate::http::Body;
 use crate::http::body::BodyError;
 
@@ -65,8 +65,13 @@ impl From<io::Error> for Unsendable {
 
 impl Sending {
     /// A request to `host`. Its headers say `Transfer-Encoding` if nobody knows how long its body is, and
-    /// never how long it is; what else an upstream is `told` they do not say.
-    pub(super) fn new(head: &request::Parts, host: &HeaderValue, told: &Told, body: Body) -> Self {
+    /// never how long it is, nor anything of the `introduction`.
+    pub(super) fn new(
+        head: &request::Parts,
+        host: &HeaderValue,
+        introduction: &Introduction,
+        body: Body,
+    ) -> Self {
         let left = match body.size_hint().exact() {
             Some(0) => Left::Nothing,
             _ if body.is_end_stream() => Left::Nothing,
@@ -89,7 +94,7 @@ impl Sending {
         for (name, value) in &head.headers {
             say(name, value.as_bytes());
         }
-        told.each(|name, value| say(&name, value.as_bytes()));
+        introduction.each(|name, value| say(&name, value.as_bytes()));
         if let Left::Sized(length) = left {
             say(&CONTENT_LENGTH, length.to_string().as_bytes());
         }
@@ -244,8 +249,8 @@ mod tests {
     fn sending(target: &str, body: Body) -> Sending {
         let (head, ()) = http::Request::put(target).header("x", "y").body(()).unwrap().into_parts();
         let arrival = Arrival { address: None, is_secure: true, request_id: HeaderValue::from_static("r") };
-        let told = Told::new(None, arrival, None).unwrap();
-        Sending::new(&head, &HeaderValue::from_static("up"), &told, body)
+        let introduction = Introduction::new(None, arrival, None).unwrap();
+        Sending::new(&head, &HeaderValue::from_static("up"), &introduction, body)
     }
 
     /// What goes over a connection that takes so many bytes at a time, and whether it went whole.

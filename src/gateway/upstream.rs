@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use super::address::UpstreamServer;
 use super::clients::{Carrier, Clients, Connections};
-use super::headers::{self, Encodings, Told};
+use super::headers::{self, Encodings, Introduction};
 use super::interim::Interim;
 use super::lanes::OnLane;
 use super::link::MemoryDialer;
@@ -174,7 +174,7 @@ impl Pass {
 /// A request without what must not reach the upstream, and what that is told instead.
 struct Prepared {
     head: request::Parts,
-    told: Told,
+    introduction: Introduction,
     body: Body,
     /// Word of when a relayed body has gone.
     sent: Option<oneshot::Receiver<()>>,
@@ -269,12 +269,12 @@ impl Way {
     fn ready(&self, pass: Pass, outgoing: Outgoing<'_>) -> Result<Ready<'_>, Refusal> {
         let place = self.take_place(&pass, outgoing.stay)?;
         let tether = pass.tether();
-        let Prepared { head, told, body, sent, may_upgrade } = self.prepare(pass, outgoing)?;
+        let Prepared { head, introduction, body, sent, may_upgrade } = self.prepare(pass, outgoing)?;
         let (carrier, lane) = self.0.clients.take(may_upgrade).ok_or_else(busy)?;
         let request = match carrier {
-            Carrier::Pool(pool) => Carried::Pool(pool, Sending::new(&head, &pool.host, &told, body)),
+            Carrier::Pool(pool) => Carried::Pool(pool, Sending::new(&head, &pool.host, &introduction, body)),
             Carrier::Client(client) => {
-                Carried::Client(client, Box::new(self.request(head, &told, body, may_upgrade)?))
+                Carried::Client(client, Box::new(self.request(head, &introduction, body, may_upgrade)?))
             }
         };
         Ok(Ready { request, sent, may_upgrade, lane, place, tether })
@@ -335,22 +335,22 @@ impl Way {
             Pass::Granted(_, identity, _) | Pass::Errand(_, identity, _) => Some(identity),
             Pass::Open(_) => None,
         };
-        let told = Told::new(identity, arrival, asked_host).ok_or(Fault::Internal)?;
+        let introduction = Introduction::new(identity, arrival, asked_host).ok_or(Fault::Internal)?;
         frame(&mut head, &body);
-        Ok(Prepared { head, told, body, sent, may_upgrade })
+        Ok(Prepared { head, introduction, body, sent, may_upgrade })
     }
 
     /// The request to the same path and query at this upstream, for a client that writes it.
     fn request(
         &self,
         mut head: request::Parts,
-        told: &Told,
+        introduction: &Introduction,
         body: Body,
         may_upgrade: bool,
     ) -> Result<http::Request<Body>, Refusal> {
         // At once, or the map grows twice on its way.
         head.headers.reserve(HEADERS_ADDED_MAX);
-        told.each(|name, value| drop(head.headers.insert(name, value.clone())));
+        introduction.each(|name, value| drop(head.headers.insert(name, value.clone())));
         if may_upgrade {
             upgrade::write(&mut head.headers);
         }
