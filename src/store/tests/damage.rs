@@ -1,4 +1,5 @@
-//! A file with a bit turned: whatever is read of it is what was written, or an error.
+//! A file with a bit turned: whatever is read of it is what was written, or an error. Where redb's own counts and pointers
+//! were hit, something may not be found.
 //!
 //! Bits are turned at seeded places of a file that was closed and of one as a kill leaves it, of everything that a store
 //! holds, and everything is asked. The short run takes some hundred. The long one:
