@@ -108,9 +108,9 @@ impl KeyFacts {
         }
     }
 
-    /// Looks at the last of what most checks read, for whoever will need it at once.
+    /// A bit of the last part that most checks read. It says nothing; who looks at it has the part at hand soon.
     #[inline]
-    pub fn is_near(&self) -> bool {
+    pub fn glance(&self) -> bool {
         self.newest.is_some_and(|secret| secret.has_end)
     }
 
@@ -228,9 +228,9 @@ impl WorkspaceFacts {
         }
     }
 
-    /// Looks at the last of what most checks read, for whoever will need it at once.
+    /// A bit of the last part that most checks read. It says nothing; who looks at it has the part at hand soon.
     #[inline]
-    pub const fn is_near(&self) -> bool {
+    pub const fn glance(&self) -> bool {
         self.shared_rate.is_none()
     }
 

@@ -128,8 +128,8 @@ impl LiveKey {
     /// one another, then find it there. Among a million keys that is most of the time that a verify takes.
     #[inline]
     pub(in crate::engine) fn draw_near(&self) {
-        let key = self.is_revoked() ^ self.facts.is_replaced() ^ self.facts.first().is_near();
-        black_box(key ^ self.workspace.is_near());
+        let key = self.is_revoked() ^ self.facts.is_replaced() ^ self.facts.first().glance();
+        black_box(key ^ self.workspace.glance());
     }
 
     /// Denies from here on, whatever becomes of the commit.

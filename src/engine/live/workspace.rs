@@ -61,10 +61,10 @@ impl LiveWorkspace {
         }
     }
 
-    /// Looks at the lines of memory that a verify will need, for whoever will need them at once.
+    /// A bit of each line of memory that a verify will need, put together. It says nothing.
     #[inline]
-    pub(in crate::engine) fn is_near(&self) -> bool {
-        self.is_deleted() ^ self.facts.first().is_near()
+    pub(in crate::engine) fn glance(&self) -> bool {
+        self.is_deleted() ^ self.facts.first().glance()
     }
 
     /// Denies all its keys from here on, whatever becomes of the commit. Gives this change's number.
