@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response};
 use http_body::{Frame, SizeHint};
-use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf, split};
+use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -106,16 +106,9 @@ impl Pool {
             }
             // Neither side may wait for the other to be read.
             Arriving::Coming(coming) => {
-                let mut writer = None;
-                let reader = connection.reader.map(|link| {
-                    let (reader, rest) = split(link);
-                    writer = Some(rest);
-                    reader
-                });
+                let (reader, writer) = connection.reader.split();
                 let (answered, is_answered) = oneshot::channel();
-                if let Some(writer) = writer {
-                    send_rest(sending, writer, Some(is_answered), send_max);
-                }
+                send_rest(sending, writer, Some(is_answered), send_max);
                 let far = Far::Reader(reader, answered);
                 Source::Driven(Box::new(Answering { far, coming, failed: None }))
             }

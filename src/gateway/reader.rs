@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf, split};
 
 use super::clients::BUFFER_BYTES_MAX;
 
@@ -32,9 +32,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Self { from, buffer: BytesMut::new(), read_bytes: READ_BYTES }
     }
 
-    /// The same, from another place in the same bytes.
-    pub(super) fn map<S>(self, change: impl FnOnce(R) -> S) -> Reader<S> {
-        Reader { from: change(self.from), buffer: self.buffer, read_bytes: self.read_bytes }
+    /// The same, and the writing side of its connection apart from it.
+    pub(super) fn split(self) -> (Reader<ReadHalf<R>>, WriteHalf<R>)
+    where
+        R: AsyncWrite,
+    {
+        let (from, writer) = split(self.from);
+        (Reader { from, buffer: self.buffer, read_bytes: self.read_bytes }, writer)
     }
 
     /// Gives back what fast reading took. Nothing is left untaken.
