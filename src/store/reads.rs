@@ -1,10 +1,10 @@
-//! Reading: each method is one short read transaction on the state of the last commit.
+//! Reading: each method reads the state of one commit, the last when it began.
 //!
-//! They block on the file, so callers run them off the async threads. Lists hold one page in memory, however
+//! Lists and walks are long, so callers run them off the async threads. Lists hold one page in memory, however
 //! many records there are, and pass over a record that cannot be read; a look-up of that record says what is
 //! wrong with it.
 //!
-//! Never here: a transaction that outlives its method. A long one keeps every replaced page in the file.
+//! Never here: a reading that outlives its method. A long one keeps every replaced page in the file.
 
 use redb::ReadOnlyTable;
 

@@ -1,9 +1,10 @@
-//! Several look-ups as of one instant, in one short read transaction.
+//! Several look-ups as of one instant: what the last commit left.
 //!
 //! A first use reads a key, its counters, its workspace and that one's meters: together they cost little more than one
-//! of them.
+//! of them. All who read between two commits share one transaction, which ends with the last of them once the next
+//! commit is shown.
 //!
-//! Never here: a transaction that outlives the call it was begun for.
+//! Never here: a look-up that takes long, since replaced pages stay in the file meanwhile.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
