@@ -9,7 +9,8 @@
 //! Guessed before measuring: the walk 4 s; a refusal 1.0 × an acceptance, and both refusals the same within 3 %; a first
 //! use 40 µs alone (two wake-ups of a thread) and 20 µs among many; a start 60 ms; 300 MiB.
 //!
-//! `-- process` and `-- program` ask for one half. The file is made once and kept under `target/`. Without `--bench` it runs with 2,000 keys, to see that it works.
+//! `-- process` and `-- program` ask for one half. The file is made once and kept under `target/`. Without `--bench` it runs
+//! with 2,000 keys, to see that it works.
 
 #![allow(
     missing_docs,

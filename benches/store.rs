@@ -7,7 +7,8 @@
 //! Guessed before measuring: 5 × a sync for either; ten callers 7 × one; 60 thousand imports a second alone and 15
 //! beside revokes, which then take 2 × as long; 1.8 and 1.15 × the bytes.
 //!
-//! `-- changes`, `-- imports` and `-- bytes` ask for a part. Without `--bench` it runs a few of each, to see that it works.
+//! `-- changes`, `-- imports` and `-- bytes` ask for a part. Without `--bench` it runs a few of each, to see that it
+//! works.
 
 #![allow(
     missing_docs,

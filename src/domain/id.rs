@@ -80,9 +80,9 @@ fn show(word: &str, number: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let (shown_word, letters) =
         shown.get_mut(..end).and_then(|text| text.split_at_mut_checked(word.len())).ok_or(fmt::Error)?;
     shown_word.copy_from_slice(word.as_bytes());
-    for shown in letters.iter_mut().rev() {
+    for letter in letters.iter_mut().rev() {
         let five = usize::try_from(left & 31).unwrap_or(0);
-        *shown = ALPHABET.get(five).copied().unwrap_or(b'0');
+        *letter = ALPHABET.get(five).copied().unwrap_or(b'0');
         left >>= 5;
     }
     // All of it is ASCII.

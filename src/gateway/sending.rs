@@ -64,8 +64,8 @@ impl From<io::Error> for Unsendable {
 }
 
 impl Sending {
-    /// A request to `host`. Its headers say `Transfer-Encoding` if nobody knows how long its body is, and
-    /// never how long it is, nor anything of the `introduction`.
+    /// A request to `host`. Of its body the headers say `Transfer-Encoding` if nobody knows how long it is, or
+    /// that its length is 0, and no other length; of the `introduction` they say nothing.
     pub(super) fn new(
         head: &request::Parts,
         host: &HeaderValue,
