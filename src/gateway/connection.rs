@@ -52,12 +52,12 @@ pub(super) enum Unanswered {
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) head: http::Response<()>,
-    pub(super) body: Arriving,
+    pub(super) body: AnswerBody,
 }
 
-/// A body whose head has come.
+/// The body of an answer whose head has come.
 #[derive(Debug)]
-pub(super) enum Arriving {
+pub(super) enum AnswerBody {
     /// All of it came with the head.
     Whole(Bytes),
     /// More comes.
@@ -155,9 +155,9 @@ impl Connection {
         let body = match length.filter(|length| *length <= self.reader.buffer.len()) {
             Some(length) => {
                 self.reader.buffer.advance(length);
-                Arriving::Whole(came.slice(head.length..head.length + length))
+                AnswerBody::Whole(came.slice(head.length..head.length + length))
             }
-            None => Arriving::Coming(head.coming),
+            None => AnswerBody::Coming(head.coming),
         };
         Answered { head: head.answer, body }
     }

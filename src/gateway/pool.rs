@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::answer_body::Coming;
-use super::connection::{Answered, Arriving, Connection, Unanswered};
+use super::connection::{AnswerBody, Answered, Connection, Unanswered};
 use super::link::{Connector, Link};
 use super::reader::Reader;
 use super::sending::Sending;
@@ -92,20 +92,20 @@ impl Pool {
     ) -> Response<Source> {
         let Answered { head, body } = answered;
         head.map(|()| match body {
-            Arriving::Whole(bytes) if sending.is_over() => {
+            AnswerBody::Whole(bytes) if sending.is_over() => {
                 self.kept.keep_if_free(connection);
                 Source::Arrived(bytes)
             }
-            Arriving::Whole(bytes) => {
+            AnswerBody::Whole(bytes) => {
                 send_rest(sending, connection.reader.from, None, send_max);
                 Source::Arrived(bytes)
             }
-            Arriving::Coming(coming) if sending.is_over() => {
+            AnswerBody::Coming(coming) if sending.is_over() => {
                 let far = Far::Connection(connection, Arc::clone(&self.kept));
                 Source::Driven(Box::new(Answering { far, coming, failed: None }))
             }
             // Neither side may wait for the other to be read.
-            Arriving::Coming(coming) => {
+            AnswerBody::Coming(coming) => {
                 let (reader, writer) = connection.reader.split();
                 let (answered, is_answered) = oneshot::channel();
                 send_rest(sending, writer, Some(is_answered), send_max);
