@@ -76,8 +76,8 @@ fn main() {
 
 fn in_the_process(scale: &Scale, clock: &Clock) {
     let world = World::imported(scale.keys);
-    let (pieces, walk) = taken(clock, || world.runtime.block_on(world.engine.keep_known()).unwrap());
-    assert_eq!(pieces, Some(scale.keys));
+    let (walked, walk) = taken(clock, || world.runtime.block_on(world.engine.keep_known()).unwrap());
+    assert_eq!(walked.map(|walked| walked.pieces), Some(scale.keys));
     tell("16", "walk over all keys behind a start, s", walk / 1e9, Bar::Told);
 
     refusals(scale, &world, clock);

@@ -79,12 +79,21 @@ pub(super) fn forget_fingerprints(tasks: &TaskTracker, engine: &Arc<Engine>, shu
 }
 
 /// Walks over the file for what could be proven at all, at once and whenever it is due again. Until the first walk is
-/// over, and while none succeeds, a text that is no key costs a read of the file.
+/// over, and while none succeeds, a text that is no key costs a read of the file. Keys that cannot be read are told when
+/// their number changes.
 pub(super) fn known_keys(tasks: &TaskTracker, engine: &Arc<Engine>, shutdown: &CancellationToken) {
     let (engine, shutdown) = (Arc::clone(engine), shutdown.clone());
     tasks.spawn(async move {
+        let mut unreadable = 0;
         loop {
             let pause = match shutdown.run_until_cancelled(engine.keep_known()).await {
+                Some(Ok(Some(walked))) if walked.unreadable > 0 => {
+                    if let Some(first) = walked.first_unreadable.filter(|_| walked.unreadable != unreadable) {
+                        tracing::error!(keys = walked.unreadable, first = %Causes(&first), "there are keys that cannot be read: their callers get faults, and each unknown key costs a read");
+                    }
+                    unreadable = walked.unreadable;
+                    WALK_AGAIN_INTERVAL
+                }
                 Some(Ok(_)) => WALK_INTERVAL,
                 Some(Err(error)) => {
                     tracing::warn!(error = %Causes(&error), "the keys could not be walked over: each unknown key costs a read");

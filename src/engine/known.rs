@@ -3,8 +3,8 @@
 //!
 //! A text none of whose pieces is here is no key, and the file is not asked. A piece that nothing belongs to any more
 //! costs a read and nothing else, so pieces are only added: before the commit of the record that they are of, on the
-//! writer's thread, and by a walk over the file that a start begins with. Until the walk is over the file is asked.
-//! Once many pieces may be stale, the next walk fills another set, which takes the place of this one.
+//! writer's thread, and by a walk over the file that a start begins with. Until the walk is over the file is asked, and
+//! so it is where the walk met a key that cannot be read: its pieces are not known, and it is no unknown key. Once many pieces may be stale, the next walk fills another set, which takes the place of this one.
 //!
 //! Never here: a proof. What is here was compared with nothing.
 
@@ -21,7 +21,7 @@ use crate::domain::key::PresentedKey;
 use crate::domain::legacy::{Handle, LegacyShape, handles_of};
 use crate::domain::profile::Profile;
 use crate::domain::record::{KeyRecord, KeySecret};
-use crate::store::{ChangeError, Store};
+use crate::store::{ChangeError, Store, StoreError};
 
 /// Parts of a set, each with a lock for those who add: growing one part moves a sixty-fourth.
 const PARTS: usize = 64;
@@ -31,6 +31,17 @@ const PART_PIECES_MIN: usize = 64;
 const STALE_PIECES_MAX: usize = 100_000;
 /// No piece.
 const NONE: u64 = 0;
+
+/// What a walk over the file found.
+#[derive(Clone, Debug)]
+pub struct KeysWalked {
+    /// How many pieces stand for the keys that could be read.
+    pub pieces: usize,
+    /// How many keys cannot be read. While there is one, the file is asked for every text, as before the walk.
+    pub unreadable: u64,
+    /// What is wrong with the first of them.
+    pub first_unreadable: Option<StoreError>,
+}
 
 /// The pieces of every secret in the file.
 pub(super) struct Known {
@@ -42,6 +53,8 @@ pub(super) struct Known {
     makers: Mutex<Vec<SecretId>>,
     /// Pieces when the last walk was over.
     walked: AtomicUsize,
+    /// Keys that the last walk could not read.
+    unreadable: AtomicU64,
     walking: tokio::sync::Mutex<()>,
     /// Pieces other than fingerprints are of public or guessable things: spread by numbers that nobody knows.
     spread: RandomState,
@@ -61,6 +74,7 @@ impl Known {
             filling: ArcSwapOption::empty(),
             makers: Mutex::new(keyring.names().collect()),
             walked: AtomicUsize::new(0),
+            unreadable: AtomicU64::new(0),
             walking: tokio::sync::Mutex::default(),
             spread: RandomState::new(),
         }
@@ -180,12 +194,17 @@ impl Engine {
     }
 
     /// Walks over the file when that is due, so that texts that are no key are refused without it. Without effect
-    /// but on speed, at any time and as often as wanted. Gives the number of pieces after a walk.
-    pub async fn keep_known(&self) -> Result<Option<usize>, ChangeError> {
+    /// but on speed, at any time and as often as wanted. Gives what a walk found.
+    pub async fn keep_known(&self) -> Result<Option<KeysWalked>, ChangeError> {
         if self.known.is_walk_due() { self.walk_known().await.map(Some) } else { Ok(None) }
     }
 
-    pub(super) async fn walk_known(&self) -> Result<usize, ChangeError> {
+    /// How many keys could not be read when the file was last walked over.
+    pub fn unreadable_keys(&self) -> u64 {
+        self.known.unreadable.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn walk_known(&self) -> Result<KeysWalked, ChangeError> {
         // Two at once would leave the first one's set untold of changes.
         let _turn = self.known.walking.lock().await;
         let keys = self.read(Store::keys_total).await?;
@@ -193,16 +212,24 @@ impl Engine {
         let walk = Walk { known: &self.known, pieces: self.known.begin(keys) };
         // Whoever was told of before this set was there is committed by now, and the walk finds it.
         self.store.pass_the_writer().await?;
-        let mut after = None;
+        let (mut after, mut unreadable, mut first_unreadable) = (None, 0, None);
         loop {
             let (known, pieces) = (Arc::clone(&self.known), Arc::clone(&walk.pieces));
             let step =
                 move |store: &Store| store.walk_secrets(after, |secrets| known.add_to(&pieces, secrets));
-            after = self.read(step).await?;
+            let walked = self.read(step).await?;
+            unreadable += walked.unreadable;
+            first_unreadable = first_unreadable.or(walked.first_unreadable);
+            after = walked.go_on_after;
             if after.is_none() {
-                return Ok(walk.finish());
+                break;
             }
         }
+        self.known.unreadable.store(unreadable, Ordering::Relaxed);
+        if unreadable == 0 {
+            self.known.finish(Arc::clone(&walk.pieces));
+        }
+        Ok(KeysWalked { pieces: walk.pieces.len(), unreadable, first_unreadable })
     }
 }
 
@@ -210,13 +237,6 @@ impl Engine {
 struct Walk<'a> {
     known: &'a Known,
     pieces: Arc<Pieces>,
-}
-
-impl Walk<'_> {
-    fn finish(&self) -> usize {
-        self.known.finish(Arc::clone(&self.pieces));
-        self.pieces.len()
-    }
 }
 
 impl Drop for Walk<'_> {

@@ -70,6 +70,7 @@ pub use changes::{
 pub use explain::{Explanation, ToExplain};
 pub use import::{ImportContent, ImportMode, ImportRefused, ImportReport, Imported, NewImport};
 pub use install_secret::{INSTALL_SECRETS_MAX, InstallSecret, InstallSecretError, InstallSecrets};
+pub use known::KeysWalked;
 pub use learnt_tools::LearntTools;
 pub use outcome::{Granted, Reach, Refused};
 pub use sessions::{SessionDigest, SessionUser};

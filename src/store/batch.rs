@@ -34,6 +34,28 @@ pub struct Walked {
     pub go_on_after: Option<KeyId>,
 }
 
+/// One step of a walk over the secrets of all keys.
+#[derive(Clone, Default, Debug)]
+pub struct WalkedSecrets {
+    /// How many keys cannot be read. Their secrets were not shown.
+    pub unreadable: u64,
+    /// What is wrong with the first of them.
+    pub first_unreadable: Option<StoreError>,
+    /// Behind which key the next step begins; `None` at the end.
+    pub go_on_after: Option<KeyId>,
+}
+
+impl WalkedSecrets {
+    fn pass_over(&mut self, error: StoreError) -> Result<(), StoreError> {
+        if !error.is_of_one_record() {
+            return Err(error);
+        }
+        self.unreadable += 1;
+        self.first_unreadable.get_or_insert(error);
+        Ok(())
+    }
+}
+
 impl Store {
     /// Changes at most [`BATCH_KEYS_MAX`] keys by the rules of [`Store::update_key`], but for their prefixes,
     /// which stay. `audit` makes the one row out of the ids of those that changed. Gives the changed records.
@@ -82,28 +104,40 @@ impl Store {
         keys.len().map_err(StoreError::database("count keys"))
     }
 
-    /// Shows the secrets of the next keys behind `after` to `each`. Behind which key the next step begins; `None` at
-    /// the end. Those that cannot be read end the walk with their error.
+    /// Shows the secrets of the next keys behind `after` to `each`. Those that cannot be read are passed over and
+    /// counted: what is shown is all that there are only where the whole walk passed over none.
     pub fn walk_secrets(
         &self,
         after: Option<KeyId>,
         mut each: impl FnMut(&[KeySecret]),
-    ) -> Result<Option<KeyId>, StoreError> {
+    ) -> Result<WalkedSecrets, StoreError> {
+        let failed = "walk over keys";
         let txn = self.begin_read()?;
-        let keys = txn.open_table(&KEYS).map_err(StoreError::database("walk over keys"))?;
+        let keys = txn.open_table(&KEYS).map_err(StoreError::database(failed))?;
+        let mut walked = WalkedSecrets::default();
+        // A search that damage misleads would leave rows out and tell nobody; a look-up tells.
+        if let Some(Err(error)) = after.map(|id| keys.get(id.as_u128())) {
+            walked.pass_over(StoreError::database(failed)(error))?;
+        }
         let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_u128()));
-        let rows = keys
-            .records_in::<u128, u128>((start, Bound::Unbounded))
-            .map_err(StoreError::database("walk over keys"))?;
-        for (met, row) in rows.enumerate() {
-            let (id, bytes) = row.map_err(StoreError::database("walk over keys"))?;
-            let id = KeyId::from_u128(id.value());
-            each(&codec::key::secrets_from_bytes(id, bytes.value())?);
-            if met + 1 >= WALK_RECORDS_MAX {
-                return Ok(Some(id));
+        let rows = keys.records_in::<u128, u128>((start, Bound::Unbounded));
+        for (met, row) in rows.map_err(StoreError::database(failed))?.enumerate() {
+            let read = row.map_err(StoreError::database(failed)).and_then(|(id, bytes)| {
+                let id = KeyId::from_u128(id.value());
+                Ok((id, codec::key::secrets_from_bytes(id, bytes.value())?))
+            });
+            match read {
+                Ok((id, secrets)) => {
+                    each(&secrets);
+                    if met + 1 >= WALK_RECORDS_MAX {
+                        walked.go_on_after = Some(id);
+                        break;
+                    }
+                }
+                Err(error) => walked.pass_over(error)?,
             }
         }
-        Ok(None)
+        Ok(walked)
     }
 }
 

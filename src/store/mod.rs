@@ -34,7 +34,7 @@ mod tests;
 mod usage;
 mod writer;
 
-pub use batch::{BATCH_KEYS_MAX, Walked};
+pub use batch::{BATCH_KEYS_MAX, Walked, WalkedSecrets};
 pub use codec::key::{from_bytes as key_record_from_bytes, to_bytes as key_record_to_bytes};
 pub use error::{ChangeError, StoreError};
 pub use healing::DiskHealth;

@@ -20,8 +20,9 @@ async fn once_the_file_was_walked_over_a_text_of_no_key_is_refused_without_it() 
     for walked in [false, true] {
         let world = world.restarted();
         if walked {
-            assert_eq!(world.engine.keep_known().await.unwrap(), Some(2), "its own and the workspace's");
-            assert_eq!(world.engine.keep_known().await.unwrap(), None, "not due again");
+            let walked = world.engine.keep_known().await.unwrap().unwrap();
+            assert_eq!((walked.pieces, walked.unreadable), (2, 0), "its own and the workspace's");
+            assert!(world.engine.keep_known().await.unwrap().is_none(), "not due again");
         }
         world.store.close().unwrap();
         let said = if walked { "unknown" } else { "credential_fault" };
@@ -29,6 +30,42 @@ async fn once_the_file_was_walked_over_a_text_of_no_key_is_refused_without_it() 
         let wrong_secret = cold_proofs::wrong_secret_for(&key, 1);
         assert_eq!(world.ask(&wrong_secret, READ).await, Err(said), "it costs what an unknown prefix does");
         assert_eq!(world.ask(&key, READ).await, Err("credential_fault"), "a good one is looked up");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_read_is_a_fault_and_never_unknown_and_costs_no_other_its_verdict() {
+    const NAME: &[u8] = b"a name as no other key has it";
+    let world = World::with_cache(0);
+    let (workspace, _) = world.workspace("pro").await;
+    let (_, whole) = world.key(workspace, &[READ]).await;
+    let (id, damaged) = world.key(workspace, &[READ]).await;
+    let (_, younger) = world.key(workspace, &[READ]).await;
+    let name = Some(Some(Label::parse(std::str::from_utf8(NAME).unwrap()).unwrap()));
+    world.engine.update_key(Actor::System, id, KeyPatch { name, ..KeyPatch::default() }).await.unwrap();
+    world.engine.stop();
+    world.store.close().unwrap();
+    let file = world.dir.path().join("k.redb");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(NAME)).collect();
+    assert!(!places.is_empty(), "it stands in the file");
+    for at in places {
+        bytes[at] ^= 1;
+    }
+    std::fs::write(&file, bytes).unwrap();
+    let world = world.restarted();
+    for _ in 0..2 {
+        let walked =
+            world.engine.keep_known().await.unwrap().expect("it is due as long as a key cannot be read");
+        assert_eq!((walked.pieces, walked.unreadable), (3, 1), "those behind it are met");
+        let said = walked.first_unreadable.unwrap().to_string();
+        assert!(said.contains(&id.to_string()), "{said}");
+        assert_eq!(world.engine.unreadable_keys(), 1);
+        assert_eq!(world.ask(&damaged, READ).await, Err("credential_fault"));
+        assert_eq!(world.ask(&stranger(1), READ).await, Err("unknown"));
+        for key in [&whole, &younger] {
+            assert_eq!(world.ask(key, READ).await, Ok(()));
+        }
     }
 }
 
@@ -92,7 +129,7 @@ async fn a_hundred_thousand_unknown_keys_leave_nothing_behind() {
     let world = World::new();
     let (workspace, _) = world.workspace("pro").await;
     let (_, key) = world.key(workspace, &[READ]).await;
-    let pieces = world.engine.walk_known().await.unwrap();
+    let pieces = world.engine.walk_known().await.unwrap().pieces;
     for number in 0..TEXTS {
         assert_eq!(world.ask(&stranger(number), READ).await, Err("unknown"));
     }
@@ -134,6 +171,6 @@ async fn two_thousand_keys_that_all_come_at_once_after_a_restart_all_pass() {
     for asked in asked {
         assert_eq!(asked.await.unwrap(), Ok(()));
     }
-    assert_eq!(walk.await.unwrap(), Some(KEYS + 1));
+    assert_eq!(walk.await.unwrap().unwrap().pieces, KEYS + 1);
     assert_eq!(world.engine.slow_hashes(), 0);
 }

@@ -79,6 +79,10 @@ impl Collector for EngineCounts {
         let help = "Revokes and suspensions that deny already and are not durable yet";
         let kind = undurable.metric_type();
         undurable.encode(encoder.encode_descriptor("undurable_changes", help, None, kind)?)?;
+        let unreadable = ConstGauge::new(engine.unreadable_keys());
+        let help = "Keys whose records could not be read when the file was last walked over";
+        let kind = unreadable.metric_type();
+        unreadable.encode(encoder.encode_descriptor("unreadable_keys", help, None, kind)?)?;
         encode_clock(&engine.clock_view(), &mut encoder)?;
         let age = ConstGauge::new(engine.checkpoint_age_secs());
         let help = "Seconds since the last good checkpoint";
