@@ -11,6 +11,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod changes;
 mod clock;
 mod crowds;
 mod disk;
