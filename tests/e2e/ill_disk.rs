@@ -157,6 +157,17 @@ async fn d06_one_failed_sync_or_write_is_never_acknowledged_and_heals_without_a_
 
 #[tokio::test]
 async fn d05_while_the_disk_is_full_keys_pass_a_revoke_denies_and_it_is_durable_once_there_is_room() {
+    is_borne("fsync,fdatasync:error=ENOSPC").await;
+}
+
+/// As a disk that the kernel has set read-only beneath an open file answers.
+#[tokio::test]
+async fn d07_while_the_disk_may_only_be_read_keys_pass_and_a_revoke_denies_and_is_durable_later() {
+    is_borne("fsync,fdatasync,pwrite64,ftruncate,fallocate:error=EROFS").await;
+}
+
+/// While every change fails so, verification goes on and a revoke denies; then the daemon heals.
+async fn is_borne(fault: &str) {
     let dir = configured();
     let daemon = Program::serve(dir.path()).await;
     let made = daemon.admin_json(new_workspace()).await;
@@ -168,7 +179,7 @@ async fn d05_while_the_disk_is_full_keys_pass_a_revoke_denies_and_it_is_durable_
     let ((_, cold), (revoked, revoked_text)) = (key("cold").await, key("revoked").await);
     assert_eq!(daemon.list_posts(&warm).await.status, 200);
     assert_eq!(daemon.list_posts(&revoked_text).await.status, 200);
-    let Some(full) = Injected::join(&daemon, None, "fsync,fdatasync:error=ENOSPC") else { return };
+    let Some(failing) = Injected::join(&daemon, None, fault) else { return };
     assert_eq!(daemon.admin(named(&workspace, "refused")).await.status, 503);
     let revoke = Call::post(&format!("/api/v1/keys/{revoked}/revoke"), &json!({}));
     assert_eq!(daemon.admin(revoke).await.status, 503, "it is not durable");
@@ -179,7 +190,7 @@ async fn d05_while_the_disk_is_full_keys_pass_a_revoke_denies_and_it_is_durable_
     }
     assert_eq!((status(&daemon, "/readyz").await, metric(&daemon, "disk_ill").await), (503, 1));
     assert_eq!(names(&daemon, &workspace).await, ["cold", "revoked"]);
-    full.leave();
+    failing.leave();
     until_ready(&daemon).await;
     let durable = async {
         while metric(&daemon, "undurable_changes").await > 0 {

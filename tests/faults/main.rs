@@ -20,5 +20,6 @@ mod full_disk;
 mod kills;
 mod migration;
 mod operator;
+mod read_only;
 mod shim;
 mod stops;
