@@ -29,7 +29,8 @@ fn start_read_only(dir: &Path) -> Option<Output> {
         return None;
     }
     let inner = command(dir, &["serve", "--config", "keyward.toml", "--json"]);
-    let mut outer = unshared("exec \"$0\" \"$@\"");
+    // One that serves all the same is stopped, and found out by what it said.
+    let mut outer = unshared("exec timeout 60 \"$0\" \"$@\"");
     outer.arg(inner.get_program()).args(inner.get_args());
     Some(outer.output().unwrap())
 }
