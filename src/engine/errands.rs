@@ -19,7 +19,7 @@ impl Engine {
     /// One errand for this caller: who is told to stand behind it, and what it hangs on. `None` when the caller
     /// does not stand, has no token or brought a wrong signature, which [`Engine::admit`] says; or when the
     /// upstream is to be told of callers in a form that it can check (`asserts`), and that cannot be made.
-    pub fn errand(&self, caller: &Caller, asserts: bool) -> Option<(Errand, Arc<Identity>, Tether)> {
+    pub fn errand(&self, caller: &Caller, asserts: bool) -> Option<(Errand, Box<Identity>, Tether)> {
         let key = &caller.proven.key;
         if caller.is_too_fast() || matches!(caller.signature, Signature::Unproven) || caller.lacks_signature()
         {

@@ -75,7 +75,7 @@ pub fn passed(pass: Pass, request_id: HeaderValue) -> Result<Response, Refusal> 
     *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     match pass {
         Pass::Granted(_, identity, _) => {
-            headers::identify(response.headers_mut(), &identity).ok_or(Fault::Internal)?;
+            headers::identify(response.headers_mut(), *identity).ok_or(Fault::Internal)?;
         }
         Pass::Open(_) => {}
         // There is nobody to ask.

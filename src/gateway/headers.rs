@@ -8,7 +8,6 @@
 //! Never here: a header of ours that a caller could have written.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
@@ -78,7 +77,7 @@ fn drop_also(headers: &mut HeaderMap, mut dropped: Vec<HeaderName>, ends_here: i
 /// What an upstream is told of a request beside what its caller said: who asks, and how it came.
 #[derive(Debug)]
 pub(super) struct Introduction {
-    identity: Option<Arc<Identity>>,
+    identity: Option<Written>,
     request_id: HeaderValue,
     address: Option<HeaderValue>,
     host: Option<HeaderValue>,
@@ -88,13 +87,14 @@ pub(super) struct Introduction {
 impl Introduction {
     /// `None` when something of it cannot stand in a header; then nothing may be forwarded.
     pub(super) fn new(
-        identity: Option<Arc<Identity>>,
+        identity: Option<Box<Identity>>,
         arrival: Arrival,
         host: Option<HeaderValue>,
     ) -> Option<Self> {
-        if let Some(identity) = &identity {
-            written(identity)?;
-        }
+        let identity = match identity {
+            Some(identity) => Some(Written::of(*identity)?),
+            None => None,
+        };
         let address = arrival.address.map(|address| match address {
             IpAddr::V4(address) => dotted(address),
             IpAddr::V6(address) => address.to_string(),
@@ -110,8 +110,14 @@ impl Introduction {
 
     /// Tells each of its headers. None of them is among what crosses the gate of a caller's.
     pub(super) fn each(&self, mut tell: impl FnMut(HeaderName, &HeaderValue)) {
-        if let Some(written) = self.identity.as_deref().and_then(written) {
-            written.each(&mut tell);
+        if let Some(identity) = &self.identity {
+            let Written { key, workspace, plan, scopes, assertion } = identity;
+            for (name, value) in [(KEY_ID, key), (WORKSPACE, workspace), (PLAN, plan), (SCOPES, scopes)] {
+                tell(name, value);
+            }
+            if let Some(assertion) = assertion {
+                tell(ASSERTION, assertion);
+            }
         }
         tell(REQUEST_ID, &self.request_id);
         if let Some(address) = &self.address {
@@ -125,13 +131,15 @@ impl Introduction {
 }
 
 /// Says who asks. `None` when something of it cannot stand in a header.
-pub(super) fn identify(headers: &mut HeaderMap, identity: &Identity) -> Option<()> {
-    written(identity)?.each(|name, value| drop(headers.insert(name, value.clone())));
+pub(super) fn identify(headers: &mut HeaderMap, identity: Identity) -> Option<()> {
+    let Written { key, workspace, plan, scopes, assertion } = Written::of(identity)?;
+    for (name, value) in [(KEY_ID, key), (WORKSPACE, workspace), (PLAN, plan), (SCOPES, scopes)] {
+        headers.insert(name, value);
+    }
+    if let Some(assertion) = assertion {
+        headers.insert(ASSERTION, assertion);
+    }
     Some(())
-}
-
-fn written(identity: &Identity) -> Option<&Written> {
-    identity.written(Written::of)?.as_ref()
 }
 
 /// Said again and again, so it is written digit by digit.
@@ -150,7 +158,8 @@ fn dotted(address: Ipv4Addr) -> String {
     text
 }
 
-/// An identity as it stands in headers; kept with it.
+/// An identity as it stands in headers.
+#[derive(Debug)]
 struct Written {
     key: HeaderValue,
     workspace: HeaderValue,
@@ -160,22 +169,11 @@ struct Written {
 }
 
 impl Written {
-    fn each(&self, mut tell: impl FnMut(HeaderName, &HeaderValue)) {
-        for (name, value) in
-            [(KEY_ID, &self.key), (WORKSPACE, &self.workspace), (PLAN, &self.plan), (SCOPES, &self.scopes)]
-        {
-            tell(name, value);
-        }
-        if let Some(assertion) = &self.assertion {
-            tell(ASSERTION, assertion);
-        }
-    }
-
     /// `None` when something of it cannot stand in a header.
-    fn of(identity: &Identity) -> Option<Self> {
-        let assertion = match &identity.assertion {
+    fn of(identity: Identity) -> Option<Self> {
+        let assertion = match identity.assertion {
             Some(assertion) => {
-                let mut assertion = HeaderValue::from_str(assertion).ok()?;
+                let mut assertion = HeaderValue::from_str(&assertion).ok()?;
                 assertion.set_sensitive(true);
                 Some(assertion)
             }
@@ -184,8 +182,8 @@ impl Written {
         Some(Self {
             key: value(identity.key.to_string())?,
             workspace: value(identity.workspace.to_string())?,
-            plan: value(identity.plan.clone())?,
-            scopes: value(identity.scopes.clone())?,
+            plan: value(identity.plan)?,
+            scopes: value(identity.scopes)?,
             assertion,
         })
     }

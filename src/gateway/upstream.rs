@@ -115,9 +115,9 @@ pub enum UpstreamError {
 #[derive(Debug)]
 pub enum Pass {
     /// A key passed the order of checks; what it opens lasts as long as it stands.
-    Granted(Grant, Arc<Identity>, Tether),
+    Granted(Grant, Box<Identity>, Tether),
     /// The gate asks something for a caller that is proven and stands, before it decides what that wants.
-    Errand(Errand, Arc<Identity>, Tether),
+    Errand(Errand, Box<Identity>, Tether),
     /// The profile opens this to everyone.
     Open(OpenPass),
 }

@@ -107,7 +107,8 @@ fn tied_to(workspace: WorkspaceId, tether: Tether) -> Pass {
     let Ok(Admission::Unmetered(admitted)) = allowed(standing, rate, &case, &wanted) else {
         panic!("nothing was asked");
     };
-    let identity = Identity::new(key, workspace, "pro".into(), "posts:read posts:write".into(), None);
+    let (plan, scopes) = ("pro".into(), "posts:read posts:write".into());
+    let identity = Identity { key, workspace, plan, scopes, assertion: None };
     Pass::Granted(admitted.grant(), identity.into(), tether)
 }
 
