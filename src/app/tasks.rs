@@ -78,9 +78,9 @@ pub(super) fn forget_fingerprints(tasks: &TaskTracker, engine: &Arc<Engine>, shu
     });
 }
 
-/// Walks over the file for what could be proven at all, at once and whenever it is due again. Until the first walk is
-/// over, and while none succeeds, a text that is no key costs a read of the file. Keys that cannot be read are told when
-/// their number changes.
+/// Walks over the file for what could be proven at all, at once and whenever it is due again. Until the first
+/// walk is over, and while none succeeds, a text that is no key costs a read of the file. Keys that cannot be
+/// read are told when their number changes.
 pub(super) fn known_keys(tasks: &TaskTracker, engine: &Arc<Engine>, shutdown: &CancellationToken) {
     let (engine, shutdown) = (Arc::clone(engine), shutdown.clone());
     tasks.spawn(async move {

@@ -1,9 +1,9 @@
-//! What an upstream is told of a caller; where that is in a form that can be checked, signed once and told for half its
-//! life.
+//! What an upstream is told of a caller; where that is in a form that can be checked, signed once and told
+//! for half its life.
 //!
-//! A token says what the live record said when it was signed. It is told again only as long as that record, its workspace
-//! and the signing key are the same and half of its time is left, so a change is told with the very next request, and the
-//! price of a signature is paid twice a minute for a key and not for each request.
+//! A token says what the live record said when it was signed. It is told again only as long as that record,
+//! its workspace and the signing key are the same and half of its time is left, so a change is told with the
+//! very next request, and the price of a signature is paid twice a minute for a key and not for each request.
 //!
 //! Never here: a decision; what is told was granted.
 
@@ -84,8 +84,8 @@ impl Engine {
         self.identity_of(granted.live_key(), asserts, granted.decided_at())
     }
 
-    /// The same of a key, at this moment. To remember it for each key would cost more than to make it: with many keys in
-    /// turn, a look-up and lines of memory that nobody else needs.
+    /// The same of a key, at this moment. To remember it for each key would cost more than to make it: with
+    /// many keys in turn, a look-up and lines of memory that nobody else needs.
     pub(super) fn identity_of(&self, key: &LiveKey, asserts: bool, now: Wall) -> Option<Box<Identity>> {
         let (facts, workspace) = (key.facts.load(), key.workspace.facts.load());
         let assertion = if asserts { Some(self.token(key, &facts, &workspace, now)?) } else { None };

@@ -1,10 +1,12 @@
 //! What could be proven at all: a piece of 64 bits for each stored fingerprint, and one for whatever else leads to a
 //! secret that has none.
 //!
-//! A text none of whose pieces is here is no key, and the file is not asked. A piece that nothing belongs to any more
-//! costs a read and nothing else, so pieces are only added: before the commit of the record that they are of, on the
-//! writer's thread, and by a walk over the file that a start begins with. Until the walk is over the file is asked, and
-//! so it is where the walk met a key that cannot be read: its pieces are not known, and it is no unknown key. Once many pieces may be stale, the next walk fills another set, which takes the place of this one.
+//! A text none of whose pieces is here is no key, and the file is not asked. A piece that nothing belongs to
+//! any more costs a read and nothing else, so pieces are only added: before the commit of the record that
+//! they are of, on the writer's thread, and by a walk over the file that a start begins with. Until the walk
+//! is over the file is asked, and so it is where the walk met a key that cannot be read: its pieces are not
+//! known, and it is no unknown key. Once many pieces may be stale, the next walk fills another set, which
+//! takes the place of this one.
 //!
 //! Never here: a proof. What is here was compared with nothing.
 
