@@ -89,7 +89,7 @@ async fn after_a_power_cut_all_that_was_acknowledged_is_there_and_nothing_is_hal
 }
 
 #[tokio::test]
-#[ignore = "some minutes: at least 2,000 power cuts"]
+#[ignore = "half a minute and more: at least 2,000 power cuts"]
 async fn power_cuts_at_every_instant() {
     let run = run().await;
     let (mut images, seed) = (0, getrandom::u64().unwrap());
