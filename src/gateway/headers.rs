@@ -7,8 +7,6 @@
 //!
 //! Never here: a header of ours that a caller could have written.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
@@ -95,17 +93,11 @@ impl Introduction {
             Some(identity) => Some(Written::of(*identity)?),
             None => None,
         };
-        let address = arrival.address.map(|address| match address {
-            IpAddr::V4(address) => dotted(address),
-            IpAddr::V6(address) => address.to_string(),
-        });
-        Some(Self {
-            identity,
-            request_id: arrival.request_id,
-            address: address.map(|address| value(address).ok_or(())).transpose().ok()?,
-            host,
-            is_secure: arrival.is_secure,
-        })
+        let address = match arrival.address {
+            Some(address) => Some(value(address.to_string())?),
+            None => None,
+        };
+        Some(Self { identity, request_id: arrival.request_id, address, host, is_secure: arrival.is_secure })
     }
 
     /// Tells each of its headers. None of them is among what crosses the gate of a caller's.
@@ -140,22 +132,6 @@ pub(super) fn identify(headers: &mut HeaderMap, identity: Identity) -> Option<()
         headers.insert(ASSERTION, assertion);
     }
     Some(())
-}
-
-/// Said again and again, so it is written digit by digit.
-fn dotted(address: Ipv4Addr) -> String {
-    let mut text = String::with_capacity(15);
-    for (place, octet) in address.octets().into_iter().enumerate() {
-        if place > 0 {
-            text.push('.');
-        }
-        for (least, unit) in [(100, 100), (10, 10), (0, 1)] {
-            if octet >= least {
-                text.push(char::from(b'0' + octet / unit % 10));
-            }
-        }
-    }
-    text
 }
 
 /// An identity as it stands in headers.
@@ -380,15 +356,6 @@ mod tests {
         assert!(!headers.contains_key("x-custom"));
         assert_eq!(headers[REQUEST_ID], "r1");
         assert_eq!(headers["accept"], "b");
-    }
-
-    #[test]
-    fn an_address_is_told_as_it_is_written_everywhere() {
-        for address in
-            ["0.0.0.0", "255.255.255.255", "127.0.0.1", "10.100.9.99", "1.20.200.101", "109.5.60.0"]
-        {
-            assert_eq!(dotted(address.parse().unwrap()), address);
-        }
     }
 
     #[test]
